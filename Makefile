@@ -1,0 +1,85 @@
+# `make` lists the targets. All of them work from a fresh clone with Python >= 3.11 and make.
+PYTHON ?= python3
+CONSTRAINTS ?= constraints.txt
+PIP_ARGS ?=
+CHAPTER ?=
+NBVAL ?= --nbval
+
+VENV := .venv
+PY := $(VENV)/bin/python
+STAMP := $(VENV)/.installed
+HTML := _build/html
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help venv book notebooks test lint types unit twins nbval wheel browser format clean
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
+
+venv: $(STAMP) ## make .venv and install everything into it
+
+# No ensurepip: Debian ships it apart, as python3-venv.
+$(STAMP): pyproject.toml $(CONSTRAINTS)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Python 3.11 or newer is needed, $(PYTHON) is $$($(PYTHON) --version 2>&1);" \
+	    "name another one: make PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq python3-venv; \
+	  else \
+	    echo "Python cannot make a virtual environment; install it: sudo apt-get install python3-venv"; \
+	    exit 1; \
+	  fi; }
+	test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install $(PIP_ARGS) $(if $(CONSTRAINTS),-c $(CONSTRAINTS)) -e ".[book,test]"
+	@touch $@
+
+book: $(STAMP) ## render the stored outputs to _build/html, warnings as errors
+	$(if $(FRESH),rm -rf $(HTML) _build/.doctrees)
+	@# A failed build is forgotten: its warnings would not be repeated by the next one.
+	$(VENV)/bin/jupyter-book build -q -W -n --keep-going . >/dev/null \
+	  || { rm -rf _build/.doctrees; exit 1; }
+	@echo "Open       $(HTML)/index.html"
+	@echo "or serve   $(PY) -m http.server --directory $(HTML) 8000, then open localhost:8000"
+
+notebooks: $(STAMP) ## execute every chapter (or CHAPTER=04) from its text, and write both files
+	$(PY) -m tools.notebooks --chapter "$(CHAPTER)"
+	$(PY) -m tools.readme
+
+test: $(STAMP) ## all stages below, with the time each took
+	@$(PY) -m tools.stages
+
+lint: $(STAMP) ## stage: ruff, rules and format
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+
+types: $(STAMP) ## stage: mypy, strict
+	$(PY) -m mypy
+
+unit: $(STAMP) ## stage: tests of the package and of the project's files
+	$(PY) -m pytest -q --durations=5 --ignore=tests/book --ignore=tests/notebooks
+
+twins: $(STAMP) ## stage: chapters in form, in step with their texts, and listed
+	$(PY) -m tools.chapter_form
+	$(PY) -m pytest -q tests/notebooks
+
+nbval: $(STAMP) ## stage: every chapter run again, its outputs compared with the stored ones
+	@if ls book/*.ipynb >/dev/null 2>&1; then set -x; \
+	  FCN_TUTORIAL_BATCH=1 $(PY) -m pytest -q $(NBVAL) book/*.ipynb; \
+	else echo "no chapters yet"; fi
+
+wheel: $(STAMP) ## stage: every chapter where only the wheel is installed, as in Colab and not
+	$(PY) -m tools.wheel_check
+
+browser: $(STAMP) $(if $(FRESH),,book) ## stage: the rendered pages in headless Chromium
+	$(PY) -m pytest -q tests/book
+
+# Not the notebooks: `make notebooks` formats them from their texts.
+format: $(STAMP) ## put the code into form
+	$(PY) -m ruff check --fix --extend-exclude '*.ipynb' .
+	$(PY) -m ruff format --extend-exclude '*.ipynb' .
+
+clean: ## remove what was built, keep .venv
+	rm -rf _build dist build .mypy_cache .ruff_cache book/.ruff_cache .pytest_cache .hypothesis

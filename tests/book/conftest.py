@@ -1,0 +1,104 @@
+"""A headless Chromium and the built pages; skipped in one clear line where there is no browser."""
+
+import http.server
+import os
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from tools.project import ROOT
+
+HTML = ROOT / "_build" / "html"
+PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+FLAGS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+)  # fmt: skip
+
+
+class Visit:
+    """A page opened with the network off, and everything that went wrong meanwhile."""
+
+    def __init__(self, page: Page, address: str, inside: str) -> None:
+        own = (inside, "data:", "blob:", "about:")
+        self.page = page
+        self.outside: list[str] = []
+        self.errors: list[str] = []
+        page.on("console", lambda m: self.errors.append(m.text) if m.type == "error" else None)
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("requestfailed", lambda request: self.errors.append(f"failed: {request.url}"))
+        page.on("request", lambda r: r.url.startswith(own) or self.outside.append(r.url))
+        page.on("response", lambda r: r.status < 400 or self.errors.append(f"{r.status} {r.url}"))
+        page.route(lambda url: not url.startswith(own), lambda route: route.abort())
+        page.goto(address)
+        # MathJax sets the equations after the page has loaded.
+        page.evaluate("window.MathJax?.startup?.promise.then(() => true)")
+
+
+Visitor = Callable[..., Visit]
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    named = os.environ.get("BROWSER_PATH")
+    path = named or next(filter(None, map(shutil.which, PROGRAMS)), None)
+    if path is None:
+        pytest.skip("no Chromium on this machine: the rendered pages are not looked at")
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=path, args=list(FLAGS))
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="session")
+def html() -> Path:
+    """Folder of the built pages."""
+    if not (HTML / "index.html").is_file():
+        pytest.fail("the book is not built: run `make book`")
+    return HTML
+
+
+@pytest.fixture(scope="session")
+def served(html: Path) -> Iterator[str]:
+    """Address under which this machine serves the built pages."""
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(html)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def visit(browser: Browser) -> Visitor:
+    """Function that opens page `name` of the site at `base`, an address or a folder.
+
+    The same page in the same window is opened once for all tests of a module.
+    """
+    visits: dict[tuple[object, ...], Visit] = {}
+
+    def open_page(base: str | Path, name: str, width: int = 1280, dark: bool = False) -> Visit:
+        key = (base, name, width, dark)
+        if key in visits:
+            return visits[key]
+        for known in [k for k in visits if k[1] != name]:
+            visits.pop(known).page.context.close()
+        context = browser.new_context(
+            viewport={"width": width, "height": 900},
+            color_scheme="dark" if dark else "light",
+            has_touch=width < 600,
+        )
+        context.set_default_timeout(15_000)
+        inside = base.as_uri() if isinstance(base, Path) else base
+        visits[key] = Visit(context.new_page(), f"{inside}/{name}", inside)
+        return visits[key]
+
+    return open_page

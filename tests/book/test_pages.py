@@ -1,0 +1,129 @@
+"""Every page of the book, opened with the network off: it needs nothing from outside and works."""
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path, PurePosixPath
+from urllib.parse import unquote, urlsplit
+
+import pytest
+import yaml
+
+from tests.book import looks
+from tests.book.conftest import Visitor
+from tools.chapter_form import listed_files
+from tools.project import ROOT
+
+LISTED = [*listed_files(yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8")))]
+PAGES = [re.sub(r"\.(md|ipynb)$", "", name) + ".html" for name in LISTED]
+
+
+class Links(HTMLParser):
+    """What a page loads, and where its links lead."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__()
+        self.loads: list[str] = []
+        self.leads: list[str] = []
+        self.feed(source)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        named = {name: value or "" for name, value in attributes}
+        if tag == "a":
+            self.leads.append(named.get("href", ""))
+        elif tag == "link" and named.get("rel") not in ("canonical", "next", "prev", "author"):
+            self.loads.append(named.get("href", ""))
+        else:
+            self.loads += [
+                named[name] for name in ("src", "srcset", "data", "poster") if name in named
+            ]
+
+
+def outside(address: str) -> bool:
+    return address.startswith(("http:", "https:", "//"))
+
+
+@pytest.fixture(scope="module", params=PAGES)
+def page(request: pytest.FixtureRequest) -> str:
+    """Path of a page in the folder of the build; its tests run one after the other."""
+    return str(request.param)
+
+
+def test_page_loads_nothing_from_another_host(html: Path, page: str) -> None:
+    links = Links((html / page).read_text(encoding="utf-8"))
+    assert not [address for address in links.loads if outside(address)]
+
+
+def test_links_inside_the_book_lead_somewhere(html: Path, page: str) -> None:
+    for address in Links((html / page).read_text(encoding="utf-8")).leads:
+        path = urlsplit(address).path
+        if path and not urlsplit(address).scheme:
+            assert ((html / page).parent / unquote(path)).exists(), address
+
+
+@pytest.mark.parametrize("source", ["disk", "server"])
+def test_page_opens_offline_without_an_error(
+    html: Path, served: str, visit: Visitor, page: str, source: str
+) -> None:
+    opened = visit(html if source == "disk" else served, page)
+    opened.page.wait_for_load_state("networkidle")
+    assert opened.page.locator(".bd-article h1").first.is_visible()
+    assert opened.outside == []
+    assert opened.errors == []
+
+
+def test_math_is_set_with_its_numbers(html: Path, visit: Visitor, page: str) -> None:
+    opened = visit(html, page).page
+    assert opened.evaluate(looks.UNSET_MATH) == []
+    twin = ROOT / "book" / "text" / f"{PurePosixPath(page).stem}.md"
+    source = twin.read_text(encoding="utf-8") if twin.is_file() else ""
+    widths = opened.evaluate(looks.EQUATION_NUMBERS)
+    assert len(widths) == len(re.findall(r"\\tag\{", source))
+    assert all(width > 0 for width in widths)
+
+
+def test_images_are_seen_and_named(html: Path, visit: Visitor, page: str) -> None:
+    opened = visit(html, page).page
+    assert opened.evaluate(looks.UNSEEN_IMAGES) == []
+    assert opened.evaluate(looks.NAMELESS_IMAGES) == []
+
+
+def test_page_fits_a_phone(html: Path, visit: Visitor, page: str) -> None:
+    assert visit(html, page, width=390).page.evaluate(looks.TOO_WIDE) == []
+
+
+def test_figures_have_no_light_card_in_dark_mode(html: Path, visit: Visitor, page: str) -> None:
+    opened = visit(html, page, dark=True).page
+    assert opened.locator("html").get_attribute("data-theme") == "dark"
+    assert opened.evaluate(looks.LIGHT_CARDS) == []
+
+
+def test_solutions_are_folded_and_open(html: Path, visit: Visitor, page: str) -> None:
+    opened = visit(html, page, width=390).page
+    for solution in opened.locator(".cell.tag_solution").all():
+        code = solution.locator("div.highlight").first
+        assert not code.is_visible()
+        solution.locator("summary").first.click()
+        assert code.is_visible()
+
+
+@pytest.mark.parametrize("by", ["mouse", "keyboard", "touch"])
+def test_sliders_move_their_figures(html: Path, visit: Visitor, page: str, by: str) -> None:
+    opened = visit(html, page, width=390 if by == "touch" else 1280)
+    for figure in looks.sliders(opened.page):
+        looks.check_slider(opened.page, figure, by)
+    assert opened.errors == []
+
+
+@pytest.mark.parametrize("model", [page for page in PAGES if page.startswith("book/04_")])
+def test_the_model_chapter_shows_one_of_each(html: Path, visit: Visitor, model: str) -> None:
+    opened = visit(html, model).page
+    assert looks.sliders(opened), "no slider"
+    for what in ("mjx-container[display=true]", "table", ".cell_output img", ".known-mistake"):
+        assert opened.locator(f".bd-article {what}").first.is_visible(), what
+
+
+def test_styles_load_nothing_from_another_host(html: Path) -> None:
+    for sheet in html.rglob("*.css"):
+        source = sheet.read_text(encoding="utf-8")
+        found = re.findall(r"(?:@import\s+|url\()['\"]?(?:https?:)?//[^)'\"]*", source)
+        assert not found, f"{sheet.name}: {found}"

@@ -1,0 +1,191 @@
+"""The template runs, and each way to break a chapter is caught."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from tools.chapter_form import complaints, unlisted_pages
+from tools.notebooks import BATCH, Chapter, build, chapters, from_text, to_text
+from tools.project import ROOT, read_project
+
+PROJECT = read_project()
+STEM = "00_template"
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A book with one chapter, made from the template as a contributor would."""
+    book = tmp_path_factory.mktemp("template") / "book"
+    (book / "text").mkdir(parents=True)
+    shutil.copy(ROOT / "tools" / "chapter_template.md", book / "text" / f"{STEM}.md")
+    (chapter,) = chapters(book)
+    build(chapter, PROJECT)
+    (book.parent / "_toc.yml").write_text(f"format: jb-book\nroot: book/{STEM}\n")
+    return book
+
+
+@pytest.fixture
+def chapter(built: Path, tmp_path: Path) -> Chapter:
+    """A copy of the built template, to break."""
+    shutil.copytree(built.parent, tmp_path, dirs_exist_ok=True)
+    (one,) = chapters(tmp_path / "book")
+    return one
+
+
+def replace(path: Path, old: str, new: str) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new), encoding="utf-8")
+
+
+def nbval(chapter: Chapter) -> subprocess.CompletedProcess[str]:
+    """The stage of that name, on one chapter."""
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "--nbval", "-p", "no:cacheprovider",
+         "--rootdir", str(chapter.notebook.parent), str(chapter.notebook)],
+        env={**os.environ, BATCH: "1"}, capture_output=True, text=True,
+    )  # fmt: skip
+
+
+def test_the_template_is_in_form(chapter: Chapter) -> None:
+    assert complaints(chapter, PROJECT) == []
+    assert unlisted_pages(chapter.notebook.parents[1]) == []
+
+
+def test_a_repeated_run_writes_the_same_bytes(chapter: Chapter) -> None:
+    before = chapter.notebook.read_bytes(), chapter.text.read_bytes()
+    build(chapter, PROJECT)
+    assert (chapter.notebook.read_bytes(), chapter.text.read_bytes()) == before
+
+
+def test_the_template_repeats_its_outputs(chapter: Chapter) -> None:
+    result = nbval(chapter)
+    assert result.returncode == 0, result.stdout
+
+
+def test_a_broken_equation_cell_stops_the_build(chapter: Chapter) -> None:
+    before = chapter.notebook.read_bytes()
+    replace(chapter.text, "m = (n + 2 * p - k) // s + 1\n", "m = (n + 2 * p - k) // s\n")
+    with pytest.raises(SystemExit, match="AssertionError"):
+        build(chapter, PROJECT)
+    assert chapter.notebook.read_bytes() == before
+
+
+def test_a_broken_equation_cell_and_a_stale_number_fail_nbval(chapter: Chapter) -> None:
+    replace(chapter.notebook, "[2, 2, 3]", "[2, 2, 4]")
+    replace(chapter.notebook, "assert a // 2 + 1 ==", "assert a // 2 + 2 ==")
+    result = nbval(chapter)
+    assert result.returncode == 1
+    assert re.search(r"2 failed", result.stdout), result.stdout
+
+
+def test_a_text_out_of_step_is_named(chapter: Chapter) -> None:
+    replace(chapter.text, "true and surprising", "false and surprising")
+    (sentence,) = complaints(chapter, PROJECT)
+    assert "out of step: cell 3 differs from its text in source" in sentence
+    assert f"make notebooks CHAPTER={STEM}" in sentence
+
+
+def test_a_cell_missing_in_the_text_is_named(chapter: Chapter) -> None:
+    replace(chapter.text, "- The output counts the places where the window fits.\n", "")
+    assert any("out of step" in sentence for sentence in complaints(chapter, PROJECT))
+
+
+def test_an_unlisted_page_is_named(chapter: Chapter) -> None:
+    root = chapter.notebook.parents[1]
+    (root / "book" / "appendix.md").write_text("# Forgotten\n")
+    assert unlisted_pages(root) == ["book/appendix is not listed in _toc.yml"]
+
+
+def test_a_listed_page_that_is_missing_is_named(chapter: Chapter) -> None:
+    root = chapter.notebook.parents[1]
+    (root / "_toc.yml").write_text(
+        f"format: jb-book\nroot: book/{STEM}\nparts:\n- chapters:\n  - file: book/99_gone.ipynb\n"
+    )
+    assert unlisted_pages(root) == ["book/99_gone is listed in _toc.yml, but there is no such page"]
+
+
+def test_a_chapter_without_its_twin_is_named(chapter: Chapter) -> None:
+    chapter.text.unlink()
+    assert "no text twin" in complaints(chapter, PROJECT)[0]
+
+
+def test_a_page_edited_by_another_tool_is_brought_to_one_form(chapter: Chapter) -> None:
+    text = chapter.text.read_text(encoding="utf-8")
+    foreign = text.replace(
+        "  text_representation:", "  jupytext_version: 1.2.3\n  text_representation:"
+    )
+    assert to_text(from_text(foreign, STEM, PROJECT)) == text
+
+
+# What is changed in the text, and what must then be said. The notebook is made anew without
+# running it, so its outputs are missing as well; only the sentence in question is looked for.
+BREAKS = {
+    "unproved equation": ("[proves-0.2]", "[other]", r"equation \(0\.2\) has no cell"),
+    "proof of nothing": (r"\tag{0.2}", "", r"tagged proves-0\.2, but no equation"),
+    "proof without assert": ("assert a // 2 + 1 ==", "a // 2 + 1 ==", "asserts nothing"),
+    "ignored proof": (
+        "[proves-0.2]", "[proves-0.2, nbval-ignore-output]", "output may not be ignored",
+    ),
+    "equation stated twice": (r"\tag{0.2}", r"\tag{0.1}", r"\(0\.1\) is stated twice"),
+    "no contract": ("**Builds on**", "**Needs**", "no row 'Builds on'"),
+    "no Colab link": ("[Open in Colab]", "[Open it]", "no Colab link"),
+    "no set-up cell": ("colab-setup, ", "", "does not begin its code with the set-up cell"),
+    "hidden failure": ("[proves-0.2]", "[proves-0.2, nbval-skip]", "lets a failure pass"),
+    "solution of nothing": ("Solution 0.1", "Solution 0.9", r"exercise 0\.9, which is not stated"),
+    "solution not folded": ("[solution, hide-cell]", "[solution]", "without the tag hide-cell"),
+    "wide comment": ("ALT =", "# " + "x" * 90 + "\nALT =", "wider than 79 columns"),
+    "directive": ("## Summary", "```{note}\nx\n```\n\n## Summary", "uses the directive note"),
+    "no list of references": ("```{bibliography}", "```", "holds no {bibliography}"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", BREAKS)
+def test_a_chapter_out_of_form_is_named(chapter: Chapter, what: str) -> None:
+    old, new, sentence = BREAKS[what]
+    replace(chapter.text, old, new)
+    notebook = from_text(chapter.text.read_text(encoding="utf-8"), STEM, PROJECT)
+    chapter.notebook.write_text(nbformat.writes(notebook), encoding="utf-8")
+    found = complaints(chapter, PROJECT)
+    assert any(re.search(sentence, one) for one in found), found
+
+
+def with_output(chapter: Chapter, **output: object) -> list[str]:
+    """Complaints after an output is added to the third code cell."""
+    notebook = nbformat.read(chapter.notebook, as_version=4)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    code[2].outputs.append(nbformat.v4.new_output(**output))
+    nbformat.write(notebook, chapter.notebook)
+    return complaints(chapter, PROJECT)
+
+
+def test_a_stored_error_is_named(chapter: Chapter) -> None:
+    found = with_output(chapter, output_type="error", ename="ValueError", evalue="no")
+    assert any("stores an error: ValueError: no" in one for one in found)
+
+
+def test_a_stored_warning_is_named(chapter: Chapter) -> None:
+    found = with_output(chapter, output_type="stream", name="stderr", text="UserWarning: old")
+    assert any("on stderr: 'UserWarning: old'" in one for one in found)
+
+
+def test_a_stored_live_widget_is_named(chapter: Chapter) -> None:
+    view = {"application/vnd.jupyter.widget-view+json": {"model_id": "1"}}
+    found = with_output(chapter, output_type="display_data", data=view)
+    assert any("stores a live widget" in one for one in found)
+
+
+def test_a_heavy_chapter_is_named(chapter: Chapter) -> None:
+    found = with_output(chapter, output_type="stream", name="stdout", text="x" * 1_500_000)
+    assert any("larger than 1.5 MB" in one for one in found)
+
+
+def test_a_cell_run_out_of_order_is_named(chapter: Chapter) -> None:
+    replace(chapter.notebook, '"execution_count": 3', '"execution_count": 17')
+    assert any("top to bottom" in one for one in complaints(chapter, PROJECT))

@@ -1,0 +1,224 @@
+"""The form every chapter keeps, as checks that name what is wrong and how to put it right.
+
+`complaints(chapter, project)` returns sentences, none if the chapter is in form.
+`unlisted_pages(root)` compares the pages on disk with the table of contents.
+"""
+
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import yaml
+
+from tools.notebooks import (
+    SETUP_TAGS,
+    WIDGET_VIEW,
+    Chapter,
+    Notebook,
+    chapters,
+    colab_link,
+    from_text,
+    setup_cell,
+    to_text,
+)
+from tools.project import ROOT, Project, read_project
+
+MAX_BYTES = 1_500_000
+CODE_COLUMNS = 79
+CONTRACT = ("Question", "You will be able to", "Builds on", "Running time")
+# Tags that would let a failing or skipped cell pass as a good one.
+FORBIDDEN_TAGS = {"raises-exception", "nbval-raises-exception", "nbval-skip", "skip-execution"}
+
+
+def tags(cell: Notebook) -> list[str]:
+    """Tags of a cell, none if it has none."""
+    return list(cell.metadata.get("tags", []))
+
+
+def of_type(notebook: Notebook, kind: str) -> Iterator[tuple[int, Notebook]]:
+    """Cells of one type with their positions from 1."""
+    for number, cell in enumerate(notebook.cells, start=1):
+        if cell.cell_type == kind:
+            yield number, cell
+
+
+def twin_complaints(chapter: Chapter, notebook: Notebook, project: Project) -> Iterator[str]:
+    """Where the notebook and its text differ, or the text is not in canonical form."""
+    remedy = f"edit {chapter.text.name} and run `make notebooks CHAPTER={chapter.stem}`"
+    text = chapter.text.read_text(encoding="utf-8")
+    wanted = from_text(text, chapter.stem, project)
+    theirs = [(c.cell_type, c.source, c.metadata) for c in wanted.cells]
+    ours = [(c.cell_type, c.source, c.metadata) for c in notebook.cells]
+    if len(ours) != len(theirs):
+        yield f"out of step: {len(ours)} cells, its text has {len(theirs)}; {remedy}"
+    for number, (one, other) in enumerate(zip(ours, theirs, strict=False), start=1):
+        if one != other:
+            what = ("type", "source", "metadata")
+            differs = ", ".join(w for w, a, b in zip(what, one, other, strict=True) if a != b)
+            yield f"out of step: cell {number} differs from its text in {differs}; {remedy}"
+            break
+    if to_text(wanted) != text:
+        yield f"the text is not in canonical form; {remedy}"
+
+
+def output_complaints(notebook: Notebook) -> Iterator[str]:
+    """What is wrong with the stored outputs."""
+    if "widgets" in notebook.metadata:
+        yield "stores widget state; a figure of the page is HTML that needs no kernel"
+    counts = [cell.execution_count for _, cell in of_type(notebook, "code")]
+    if counts != list(range(1, len(counts) + 1)):
+        yield "was not executed from top to bottom in a fresh kernel"
+    for number, cell in of_type(notebook, "code"):
+        for output in cell.outputs:
+            if output.output_type == "error":
+                yield f"cell {number} stores an error: {output.ename}: {output.evalue}"
+            if output.output_type == "stream" and output.name == "stderr":
+                yield f"cell {number} stores text on stderr: {output.text.strip()[:60]!r}"
+            if WIDGET_VIEW in output.get("data", {}):
+                yield f"cell {number} stores a live widget, which is dead in the page"
+
+
+def code_complaints(notebook: Notebook) -> Iterator[str]:
+    """Width of the code, and tags that would hide a failure."""
+    for number, cell in of_type(notebook, "code"):
+        wide = [line for line in cell.source.splitlines() if len(line) > CODE_COLUMNS]
+        if wide:
+            yield f"cell {number} is wider than {CODE_COLUMNS} columns: {wide[0][:60]}…"
+        for tag in sorted(FORBIDDEN_TAGS & set(tags(cell))):
+            yield f"cell {number} carries the tag {tag}, which lets a failure pass"
+
+
+def equation_complaints(notebook: Notebook) -> Iterator[str]:
+    r"""Pair every `\tag{x}` with the cells tagged `proves-x`."""
+    stated: dict[str, int] = {}
+    for number, cell in of_type(notebook, "markdown"):
+        for name in re.findall(r"\\tag\{([^}]*)\}", cell.source):
+            if name in stated:
+                yield f"equation ({name}) is stated twice, in cells {stated[name]} and {number}"
+            stated[name] = number
+    proved = set()
+    for number, cell in of_type(notebook, "code"):
+        for tag in tags(cell):
+            name = tag.removeprefix("proves-")
+            if name == tag:
+                continue
+            if name not in stated:
+                yield f"cell {number} is tagged {tag}, but no equation has \\tag{{{name}}}"
+            elif number < stated[name]:
+                yield f"cell {number} is tagged {tag}, but stands before equation ({name})"
+            if not re.search(r"^\s*(assert\b|(np|torch)\.testing\.assert_)", cell.source, re.M):
+                yield f"cell {number} is tagged {tag}, but asserts nothing"
+            if "nbval-ignore-output" in tags(cell):
+                yield f"cell {number} is tagged {tag}, so its output may not be ignored"
+            proved.add(name)
+    for name in sorted(set(stated) - proved):
+        yield f"equation ({name}) has no cell tagged proves-{name} that asserts it"
+
+
+def head_complaints(chapter: Chapter, notebook: Notebook, project: Project) -> Iterator[str]:
+    """Title, Colab link, contract and set-up cell."""
+    head = "\n\n".join(cell.source for _, cell in list(of_type(notebook, "markdown"))[:2])
+    if not notebook.cells or not notebook.cells[0].source.startswith("# "):
+        yield "does not begin with its title"
+    if f"[Open in Colab]({colab_link(project, chapter.stem)})" not in head:
+        yield "has no Colab link below its title"
+    for row in CONTRACT:
+        if not re.search(rf"^\|\s*\**{row}", head, re.M | re.I):
+            yield f"has no row {row!r} in the contract at its head"
+    code = [cell for _, cell in of_type(notebook, "code")]
+    if not code or code[0].source != setup_cell(project) or tags(code[0]) != SETUP_TAGS:
+        yield "does not begin its code with the set-up cell (tag colab-setup)"
+
+
+def exercise_complaints(notebook: Notebook) -> Iterator[str]:
+    """Solutions are folded in the page and in Colab, and belong to an exercise."""
+    prose = "\n".join(cell.source for _, cell in of_type(notebook, "markdown"))
+    exercises = set(re.findall(r"Exercise (\d+\.\d+)", prose))
+    for number, cell in of_type(notebook, "code"):
+        if "solution" not in tags(cell):
+            continue
+        title = re.match(r"# @title Solution (\d+\.\d+)", cell.source)
+        if title is None:
+            yield f"cell {number} is a solution without a first line `# @title Solution N.M`"
+        elif title[1] not in exercises:
+            yield f"cell {number} solves exercise {title[1]}, which is not stated"
+        if "hide-cell" not in tags(cell) or cell.metadata.get("cellView") != "form":
+            yield f"cell {number} is a solution without the tag hide-cell and `cellView: form`"
+
+
+def prose_complaints(notebook: Notebook) -> Iterator[str]:
+    """Markdown that would not read in Colab; a citation without its list."""
+    prose = [(number, cell.source) for number, cell in of_type(notebook, "markdown")]
+    for number, source in prose:
+        for name in re.findall(r"^(?:```|:::)+\{([\w-]+)\}", source, re.M):
+            if name != "bibliography":
+                yield f"cell {number} uses the directive {name}, which Colab does not render"
+    everything = "\n".join(source for _, source in prose)
+    if "{cite" in everything and "```{bibliography}" not in prose[-1][1]:
+        yield "cites, but its last cell holds no {bibliography}"
+
+
+def complaints(chapter: Chapter, project: Project) -> list[str]:
+    """Everything that is out of form in one chapter, as sentences that start with its name."""
+    if not chapter.text.is_file():
+        return [f"{chapter.stem}: has no text twin text/{chapter.text.name}"]
+    if not chapter.notebook.is_file():
+        return [f"{chapter.stem}: has no notebook; run `make notebooks CHAPTER={chapter.stem}`"]
+    notebook = nbformat.read(chapter.notebook, as_version=4)
+    found: list[str] = []
+    if chapter.notebook.stat().st_size > MAX_BYTES:
+        found.append(f"is larger than {MAX_BYTES / 1e6} MB")
+    found += twin_complaints(chapter, notebook, project)
+    found += output_complaints(notebook)
+    found += code_complaints(notebook)
+    found += equation_complaints(notebook)
+    found += head_complaints(chapter, notebook, project)
+    found += exercise_complaints(notebook)
+    found += prose_complaints(notebook)
+    return [f"{chapter.stem}: {sentence}" for sentence in found]
+
+
+def listed_files(node: Any) -> Iterator[str]:
+    """Every page that a table of contents names."""
+    if isinstance(node, dict):
+        for key, value in node.items():
+            if key in ("root", "file"):
+                yield value
+            else:
+                yield from listed_files(value)
+    elif isinstance(node, list):
+        for item in node:
+            yield from listed_files(item)
+
+
+def unlisted_pages(root: Path) -> list[str]:
+    """Pages that are on disk or in _toc.yml, but not in both."""
+    toc = yaml.safe_load((root / "_toc.yml").read_text(encoding="utf-8"))
+    listed = {re.sub(r"\.(md|ipynb)$", "", name) for name in listed_files(toc)}
+    pages = {
+        path.relative_to(root).with_suffix("").as_posix()
+        for pattern in ("*.md", "*.ipynb", "*.rst")
+        for path in (root / "book").rglob(pattern)
+        if not {"text", "_static", ".ipynb_checkpoints"} & set(path.relative_to(root).parts)
+    }
+    return [f"{page} is not listed in _toc.yml" for page in sorted(pages - listed)] + [
+        f"{page} is listed in _toc.yml, but there is no such page"
+        for page in sorted(listed - pages)
+    ]
+
+
+def main() -> int:
+    """Print all complaints."""
+    project = read_project()
+    found = unlisted_pages(ROOT)
+    for chapter in chapters(ROOT / "book"):
+        found += complaints(chapter, project)
+    print("\n".join(found) or "all chapters are in form and in step with their texts")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,248 @@
+"""Chapters from their text: stamp, format, execute, normalise, and write the pair of files.
+
+A chapter is `book/NN_name.ipynb`, committed with its outputs, and its text twin
+`book/text/NN_name.md`, which is what people edit. `make notebooks` runs this module.
+"""
+
+import argparse
+import copy
+import hashlib
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jupytext
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+
+from tools.project import ROOT, Project, read_project
+
+Notebook = Any  # nbformat.NotebookNode, which has no types
+
+SECONDS_PER_CELL = 300
+SECONDS_PER_CHAPTER = 60  # on two CPU cores; more is reported, not refused
+BATCH = "FCN_TUTORIAL_BATCH"  # tells a chapter that nobody sits at its live figures
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
+LANGUAGE = {"name": "python", "pygments_lexer": "ipython3"}
+SETUP_TAGS = ["colab-setup", "hide-input", "nbval-ignore-output"]
+SETUP_CELL = """\
+# @title In Colab only: add the package, keep the torch that is there
+import importlib.util
+from importlib.metadata import version
+
+try:
+    import google.colab  # noqa: F401
+
+    in_colab = True
+except ImportError:
+    in_colab = False
+if in_colab and importlib.util.find_spec("{module}") is None:
+    keep = " ".join(f"{{p}}=={{version(p)}}" for p in ("torch", "torchvision"))
+    source = "git+{url}"
+    %pip install -q {{keep}} "{name} @ {{source}}\""""
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """The two files of a chapter; either may be missing on disk."""
+
+    stem: str
+    notebook: Path
+    text: Path
+
+
+def chapters(book: Path, only: str = "") -> list[Chapter]:
+    """All chapters of the folder `book`, or those whose stem starts with `only`."""
+    stems = {p.stem for p in book.glob("*.ipynb")} | {p.stem for p in (book / "text").glob("*.md")}
+    return [
+        Chapter(stem, book / f"{stem}.ipynb", book / "text" / f"{stem}.md")
+        for stem in sorted(stems)
+        if stem.startswith(only)
+    ]
+
+
+def setup_cell(project: Project) -> str:
+    """Source of the first code cell of every chapter."""
+    return SETUP_CELL.format(
+        module=project.name.replace("-", "_"), name=project.name, url=project.url
+    )
+
+
+def colab_link(project: Project, stem: str) -> str:
+    """Address that opens the chapter `stem` in Colab."""
+    return f"https://colab.research.google.com/github/{project.slug}/blob/main/book/{stem}.ipynb"
+
+
+def stamp(notebook: Notebook, stem: str, project: Project) -> None:
+    """Write the generated parts into a chapter: the Colab link and the set-up cell."""
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source = re.sub(
+                r"(?<=\[Open in Colab\]\()[^)]*(?=\))", colab_link(project, stem), cell.source
+            )
+        elif "colab-setup" in cell.metadata.get("tags", []):
+            cell.source = setup_cell(project)
+            cell.metadata = nbformat.from_dict({"cellView": "form", "tags": list(SETUP_TAGS)})
+
+
+def stamp_page(text: str, project: Project) -> str:
+    """Write name, version and address into README.md, CONTRIBUTING.md or CITATION.cff."""
+    rules = (
+        (r"https://colab\.research\.google\.com/github/[^/\s]+/[^/\s]+/", None),
+        (r"(?<=git clone )\S+?(?=(?:\.git)?[\s`]|$)", project.url),
+        (r'(?<=pip install ")[\w-]+ @ git\+[^"]+(?=")', f"{project.name} @ git+{project.url}"),
+        (r'(?m)(?<=^repository-code: ")[^"]*(?=")', project.url),
+        (r'(?m)(?<=^version: ")[^"]*(?=")', project.version),
+    )
+    colab = f"https://colab.research.google.com/github/{project.slug}/"
+    for pattern, value in rules:
+        text = re.sub(pattern, value or colab, text)
+    return text
+
+
+def format_code(notebook: Notebook, root: Path = ROOT) -> Notebook:
+    """Format the code cells with ruff at the width of the book."""
+    command = [sys.executable, "-m", "ruff", "format", "--quiet", "--no-cache"]
+    command += ["--config", str(root / "book" / "ruff.toml"), "--stdin-filename", "page.ipynb", "-"]
+    run = subprocess.run(
+        command, input=nbformat.writes(notebook), capture_output=True, text=True, check=False
+    )
+    if run.returncode:
+        raise SystemExit(f"ruff format: {run.stderr.strip()}")
+    return nbformat.reads(run.stdout, as_version=4)
+
+
+def normalise(notebook: Notebook) -> None:
+    """Remove what differs between two runs of the same chapter, in place.
+
+    Cell ids come from the cells' sources; streams are merged; live widgets, timestamps and the
+    metadata of the machine go.
+    """
+    notebook.metadata = nbformat.from_dict({"kernelspec": KERNEL, "language_info": LANGUAGE})
+    notebook.nbformat, notebook.nbformat_minor = 4, 5
+    seen: dict[str, int] = {}
+    for cell in notebook.cells:
+        digest = hashlib.sha256(f"{cell.cell_type}\n{cell.source}".encode()).hexdigest()[:12]
+        seen[digest] = seen.get(digest, 0) + 1
+        cell["id"] = digest if seen[digest] == 1 else f"{digest}-{seen[digest]}"
+        cell.metadata.pop("execution", None)
+        if cell.cell_type == "code":
+            cell.outputs = merge_streams(cell.outputs)
+
+
+def merge_streams(outputs: Sequence[Notebook]) -> list[Notebook]:
+    """Join neighbouring outputs of one stream, and leave out live widgets."""
+    merged: list[Notebook] = []
+    for output in outputs:
+        if WIDGET_VIEW in output.get("data", {}):
+            continue
+        same = merged and output.output_type == "stream" == merged[-1].output_type
+        if same and merged[-1].name == output.name:
+            merged[-1].text += output.text
+        else:
+            merged.append(output)
+    return merged
+
+
+def from_text(text: str, stem: str, project: Project) -> Notebook:
+    """Build the notebook that `text` describes: stamped, formatted, normalised, not executed."""
+    notebook = jupytext.reads(text, fmt="md:myst")
+    stamp(notebook, stem, project)
+    notebook = format_code(notebook)
+    normalise(notebook)
+    return notebook
+
+
+def to_text(notebook: Notebook) -> str:
+    """Write the text twin: cells and tags, no outputs, no versions of tools."""
+    bare = copy.deepcopy(notebook)
+    bare.metadata = nbformat.from_dict({"kernelspec": KERNEL, "language_info": LANGUAGE})
+    for cell in bare.cells:
+        cell.pop("id", None)
+    text: str = jupytext.writes(bare, fmt="md:myst")
+    return re.sub(r"(?m)^ +jupytext_version:.*\n", "", text, count=1)
+
+
+def execute(notebook: Notebook, name: str) -> None:
+    """Run every cell in a fresh kernel that starts in an empty folder.
+
+    Raises SystemExit, with the cell's own error, at the first cell that fails.
+    """
+    os.environ[BATCH] = "1"
+    with tempfile.TemporaryDirectory() as folder:
+        client = NotebookClient(
+            notebook,
+            timeout=SECONDS_PER_CELL,
+            kernel_name="python3",
+            extra_arguments=["--IPKernelApp.log_level=ERROR"],
+            record_timing=False,
+            store_widget_state=False,
+            resources={"metadata": {"path": folder}},
+        )
+        try:
+            client.execute()
+        except CellExecutionError as error:
+            plain = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
+            raise SystemExit(f"{name}: a cell failed\n{plain}") from None
+
+
+def build(chapter: Chapter, project: Project) -> float:
+    """Execute a chapter from its text and write both files; returns the seconds it took."""
+    text = chapter.text.read_text(encoding="utf-8")
+    notebook = from_text(text, chapter.stem, project)
+    started = time.perf_counter()
+    execute(notebook, chapter.stem)
+    seconds = time.perf_counter() - started
+    normalise(notebook)
+    nbformat.validate(notebook)
+    twin = to_text(notebook)
+    chapter.notebook.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")
+    chapter.text.write_text(twin, encoding="utf-8")
+    return seconds
+
+
+def stamp_pages(root: Path, project: Project) -> None:
+    """Stamp the pages outside the book that name the repository."""
+    for name in ("README.md", "CONTRIBUTING.md", "CITATION.cff"):
+        page = root / name
+        if page.is_file():
+            old = page.read_text(encoding="utf-8")
+            new = stamp_page(old, project)
+            if new != old:
+                page.write_text(new, encoding="utf-8")
+                print(f"{name}: stamped")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Build all chapters, or one."""
+    parser = argparse.ArgumentParser(prog="tools.notebooks", description=__doc__)
+    parser.add_argument("--chapter", default="", help="start of a chapter's file name, such as 04")
+    options = parser.parse_args(arguments)
+    project = read_project()
+    stamp_pages(ROOT, project)
+    wanted = chapters(ROOT / "book", options.chapter)
+    if not wanted:
+        print(f"no chapter starts with {options.chapter!r}" if options.chapter else "no chapters")
+        return 1 if options.chapter else 0
+    for chapter in wanted:
+        if not chapter.text.is_file():
+            raise SystemExit(
+                f"{chapter.notebook.name} has no text twin {chapter.text.relative_to(ROOT)}"
+            )
+        seconds = build(chapter, project)
+        late = f"  (more than the {SECONDS_PER_CHAPTER} s of a chapter)"
+        print(f"{chapter.stem}: {seconds:.1f} s{late if seconds > SECONDS_PER_CHAPTER else ''}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,137 @@
+"""Write what README.md states in numbers from where it was measured.
+
+    python -m tools.readme            stamp the chapters and the scores between their markers
+    python -m tools.readme --picture RUN_FOLDER   draw book/_static/scenes.webp from a scenes run
+"""
+
+import argparse
+import io
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tools.project import ROOT
+
+README = ROOT / "README.md"
+PICTURE = ROOT / "book" / "_static" / "scenes.webp"
+
+
+def percent(value: float) -> str:
+    """A fraction of one as a percentage with one decimal."""
+    return f"{100 * value:.1f}"
+
+
+def records(root: Path, dataset: str) -> list[dict[str, Any]]:
+    """The committed records of a data set, by file name."""
+    paths = sorted((root / "data" / "results" / dataset).glob("*.json"))
+    return [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+
+
+def scores_block(root: Path = ROOT) -> str:
+    """The two tables of scores, from the records in data/results."""
+    lines = [
+        "| generated scenes, 12 classes | seed | mean IU | pixel accuracy | training |",
+        "|---|---|---|---|---|",
+    ]
+    for record in records(root, "scenes"):
+        test, cost = record["test"], record["train"]
+        lines.append(
+            f"| `{record['recipe']}` | {record['seed']} | **{percent(test['mean_iu'])}** "
+            f"| {percent(test['pixel_accuracy'])} | {cost['seconds']:.0f} s on a CPU |"
+        )
+        for name, baseline in record["baselines"].items():
+            lines.append(
+                f"| baseline: {name} | {record['seed']} | {percent(baseline['mean_iu'])} "
+                f"| {percent(baseline['pixel_accuracy'])} | |"
+            )
+    lines += [
+        "",
+        "| CamVid, 11 classes, 233 test images | mean IU | pixel accuracy | source |",
+        "|---|---|---|---|",
+    ]
+    for record in records(root, "camvid"):
+        test, cost = record["test"], record["train"]
+        lines.append(
+            f"| `{record['recipe']}`, seed {record['seed']} | **{percent(test['mean_iu'])}** "
+            f"| {percent(test['pixel_accuracy'])} | {cost['epochs']} epochs, "
+            f"{cost['seconds'] / 60:.0f} min on {record['device']} |"
+        )
+        quoted: dict[tuple[str, str], dict[str, float]] = {}
+        for entry in record["published"]:
+            scores = quoted.setdefault((entry["of"], entry["source"]), {})
+            scores[entry["score"]] = entry["value"]
+        for (what, source), scores in quoted.items():
+            cells = " | ".join(
+                percent(scores[key]) if key in scores else "–"
+                for key in ("mean_iu", "pixel_accuracy")
+            )
+            lines.append(f"| {what} | {cells} | {source} |")
+    return "\n".join(lines)
+
+
+def chapters_block(root: Path = ROOT) -> str:
+    """A row for each chapter in the table of contents, with the question it answers."""
+    contents = yaml.safe_load((root / "_toc.yml").read_text(encoding="utf-8"))
+    lines = ["| chapter | question it answers |", "|---|---|"]
+    for entry in contents.get("chapters", []):
+        path = root / f"{entry['file']}.ipynb"
+        if not path.exists():
+            continue
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        head = "\n".join("".join(cell["source"]) for cell in cells[:3])
+        title = re.search(r"^# (.+)$", head, re.M)
+        question = re.search(r"\*\*Question\*\* \| (.+?) \|", head)
+        if title is None or question is None:
+            raise ValueError(f"{path}: no title or no question in its first cells")
+        number = int(path.name[:2])
+        lines.append(f"| {number}. [{title[1]}]({entry['file']}.ipynb) | {question[1]} |")
+    return "\n".join(lines)
+
+
+def stamped(text: str, root: Path = ROOT) -> str:
+    """README with both blocks as they should be. Raises ValueError for a missing marker."""
+    for name, block in (("scores", scores_block(root)), ("chapters", chapters_block(root))):
+        begin, end = f"<!-- {name}: made by tools/readme.py -->", f"<!-- end {name} -->"
+        if begin not in text or end not in text:
+            raise ValueError(f"README.md lacks the markers {begin} and {end}")
+        before, after = text.split(begin)[0], text.split(end)[1]
+        text = f"{before}{begin}\n{block}\n{end}{after}"
+    return text
+
+
+def draw_picture(run: Path) -> None:
+    """Three held-out scenes, their truth, what the run's network says, and its errors."""
+    from PIL import Image
+
+    from fcn_tutorial import models, visualize
+    from fcn_tutorial.datasets import Scenes
+
+    model, card = models.load(run / "best.safetensors")
+    scenes = Scenes(n=9, split="test", size=(128, 192))
+    samples = []
+    for i in (0, 4, 8):
+        image, mask = scenes[i]
+        samples.append((image, mask, model.predict(image)))
+    buffer = io.BytesIO()
+    visualize.prediction_sheet(samples, card.classes, card.palette, buffer)  # type: ignore[arg-type]
+    Image.open(buffer).save(PICTURE, quality=80, method=6)
+
+
+def main() -> int:
+    """Stamp README.md, or draw its picture."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--picture", type=Path, metavar="RUN_FOLDER")
+    options = parser.parse_args()
+    if options.picture:
+        draw_picture(options.picture)
+        return 0
+    README.write_text(stamped(README.read_text(encoding="utf-8")), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
