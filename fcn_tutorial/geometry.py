@@ -1,0 +1,186 @@
+"""The arithmetic of a stack of layers, in exact fractions: sizes, receptive field, alignment.
+
+A network is a list of `Layer`, the first being the one that reads the image. Everything here is
+along one axis; square layers make the other axis the same. Nothing is rounded, so that two maps
+either coincide or do not, and torch is not needed.
+
+The rule behind every function: output index `out` of a layer with kernel k, stride s, padding p
+and dilation d is centred on input index
+
+    in = s·out + d·(k − 1)/2 − p,
+
+and a deconvolution (transposed convolution) with the same numbers is the inverse map.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from fractions import Fraction
+from math import prod
+from typing import Literal, NamedTuple
+
+__all__ = [
+    "Layer",
+    "ReceptiveField",
+    "coordinate_map",
+    "crop_offset",
+    "output_size",
+    "receptive_field",
+]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One convolution, pooling or deconvolution along one axis, in pixels of its input.
+
+    `ceil` rounds a pooling's output size up, as Caffe does always and PyTorch with `ceil_mode`.
+    Zero padding alone is `Layer(1, padding=p)`.
+
+    Raises ValueError where a number cannot describe a layer.
+    """
+
+    kernel: int
+    stride: int = 1
+    padding: int = 0
+    dilation: int = 1
+    kind: Literal["conv", "pool", "deconv"] = "conv"
+    ceil: bool = False
+
+    def __post_init__(self) -> None:
+        for name, least in (("kernel", 1), ("stride", 1), ("padding", 0), ("dilation", 1)):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < least:
+                raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}")
+        if self.kind not in ("conv", "pool", "deconv"):
+            raise ValueError(f"kind must be 'conv', 'pool' or 'deconv', got {self.kind!r}")
+        if self.ceil and self.kind != "pool":
+            raise ValueError(f"ceil=True is for kind='pool' only, got kind={self.kind!r}")
+        if self.kind == "pool" and self.padding >= self.extent:
+            raise ValueError(
+                f"padding={self.padding} lets a pool of extent {self.extent} see padding only; "
+                f"it must be at most {self.extent - 1}"
+            )
+
+    @property
+    def extent(self) -> int:
+        """Pixels from the first to the last one the kernel touches, d·(k − 1) + 1."""
+        return self.dilation * (self.kernel - 1) + 1
+
+    def __repr__(self) -> str:
+        # Only what differs from the default: long lists of layers stay readable.
+        changed = [
+            f"{f.name}={getattr(self, f.name)!r}"
+            for f in fields(self)[1:]
+            if getattr(self, f.name) != f.default
+        ]
+        return f"Layer({', '.join([str(self.kernel), *changed])})"
+
+
+class ReceptiveField(NamedTuple):
+    """What one output pixel sees of the input, border clipping aside.
+
+    `size`: input pixels from the first to the last one seen (the most, where a deconvolution makes
+    it differ between outputs). `stride`: input pixels between neighbouring outputs, an int
+    where it is whole. `centre`: input coordinate on which output 0 is centred.
+    """
+
+    size: int
+    stride: int | Fraction
+    centre: Fraction
+
+
+def output_size(layers: Sequence[Layer], n: int) -> int:
+    """Length of the output for an input of `n` pixels.
+
+    Raises ValueError if `n` < 1, and, naming the layer, where nothing would be left.
+    """
+    if n < 1:
+        raise ValueError(f"n must be at least 1 pixel, got {n}")
+    for index, layer in enumerate(layers):
+        before, n = n, _layer_output_size(layer, n)
+        if n < 1:
+            raise ValueError(
+                f"layers[{index}] = {layer} turns {before} pixels into {n}; "
+                "give a larger input or more padding"
+            )
+    return n
+
+
+def _layer_output_size(layer: Layer, n: int) -> int:
+    if layer.kind == "deconv":
+        return (n - 1) * layer.stride - 2 * layer.padding + layer.extent
+    room = n + 2 * layer.padding - layer.extent
+    if not layer.ceil:
+        return room // layer.stride + 1
+    out = -(-room // layer.stride) + 1
+    # PyTorch's and Caffe's rule: the last window starts inside the input or the left padding.
+    return out - 1 if (out - 1) * layer.stride >= n + layer.padding else out
+
+
+def coordinate_map(layers: Sequence[Layer]) -> tuple[Fraction, Fraction]:
+    """(scale, offset) with in = scale·out + offset, from output to input pixel coordinates."""
+    scale, offset = Fraction(1), Fraction(0)
+    for layer in layers:
+        centre = Fraction(layer.extent - 1, 2) - layer.padding
+        if layer.kind == "deconv":
+            offset -= scale * centre / layer.stride
+            scale /= layer.stride
+        else:
+            offset += scale * centre
+            scale *= layer.stride
+    return scale, offset
+
+
+def receptive_field(layers: Sequence[Layer]) -> ReceptiveField:
+    """Size, stride and centre of what one output pixel sees of the input.
+
+    Through a deconvolution, the outputs of one period see different numbers of input pixels; the
+    largest counts.
+    """
+    scale, offset = coordinate_map(layers)
+    kinds = [layer.kind for layer in layers]
+    first = kinds.index("deconv") if "deconv" in kinds else len(layers)
+    period = prod(layer.stride for layer in layers if layer.kind == "deconv")
+    size = max(_span(layers[first:], output) for output in range(period))
+    for layer in reversed(layers[:first]):
+        size = (size - 1) * layer.stride + layer.extent if size else 0
+    return ReceptiveField(size, int(scale) if scale.denominator == 1 else scale, offset)
+
+
+def _span(layers: Sequence[Layer], output: int) -> int:
+    """Input pixels from the first to the last that one output reads; 0 where it reads none.
+
+    Pixel by pixel, because a deconvolution with a kernel below its stride leaves gaps.
+    """
+    seen = {output}
+    for layer in reversed(layers):
+        s = layer.stride
+        taps = [layer.dilation * j - layer.padding for j in range(layer.kernel)]
+        if layer.kind == "deconv":  # tap j of input i lands on output s·i + d·j − p
+            seen = {(o - tap) // s for o in seen for tap in taps if (o - tap) % s == 0}
+        else:
+            seen = {s * o + tap for o in seen for tap in taps}
+    return max(seen) - min(seen) + 1 if seen else 0
+
+
+def crop_offset(path: Sequence[Layer], reference: Sequence[Layer] = ()) -> int:
+    """Rows to drop from the output of `path` so that its pixel 0 meets pixel 0 of `reference`.
+
+    Both are layer lists from the same input; no layers at all stand for the image itself. A
+    negative value asks for that many rows of padding instead.
+
+    Raises ValueError where the two maps have different scales, or lie a fraction of a pixel apart.
+    """
+    scale, offset = coordinate_map(path)
+    target_scale, target_offset = coordinate_map(reference)
+    if scale != target_scale:
+        raise ValueError(
+            f"path has {scale} input pixels an output pixel and reference {target_scale}: "
+            "no crop aligns them; bring both to one scale first"
+        )
+    rows = (target_offset - offset) / scale
+    if rows.denominator != 1:
+        raise ValueError(
+            f"path and reference lie {rows} pixels apart, which is not whole: no crop aligns "
+            "them; change a padding, or a kernel between odd and even"
+        )
+    return int(rows)

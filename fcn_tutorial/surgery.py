@@ -1,0 +1,445 @@
+"""Turn classifiers into fully convolutional networks, and read and reuse their layers."""
+
+import copy
+import operator
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor, fx, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from fcn_tutorial._tracing import (
+    FUNCTIONS,
+    JOINS,
+    POINTWISE,
+    ShapeRunner,
+    adaptive_window,
+    describe,
+    follow,
+    holds_tensor,
+    is_pointwise_module,
+    is_spatial_mean,
+    keeps_pixels,
+    meta_copy,
+    operator_name,
+    trace,
+)
+
+__all__ = ["Report", "convolutionalize", "fold_norms", "trace", "transplant"]
+
+
+# ---- classifier -> fully convolutional network --------------------------------------------------
+
+
+def convolutionalize(model: nn.Module, input_size: int | tuple[int, int] = (224, 224)) -> nn.Module:
+    """A fully convolutional copy of a classifier: images (N, 3, H, W) -> scores (N, C, H', W').
+
+    A linear layer that reads a flattened (c, h, w) map becomes an h×w convolution with the same
+    weights, and global pooling becomes pooling over a window of the map's size at stride 1. On
+    images of `input_size` (a side in pixels, or (H, W)) the scores are those of the classifier,
+    H' = W' = 1; on larger ones each score is that of a window, one network stride apart, up to
+    what the padding of the trunk adds. Parameter names stay. Dropout stays element-wise. Auxiliary
+    heads that only training uses are left out. `model` is not changed, and shares no memory.
+
+    Raises ValueError where adaptive pooling is neither global nor the identity at `input_size`,
+    where an operator cannot be read as one that works at every size, and where torch.fx cannot
+    follow the model. The result itself raises AssertionError for an image too small for it.
+    Source: Long, Shelhamer, Darrell 2015, section 3.1.
+    """
+    graph_module = follow(copy.deepcopy(model).eval())
+    runner = ShapeRunner(cast(fx.GraphModule, meta_copy(graph_module)), input_size).run_on_image()
+    values = {node.name: value for node, value in runner.env.items()}
+    _Conversion(graph_module, values, runner.size).run()
+    modes = {name: module.training for name, module in model.named_modules()}
+    for name, module in graph_module.named_modules():
+        module.training = modes.get(name, model.training)
+    return graph_module
+
+
+class _Conversion:
+    """Rewrites the graph of a classifier in place, node by node.
+
+    `shapes` holds the shape that each node has in the classifier, `maps` the (c, h, w) of the map
+    that stands for it in the rewritten network: the same for a map, and for a flattened vector
+    the map it was flattened from. `stands_for` sends the nodes that vanish to what replaces them.
+    """
+
+    def __init__(
+        self, graph_module: fx.GraphModule, values: dict[str, Any], size: tuple[int, ...]
+    ) -> None:
+        self.root, self.graph = graph_module, graph_module.graph
+        self.values, self.size = values, size
+        self.shapes: dict[fx.Node, tuple[int, ...]] = {}
+        self.maps: dict[fx.Node, tuple[int, ...]] = {}
+        self.slices: set[fx.Node] = set()  # single channels, (N, H, W), on their way into a map
+        self.stands_for: dict[fx.Node, fx.Node] = {}
+        for node in self.graph.nodes:
+            if isinstance(value := values[node.name], Tensor):
+                self.shapes[node] = tuple(value.shape)
+
+    def run(self) -> None:
+        for node in list(self.graph.nodes):
+            try:
+                self._convert(node)
+            except ValueError as error:
+                raise ValueError(f"{describe(node)}: {error}") from error
+        for node, stand_in in reversed(self.stands_for.items()):
+            node.replace_all_uses_with(stand_in)
+            self.graph.erase_node(node)
+        self.graph.eliminate_dead_code()
+        self.graph.lint()
+        self.root.delete_all_unused_submodules()
+        self.root.recompile()
+
+    def _convert(self, node: fx.Node) -> None:
+        sources = [s for s in node.all_input_nodes if s in self.maps or s in self.slices]
+        if node.op == "output":
+            self._check_output(node)
+        elif node.op == "placeholder":
+            self._keep(node)
+        elif sources and holds_tensor(self.values[node.name]):
+            if node not in self.shapes:
+                raise ValueError("gives several tensors, which has no reading as one map")
+            if node.op == "call_module":
+                module = self.root.get_submodule(cast(str, node.target))
+                self._convert_module(node, module, sources[0])
+            else:
+                self._convert_function(node, operator_name(node), sources)
+
+    def _convert_module(self, node: fx.Node, module: nn.Module, source: fx.Node) -> None:
+        if source in self.slices:
+            raise ValueError(f"{type(module).__name__} reads part of a map")
+        match module:
+            case nn.Flatten() | nn.Unflatten():
+                self._skip_reshape(node, source)
+            case nn.Linear():
+                self._convert_linear(node, module, source)
+            case nn.AdaptiveAvgPool2d() | nn.AdaptiveMaxPool2d() if self._is_map(source):
+                pool = nn.AvgPool2d if isinstance(module, nn.AdaptiveAvgPool2d) else nn.MaxPool2d
+                window = adaptive_window(self._tensor(source), module.output_size)
+                self._slide(node, source, pool, window)
+            case nn.Softmax() | nn.LogSoftmax():
+                self._check_channel_axis(source, module.dim)
+                module.dim = 1
+                self.maps[node] = self.maps[source]
+            case nn.BatchNorm1d():
+                if self.maps[source][1:] != (1, 1):
+                    raise ValueError("BatchNorm1d on a flattened map norms each pixel differently")
+                self._replace_module(node, _norm_of_maps(module))
+                self.maps[node] = self.maps[source]
+            case _ if is_pointwise_module(module):
+                self.maps[node] = self.maps[source]
+            case _ if self._is_map(source) and _works_at_every_size(module):
+                self._keep(node)
+            case _:
+                raise ValueError(
+                    f"{type(module).__name__} on a tensor of shape (N, "
+                    f"{str(self.shapes[source][1:])[1:-1].rstrip(',')}) has no form that works at "
+                    "every input size"
+                )
+
+    def _convert_function(self, node: fx.Node, name: str, sources: list[fx.Node]) -> None:
+        source = sources[0]
+        if source in self.slices or keeps_pixels(node, self._tensor(source), self._tensor(node)):
+            self._keep(node)
+        elif name in ("flatten", "view", "reshape", "squeeze", "unsqueeze", "unflatten"):
+            self._skip_reshape(node, source)
+        elif name == "dropout":
+            probability = _setting(node, "p", self.values)
+            self._call(node, source, nn.Dropout(0.5 if probability is None else probability))
+            self.maps[node] = self.maps[source]
+        elif name in ("softmax", "log_softmax"):
+            self._check_channel_axis(source, _setting(node, "dim", self.values))
+            node.args = (source,)
+            node.kwargs = {**node.kwargs, "dim": 1}
+            self.maps[node] = self.maps[source]
+        elif name in JOINS:
+            self._convert_join(node, sources)
+        elif name in POINTWISE:
+            self._check_operands(node, name, sources)
+            self.maps[node] = self.maps[source]
+        elif name in FUNCTIONS and self._is_map(source):
+            self._convert_spatial_function(node, name, source)
+        else:
+            raise ValueError("has no form that works at every input size")
+
+    def _convert_spatial_function(self, node: fx.Node, name: str, source: fx.Node) -> None:
+        before = self._tensor(source)
+        pool = nn.MaxPool2d if "max" in name else nn.AvgPool2d
+        if name.startswith("adaptive"):
+            size = _setting(node, "output_size", self.values)
+            self._slide(node, source, pool, adaptive_window(before, size))
+        elif name == "mean":
+            if not is_spatial_mean(before, axes := _setting(node, "dim", self.values)):
+                raise ValueError(f"mean over dim={axes} is not global average pooling")
+            self._slide(node, source, pool, tuple(before.shape[2:]))
+        elif "pool" in name and node.all_input_nodes != [source]:  # e.g. avg_pool2d(x, x.shape[2:])
+            window = _setting(node, "kernel_size", self.values)
+            window = (window, window) if isinstance(window, int) else tuple(window)
+            if window != before.shape[2:]:
+                raise ValueError(f"its window, {window} here, depends on the input size")
+            self._slide(node, source, pool, window)
+        else:
+            self._keep(node)
+
+    def _keep(self, node: fx.Node) -> None:
+        """The node stays as it is; its output is the map it already was."""
+        if len(self.shapes.get(node, ())) == 4:
+            self.maps[node] = self.shapes[node][1:]
+        else:
+            self.slices.add(node)
+
+    def _is_map(self, node: fx.Node) -> bool:
+        """Whether the classifier, too, has an (N, c, h, w) map here, rather than a vector."""
+        return node in self.maps and self.shapes[node][1:] == self.maps[node]
+
+    def _tensor(self, node: fx.Node) -> Tensor:
+        return cast(Tensor, self.values[node.name])
+
+    def _skip_reshape(self, node: fx.Node, source: fx.Node) -> None:
+        if self.shapes[node][0] != self.shapes[source][0]:
+            raise ValueError("mixes the images of a batch")
+        self.maps[node] = self.maps[source]
+        self.stands_for[node] = source
+
+    def _convert_linear(self, node: fx.Node, linear: nn.Linear, source: fx.Node) -> None:
+        c, h, w = self.maps[source]
+        if len(self.shapes[source]) != 2:
+            raise ValueError(
+                f"Linear reads the last axis of {len(self.shapes[source])}; it equals a "
+                "convolution only on a flattened map, (N, c·h·w)"
+            )
+        self._require_size(node, source, (h, w))
+        self._replace_module(node, _as_convolution(linear, (c, h, w)))
+        self.maps[node] = (linear.out_features, 1, 1)
+
+    def _slide(
+        self,
+        node: fx.Node,
+        source: fx.Node,
+        pool: type[nn.AvgPool2d] | type[nn.MaxPool2d],
+        window: tuple[int, ...] | None,
+    ) -> None:
+        """Global pooling over `window` becomes pooling at stride 1; no window, no pooling."""
+        if window is None:
+            self.maps[node] = self.maps[source]
+            self.stands_for[node] = source
+            return
+        self._require_size(node, source, window)
+        h, w = window
+        self._call(node, source, pool((h, w), stride=1))
+        self.maps[node] = (self.maps[source][0], 1, 1)
+
+    def _convert_join(self, node: fx.Node, sources: list[fx.Node]) -> None:
+        """Concatenation of channels, or of vectors flattened from maps of one size."""
+        parts = cast(list[fx.Node], node.args[0] if node.args else node.kwargs["tensors"])
+        if any(part not in self.maps for part in parts):
+            raise ValueError("joins a map with a tensor that is not one")
+        c = sum(self.maps[part][0] for part in parts)
+        size = self.maps[sources[0]][1:]
+        whole = all(self._is_map(part) for part in parts)
+        expected = (c, *size) if whole else (c * size[0] * size[1],)
+        if {self.maps[p][1:] for p in parts} != {size} or self.shapes[node][1:] != expected:
+            raise ValueError("joins maps of different sizes, or along an axis other than channels")
+        node.args, node.kwargs = (parts,), {"dim": 1}
+        self.maps[node] = (c, *size)
+
+    def _check_operands(self, node: fx.Node, name: str, sources: list[fx.Node]) -> None:
+        """Elementwise operations must mean the same on the map as on what it stands for."""
+        if len({(self.maps.get(s), self._is_map(s)) for s in sources}) > 1:
+            raise ValueError("combines maps of different sizes, which holds at one input size only")
+        if self._is_map(sources[0]) and name in ("batch_norm", "prelu"):
+            return
+        constants = [n for n in node.all_input_nodes if n in self.shapes and n not in sources]
+        axes = 2 if self._is_map(sources[0]) else 1
+        if any(max(self.shapes[n][-axes:], default=1) > 1 for n in constants):
+            raise ValueError("combines the map with a tensor that fits one input size only")
+
+    def _check_channel_axis(self, source: fx.Node, dim: object) -> None:
+        channel_axes = (1, -3, None) if self._is_map(source) else (1, -1, None)
+        if dim not in channel_axes or not (self._is_map(source) or self.maps[source][1:] == (1, 1)):
+            raise ValueError(f"normalises over dim={dim}, which is not the channels")
+
+    def _check_output(self, node: fx.Node) -> None:
+        scores = node.args[0]
+        if not (isinstance(scores, fx.Node) and scores in self.maps):
+            raise ValueError("the model must return one tensor of scores, read from the image")
+        if not self._is_map(scores) and self.maps[scores][1:] != (1, 1):
+            raise ValueError("the model ends in a flattened map that no linear layer reads")
+
+    def _require_size(self, node: fx.Node, source: fx.Node, window: tuple[int, ...]) -> None:
+        """Say what is wrong, with the remedy, where the map is smaller than the window."""
+        if max(window) == 1:
+            return
+        message = (
+            f"the image is too small: the map that enters {describe(node)} must be at least "
+            f"{window[0]}×{window[1]}, as it is for an image of {self.size[0]}×{self.size[1]}"
+        )
+        with self.graph.inserting_before(node):
+            for axis, least in zip((2, 3), window, strict=True):
+                side = self.graph.call_method("size", (source, axis))
+                enough = self.graph.call_function(operator.ge, (side, least))
+                self.graph.call_function(torch._assert, (enough, message))
+
+    def _replace_module(self, node: fx.Node, module: nn.Module) -> None:
+        target = cast(str, node.target)
+        if sum(n.op == "call_module" and n.target == target for n in self.graph.nodes) > 1:
+            raise ValueError("is used more than once; give each use a module of its own")
+        _replace(self.root, target, module)
+
+    def _call(self, node: fx.Node, source: fx.Node, module: nn.Module) -> None:
+        """Let the node call `module` on `source`."""
+        if node.op == "call_module":
+            self._replace_module(node, module)
+            return
+        name = node.name
+        while hasattr(self.root, name):
+            name += "_"
+        self.root.add_module(name, module)
+        node.op, node.target, node.args, node.kwargs = "call_module", name, (source,), {}
+
+
+def _setting(node: fx.Node, name: str, values: dict[str, Any]) -> Any:
+    """What follows the input in a call, by place or by name: window, size, axes or probability."""
+    given = node.args[1] if len(node.args) > 1 else node.kwargs.get(name)
+    return fx.node.map_arg(given, lambda n: values[n.name])
+
+
+def _as_convolution(linear: nn.Linear, shape: tuple[int, ...]) -> nn.Conv2d:
+    """The convolution that reads a whole (c, h, w) map as `linear` reads it flattened."""
+    c, h, w = shape
+    # On "meta" nothing is allocated or initialised: fc6 of VGG16 holds 103 million weights.
+    conv = nn.Conv2d(c, linear.out_features, (h, w), bias=linear.bias is not None, device="meta")
+    weight = linear.weight.detach().view(linear.out_features, c, h, w)
+    conv.weight = nn.Parameter(weight, linear.weight.requires_grad)
+    conv.bias = linear.bias
+    return conv
+
+
+def _norm_of_maps(norm: nn.BatchNorm1d) -> nn.BatchNorm2d:
+    """The norm of a map whose pixels are the vectors that `norm` reads."""
+    maps = nn.BatchNorm2d(
+        norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats, "meta"
+    )
+    maps.weight, maps.bias = norm.weight, norm.bias
+    maps.running_mean, maps.running_var = norm.running_mean, norm.running_var
+    maps.num_batches_tracked = norm.num_batches_tracked
+    return maps
+
+
+def _works_at_every_size(module: nn.Module) -> bool:
+    files = ("conv", "pooling", "padding", "pixelshuffle", "channelshuffle", "instancenorm")
+    known = type(module).__module__ in {f"torch.nn.modules.{file}" for file in files}
+    return known or isinstance(module, nn.GroupNorm)
+
+
+# ---- frozen norms -------------------------------------------------------------------------------
+
+
+def fold_norms(module: nn.Module) -> nn.Module:
+    """A copy of `module` with each frozen Conv2d + BatchNorm2d pair merged into one Conv2d.
+
+    The statistics and the affine of the norm go into the weight and bias of the convolution, which
+    keeps its name; the norm becomes nn.Identity. In evaluation mode the output is the same up to
+    rounding, with fewer passes over memory. It is for trunks whose norms stay frozen: in training
+    mode the copy still normalises by the stored statistics. A norm stays where it does not follow
+    a convolution directly, where either is used twice, and where it keeps no running statistics.
+
+    Raises ValueError where torch.fx cannot follow the module.
+    """
+    folded = copy.deepcopy(module)
+    for conv_name, norm_name in _norms_after_convolutions(module):
+        conv, norm = folded.get_submodule(conv_name), folded.get_submodule(norm_name)
+        assert isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)
+        with torch.no_grad():
+            merged = fuse_conv_bn_eval(conv.eval(), norm.eval())
+        assert merged.bias is not None
+        merged.bias.requires_grad_(merged.weight.requires_grad)
+        _replace(folded, conv_name, merged.train(module.get_submodule(conv_name).training))
+        _replace(folded, norm_name, nn.Identity())
+    return folded
+
+
+def _norms_after_convolutions(module: nn.Module) -> list[tuple[str, str]]:
+    """Names of each Conv2d and of the BatchNorm2d that alone reads its output."""
+    graph_module = follow(meta_copy(module))
+    called = [n for n in graph_module.graph.nodes if n.op == "call_module"]
+    calls = [n.target for n in called]
+    pairs: list[tuple[str, str]] = []
+    for node in called:
+        source = node.args[0] if node.args else None
+        if not isinstance(source, fx.Node) or source not in called or len(source.users) > 1:
+            continue
+        if calls.count(node.target) > 1 or calls.count(source.target) > 1:
+            continue
+        conv_name, norm_name = cast(str, source.target), cast(str, node.target)
+        norm = graph_module.get_submodule(norm_name)
+        frozen = isinstance(norm, nn.BatchNorm2d) and norm.running_mean is not None
+        if frozen and isinstance(graph_module.get_submodule(conv_name), nn.Conv2d):
+            pairs.append((conv_name, norm_name))
+    return pairs
+
+
+def _replace(root: nn.Module, name: str, module: nn.Module) -> None:
+    parent, _, leaf = name.rpartition(".")
+    setattr(root.get_submodule(parent), leaf, module)
+
+
+# ---- weights from one network to another --------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `transplant` did, by parameter and buffer name.
+
+    `copied`: taken over. `skipped`: in both, but of different shapes (source, target). `missing`:
+    in the target only, left as it was. `unused`: in the source only.
+    """
+
+    copied: tuple[str, ...]
+    skipped: dict[str, tuple[tuple[int, ...], tuple[int, ...]]]
+    missing: tuple[str, ...]
+    unused: tuple[str, ...]
+
+    def __str__(self) -> str:
+        lines = [f"copied {len(self.copied)} tensors"]
+        lines += [f"skipped {n}: {a} does not fit {b}" for n, (a, b) in self.skipped.items()]
+        for label, names in (("left as it was", self.missing), ("not used", self.unused)):
+            lines += [f"{label}: {', '.join(names)}"] if names else []
+        return "\n".join(lines)
+
+
+def transplant(source: nn.Module | Mapping[str, Tensor], target: nn.Module) -> Report:
+    """Copy into `target` every parameter and buffer of `source` with the same name and shape.
+
+    `source` is a module or a state dict. Values are copied, to the dtype and device of `target`;
+    nothing else of `target` changes. Print the report, or look at its `missing`: a name that
+    matches nothing is not an error.
+
+    Raises ValueError where `source` holds anything but tensors, such as a whole checkpoint.
+    """
+    given = source.state_dict() if isinstance(source, nn.Module) else source
+    for name, value in given.items():
+        if not isinstance(value, Tensor):
+            raise ValueError(
+                f"source['{name}'] is a {type(value).__name__}, not a tensor; pass the state dict "
+                "inside the checkpoint"
+            )
+    own = target.state_dict()
+    both = [name for name in own if name in given]
+    fits = [name for name in both if given[name].shape == own[name].shape]
+    with torch.no_grad():
+        for name in fits:
+            own[name].copy_(given[name])
+    return Report(
+        copied=tuple(fits),
+        skipped={
+            name: (tuple(given[name].shape), tuple(own[name].shape))
+            for name in both
+            if name not in fits
+        },
+        missing=tuple(name for name in own if name not in given),
+        unused=tuple(name for name in given if name not in own),
+    )
