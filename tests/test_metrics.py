@@ -1,0 +1,368 @@
+"""Scores: one confusion matrix against scikit-learn's and torchmetrics', and hand-made cases."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from sklearn.metrics import confusion_matrix, jaccard_score, precision_score, recall_score
+
+import fcn_tutorial._torchvision  # noqa: F401  (torchmetrics imports torchvision)
+from fcn_tutorial.metrics import ConfusionMatrix, score, stride_ceiling
+
+torchmetrics = pytest.importorskip("torchmetrics.classification")
+
+FLOAT32 = 1e-6  # a few roundings of torchmetrics' float32
+
+
+@pytest.fixture
+def no_warnings() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield
+
+
+def random_labels(seed: int, classes: int, void: float = 0.1, size: tuple[int, ...] = (3, 20, 30)):
+    """A prediction that is right half of the time, and a truth with some void."""
+    rng = np.random.default_rng(seed)
+    truth = rng.integers(0, classes, size)
+    guess = np.where(rng.random(size) < 0.5, truth, rng.integers(0, classes, size))
+    truth[rng.random(size) < void] = 255
+    return guess, truth
+
+
+# --- counting ------------------------------------------------------------------------------------
+
+
+@settings(max_examples=40, deadline=None)
+@given(data=st.data(), classes=st.integers(2, 40), dtype=st.sampled_from(["uint8", "int64"]))
+def test_counts_equal_scikit_learn_exactly(data: Any, classes: int, dtype: str) -> None:
+    shape = data.draw(hnp.array_shapes(min_dims=2, max_dims=3, max_side=8))
+    labels = st.integers(0, classes - 1)
+    guess = data.draw(hnp.arrays(dtype, shape, elements=labels))
+    truth = data.draw(hnp.arrays(dtype, shape, elements=labels | st.just(255)))
+    confusion = ConfusionMatrix(classes).update(guess, truth)
+    valid = truth != 255
+    expected = np.zeros((classes, classes), np.int64)
+    if valid.any():
+        expected = confusion_matrix(truth[valid], guess[valid], labels=range(classes))
+    assert confusion.matrix.dtype == torch.int64
+    assert np.array_equal(confusion.matrix.numpy(), expected)
+
+
+@pytest.mark.parametrize("ignore_index", [255, -1, -100, 0, 3, 70_000, None])
+@pytest.mark.parametrize("classes", [2, 21, 300])
+def test_any_void_label_is_left_out(ignore_index: int | None, classes: int) -> None:
+    guess, truth = random_labels(classes, classes)
+    truth[truth == 255] = 0 if ignore_index is None else ignore_index
+    valid = np.ones_like(truth, bool) if ignore_index is None else truth != ignore_index
+    expected = confusion_matrix(truth[valid], guess[valid], labels=range(classes))
+    confusion = ConfusionMatrix(classes, ignore_index).update(guess, truth)
+    assert np.array_equal(confusion.matrix.numpy(), expected)
+
+
+@pytest.mark.usefixtures("no_warnings")
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "int16", ">i2", "uint16", "int32", "int64"])
+def test_integer_type_layout_and_container_do_not_matter(dtype: str) -> None:
+    guess, truth = random_labels(1, 7, void=0)
+    expected = ConfusionMatrix(7).update(guess, truth).matrix
+    cast_guess, cast_truth = guess.astype(dtype), truth.astype(dtype)
+    mirrored = cast_guess[:, ::-1], cast_truth[:, ::-1]
+    strided = np.asfortranarray(cast_guess), cast_truth.copy()
+    strided[1].flags.writeable = False
+    for pair in ((cast_guess, cast_truth), mirrored, strided):
+        assert torch.equal(ConfusionMatrix(7).update(*pair).matrix, expected)
+    tensors = torch.from_numpy(guess).permute(0, 2, 1), torch.from_numpy(truth).permute(0, 2, 1)
+    assert torch.equal(ConfusionMatrix(7).update(*tensors).matrix, expected)
+    assert torch.equal(ConfusionMatrix(7).update(tensors[0].byte(), tensors[1]).matrix, expected)
+
+
+def test_a_mask_is_taken_as_a_tensor() -> None:
+    from torchvision import tv_tensors
+
+    guess, truth = random_labels(2, 5)
+    masks = (tv_tensors.Mask(torch.from_numpy(labels).byte()) for labels in (guess, truth))
+    confusion = ConfusionMatrix(5).update(*masks)
+    assert type(confusion.matrix) is torch.Tensor
+    assert torch.equal(confusion.matrix, ConfusionMatrix(5).update(guess, truth).matrix)
+
+
+def test_parts_merged_in_any_way_equal_the_whole() -> None:
+    guess, truth = random_labels(3, 6)
+    whole = ConfusionMatrix(6).update(guess, truth)
+    step_by_step = ConfusionMatrix(6)
+    for one_guess, one_truth in zip(guess, truth, strict=True):
+        step_by_step.update(one_guess, one_truth)
+    left = ConfusionMatrix(6).update(guess[:1], truth[:1])
+    right = ConfusionMatrix(6).update(guess[1:], truth[1:])
+    assert torch.equal(step_by_step.matrix, whole.matrix)
+    assert torch.equal(left.merge(right).matrix, whole.matrix)
+    assert right.matrix.sum() < whole.matrix.sum()
+    resumed = ConfusionMatrix(6).update(guess, truth)  # what it held before is replaced
+    resumed.load_state_dict(right.state_dict())
+    assert torch.equal(resumed.matrix, right.matrix)
+    resumed.update(guess[:1], truth[:1])
+    assert torch.equal(resumed.matrix, whole.matrix)
+    resumed.reset()
+    assert not resumed.matrix.any() and right.matrix.any()
+
+
+# --- scores --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_scores_equal_torchmetrics_and_scikit_learn(seed: int) -> None:
+    classes = 2 + 5 * seed
+    guess, truth = random_labels(seed, classes)
+    truth[truth == 1] = 0  # class 1 is absent from the truth, but predicted
+    scores = ConfusionMatrix(classes).update(guess, truth).compute()
+    pair = torch.from_numpy(guess), torch.from_numpy(truth)
+
+    def theirs(name: str, average: str | None) -> Any:
+        metric = getattr(torchmetrics, name)(classes, average=average, ignore_index=255)
+        return metric(*pair).numpy()
+
+    assert scores.pixel_accuracy == pytest.approx(theirs("MulticlassAccuracy", "micro"), FLOAT32)
+    assert scores.mean_iu == pytest.approx(theirs("MulticlassJaccardIndex", "macro"), FLOAT32)
+    assert scores.fw_iu == pytest.approx(theirs("MulticlassJaccardIndex", "weighted"), FLOAT32)
+    assert scores.iu == pytest.approx(theirs("MulticlassJaccardIndex", "none"), FLOAT32)
+
+    valid = truth != 255
+    flat: dict[str, Any] = {"labels": range(classes), "average": None, "zero_division": np.nan}
+    true, predicted = truth[valid], guess[valid]
+    assert scores.iu == pytest.approx(
+        jaccard_score(true, predicted, **{**flat, "zero_division": 0}), abs=1e-15
+    )
+    accuracy = recall_score(true, predicted, **flat)
+    precision = precision_score(true, predicted, **flat)
+    assert scores.accuracy == pytest.approx(accuracy, abs=1e-15, nan_ok=True)
+    assert scores.precision == pytest.approx(precision, abs=1e-15, nan_ok=True)
+    assert scores.mean_accuracy == pytest.approx(np.nanmean(accuracy), abs=1e-15)
+    assert scores.support.tolist() == [(true == c).sum() for c in range(classes)]
+
+
+def test_absent_classes_by_both_conventions() -> None:
+    # Rows are truth. Class 2 is predicted but absent, class 3 is neither there nor predicted.
+    matrix = [[6, 2, 0, 0], [1, 3, 4, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
+    predicted = score(np.array(matrix))
+    truth_only = score(torch.tensor(matrix), absent="truth_only")
+    nan = math.nan
+    assert predicted.iu.tolist() == pytest.approx([6 / 9, 3 / 10, 0, nan], nan_ok=True)
+    assert truth_only.iu.tolist() == pytest.approx([6 / 9, 3 / 10, nan, nan], nan_ok=True)
+    assert predicted.mean_iu == pytest.approx((6 / 9 + 3 / 10) / 3)
+    assert truth_only.mean_iu == pytest.approx((6 / 9 + 3 / 10) / 2)
+    assert (predicted.absent, truth_only.absent) == ("score_zero_if_predicted", "truth_only")
+    for scores in (predicted, truth_only):
+        assert scores.pixel_accuracy == pytest.approx(9 / 16)
+        assert scores.mean_accuracy == pytest.approx((6 / 8 + 3 / 8) / 2)
+        assert scores.fw_iu == pytest.approx((8 * 6 / 9 + 8 * 3 / 10) / 16)
+        assert scores.accuracy.tolist() == pytest.approx([6 / 8, 3 / 8, nan, nan], nan_ok=True)
+        assert scores.precision.tolist() == pytest.approx([6 / 7, 3 / 5, 0, nan], nan_ok=True)
+        assert scores.support.tolist() == [8, 8, 0, 0]
+
+
+def test_conventions_can_differ_by_a_factor_of_two() -> None:
+    matrix = np.array([[9, 1], [0, 0]])
+    assert score(matrix, "truth_only").mean_iu == pytest.approx(2 * score(matrix).mean_iu)
+
+
+def test_scores_are_over_the_summed_matrix_not_the_mean_of_images() -> None:
+    confusion = ConfusionMatrix(2)
+    confusion.update(np.zeros((1, 9), int), np.zeros((1, 9), int))
+    confusion.update(np.ones((1, 1), int), np.zeros((1, 1), int))
+    assert confusion.compute().pixel_accuracy == pytest.approx(0.9)
+
+
+@pytest.mark.usefixtures("no_warnings")
+@pytest.mark.parametrize("absent", ["score_zero_if_predicted", "truth_only"])
+@pytest.mark.parametrize(
+    "update", [None, np.full((2, 3), 255), np.zeros((0, 4), int), np.full((0,), 255)]
+)
+def test_nothing_to_score_gives_nan(absent: Any, update: Any) -> None:
+    confusion = ConfusionMatrix(3)
+    if update is not None:
+        confusion.update(update * 0, update)
+    scores = confusion.compute(absent)
+    values = [scores.pixel_accuracy, scores.mean_accuracy, scores.mean_iu, scores.fw_iu]
+    assert all(type(value) is float and math.isnan(value) for value in values)
+    assert np.isnan(scores.iu).all() and scores.support.tolist() == [0, 0, 0]
+
+
+def test_one_class() -> None:
+    scores = ConfusionMatrix(1).update(np.zeros((2, 2), int), np.zeros((2, 2), int)).compute()
+    assert (scores.pixel_accuracy, scores.mean_accuracy, scores.mean_iu, scores.fw_iu) == (1,) * 4
+
+
+def test_large_counts_stay_exact() -> None:
+    matrix = torch.tensor([[2**52, 1], [0, 2**52]])
+    confusion = ConfusionMatrix(2)
+    confusion.load_state_dict({"matrix": matrix, "num_classes": 2, "ignore_index": 255})
+    confusion.update(np.array([[0]]), np.array([[0]]))
+    assert confusion.matrix[0, 0].item() == 2**52 + 1
+
+
+# --- errors --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int64])
+@pytest.mark.parametrize(
+    ("guess", "truth", "message"),
+    [
+        (3, 0, "prediction holds 3, .* expected 0 … 2$"),
+        (255, 1, "prediction holds 255"),
+        (0, 3, "target holds 3, .* expected 0 … 2 or the void label 255"),
+        (0, 254, "target holds 254"),
+    ],
+)
+def test_out_of_range_labels_are_named_and_nothing_is_counted(
+    dtype: torch.dtype, guess: int, truth: int, message: str
+) -> None:
+    labels = torch.tensor([[guess, 0], [0, 0]], dtype=dtype), torch.tensor([[truth, 0], [1, 2]])
+    confusion = ConfusionMatrix(3)
+    with pytest.raises(ValueError, match=message):
+        confusion.update(labels[0], labels[1].to(dtype))
+    assert not confusion.matrix.any()
+
+
+@pytest.mark.parametrize("wrong", [-1, -(10**12), 10**12])
+def test_labels_beyond_a_byte_are_named(wrong: int) -> None:
+    zero, bad = np.zeros((2, 2), int), np.array([[0, wrong], [0, 0]])
+    with pytest.raises(ValueError, match=f"prediction holds {wrong},"):
+        ConfusionMatrix(3).update(bad, zero)
+    with pytest.raises(ValueError, match=f"target holds {wrong},"):
+        ConfusionMatrix(3).update(zero, bad)
+    with pytest.raises(ValueError, match=r"target holds 255, .* no void label"):
+        ConfusionMatrix(3, ignore_index=None).update(zero, zero + 255)
+
+
+@pytest.mark.parametrize("anything", [-1, 7, 255, 10**12])
+def test_predictions_of_void_pixels_are_not_looked_at(anything: int) -> None:
+    guess, truth = np.array([[anything, 1]]), np.array([[255, 1]])
+    assert ConfusionMatrix(3).update(guess, truth).matrix.sum() == 1
+
+
+def test_arguments_that_do_not_fit_are_refused() -> None:
+    zero = np.zeros((2, 2), int)
+    with pytest.raises(ValueError, match=r"same shape, got \(2, 2\) and \(2,\)"):
+        ConfusionMatrix(3).update(zero, zero[0])
+    with pytest.raises(ValueError, match=r"prediction must hold class indices.*argmax"):
+        ConfusionMatrix(3).update(zero * 1.0, zero)
+    with pytest.raises(ValueError, match="target must hold class indices"):
+        ConfusionMatrix(3).update(zero, zero > 0)
+    with pytest.raises(ValueError, match="num_classes must be at least 1, got 0"):
+        ConfusionMatrix(0)
+    with pytest.raises(ValueError, match=r"\(3, 255\) as this one, got \(4, 255\)"):
+        ConfusionMatrix(3).merge(ConfusionMatrix(4))
+    with pytest.raises(ValueError, match=r"got \(3, 0\)"):
+        ConfusionMatrix(3).load_state_dict(ConfusionMatrix(3, ignore_index=0).state_dict())
+    with pytest.raises(ValueError, match=r"absent must be one of .* got 'skip'"):
+        ConfusionMatrix(3).compute("skip")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"square, \(C, C\), got shape \(2, 3\)"):
+        score(np.zeros((2, 3)))
+
+
+# --- what a stride costs -------------------------------------------------------------------------
+
+METHODS = ["nearest", "majority", "bilinear"]
+
+
+def blobs(seed: int, size: tuple[int, int] = (96, 120), classes: int = 4) -> np.ndarray:
+    """Round regions of all classes, with void along some borders."""
+    rng = np.random.default_rng(seed)
+    centres = rng.random((12, 2)) * size
+    grid = np.stack(np.meshgrid(*map(np.arange, size), indexing="ij"), axis=-1)
+    owner = np.linalg.norm(grid[..., None, :] - centres, axis=-1).argmin(axis=-1)
+    labels = owner % classes
+    labels[:, 1:][owner[:, 1:] != owner[:, :-1]] = 255
+    return labels
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_ceiling_is_one_at_factor_one_and_falls_with_the_factor(method: Any) -> None:
+    labels = [blobs(seed) for seed in range(3)]
+    ceilings = [stride_ceiling(labels, f, 4, method=method).mean_iu for f in (1, 2, 8, 32, 128)]
+    assert ceilings[0] == 1
+    assert ceilings == sorted(ceilings, reverse=True) and ceilings[-1] < 0.5 < ceilings[2]
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("size", [(16, 24), (17, 19), (3, 50)])
+def test_labels_made_of_whole_cells_survive(method: Any, size: tuple[int, int]) -> None:
+    rng = np.random.default_rng(5)
+    cells = rng.integers(0, 3, (-(-size[0] // 8), -(-size[1] // 8)))
+    if method == "bilinear":  # which rounds corners, so give it none
+        cells = np.broadcast_to(cells[:1], cells.shape)
+    labels = np.kron(cells, np.ones((8, 8), int))[: size[0], : size[1]]
+    labels[0, 0] = 255
+    assert stride_ceiling([labels], 8, 3, method=method).pixel_accuracy == 1
+
+
+def by_cells(labels: np.ndarray, factor: int, method: str) -> np.ndarray:
+    """The documented cell methods, pixel by pixel."""
+    restored = np.zeros_like(labels)
+    for top in range(0, labels.shape[0], factor):
+        for left in range(0, labels.shape[1], factor):
+            cell = labels[top : top + factor, left : left + factor]
+            middle = cell[min(factor // 2, cell.shape[0] - 1), min(factor // 2, cell.shape[1] - 1)]
+            valid = cell[cell != 255]
+            label = np.bincount(valid).argmax() if valid.size else 0
+            if method == "nearest" and middle != 255:
+                label = middle
+            restored[top : top + factor, left : left + factor] = label
+    return restored
+
+
+@pytest.mark.parametrize("method", ["nearest", "majority"])
+@pytest.mark.parametrize("factor", [2, 3, 8, 50])
+def test_cell_methods_follow_their_description(method: Any, factor: int) -> None:
+    rng = np.random.default_rng(factor)
+    labels = rng.choice([0, 1, 2, 255], (23, 31), p=[0.3, 0.2, 0.2, 0.3])
+    expected = ConfusionMatrix(3).update(by_cells(labels, factor, method), labels).compute()
+    ours = stride_ceiling([labels], factor, 3, method=method)
+    assert ours.iu.tolist() == expected.iu.tolist()
+
+
+@pytest.mark.parametrize("factor", [2, 8])
+def test_bilinear_places_an_edge_inside_a_cell(factor: int) -> None:
+    # Shares 1, 3/4 … of a straight edge: interpolation finds it again, a label a cell does not.
+    labels = np.zeros((4 * factor, 4 * factor), int)
+    labels[:, 2 * factor + factor // 2 :] = 1
+    bilinear = stride_ceiling([labels], factor, 2, method="bilinear")
+    majority = stride_ceiling([labels], factor, 2, method="majority")
+    assert bilinear.pixel_accuracy == 1 > majority.pixel_accuracy
+
+
+def test_majority_is_the_best_label_a_cell() -> None:
+    labels = [blobs(seed) for seed in range(3)]
+    accuracy = [stride_ceiling(labels, 8, 4, method=m).pixel_accuracy for m in METHODS[:2]]
+    assert accuracy[1] >= accuracy[0]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_void_is_neither_scored_nor_spread(method: Any) -> None:
+    labels = np.full((20, 20), 255)
+    labels[9:11, 9:11] = 2  # every sampled pixel is void
+    scores = stride_ceiling([labels.astype(np.uint8)], 8, 3, method=method)
+    assert scores.pixel_accuracy == 1 and scores.support.tolist() == [0, 0, 4]
+    empty = stride_ceiling([np.full((4, 4), 255)], 2, 3, method=method)
+    assert math.isnan(empty.mean_iu)
+
+
+def test_ceiling_refuses_what_it_cannot_score() -> None:
+    labels = np.zeros((4, 4), int)
+    with pytest.raises(ValueError, match="factor must be at least 1, got 0"):
+        stride_ceiling([labels], 0, 2)
+    with pytest.raises(ValueError, match=r"method must be one of .* got 'area'"):
+        stride_ceiling([labels], 2, 2, method="area")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"\(H, W\), got \(1, 4, 4\)"):
+        stride_ceiling([labels[None]], 2, 2)
+    with pytest.raises(ValueError, match=r"target holds 2, .* expected 0 … 1"):
+        stride_ceiling([labels + 2], 2, 2)
