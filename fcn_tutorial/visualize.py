@@ -1,0 +1,538 @@
+"""Pictures: label maps in colour, predictions beside the truth, and figures with alt text.
+
+Masks are (H, W) integers with void 255; palettes are (C, 3) uint8, row c the colour of class c.
+Images are (H, W, 3) arrays or (3, H, W) tensors, uint8 or floats in [0, 1]. Tensors are accepted
+everywhere and copied to the host; torch itself is not imported.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import math
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from matplotlib.patches import Patch, Rectangle
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import ArrayLike, NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+__all__ = [
+    "GREY", "NARROW", "OKABE_ITO", "VOID_COLOUR", "WIDE", "Picture", "colourise", "error_map",
+    "figure", "heat_map", "matrix_with_numbers", "overlay", "prediction_sheet", "save_mask",
+    "show_segmentation", "training_curve", "use_style",
+]  # fmt: skip
+
+NARROW = 4.6  # inches; 442 CSS pixels, still legible when a phone shrinks it
+WIDE = 7.2  # inches; 691 CSS pixels, the book's column in a window 1280 pixels wide
+CSS_DPI = 96  # CSS pixels to the inch, by definition
+PIXEL_DPI = 192  # two image pixels to a CSS pixel, for dense screens
+
+OKABE_ITO: dict[str, str] = {  # Okabe and Ito 2008, "Color Universal Design"
+    "blue": "#0072B2",
+    "vermillion": "#D55E00",
+    "green": "#009E73",
+    "purple": "#CC79A7",
+    "orange": "#E69F00",
+    "sky": "#56B4E9",
+    "yellow": "#F0E442",
+    "black": "#000000",
+}
+GREY = "#7b7b7b"  # text and axes: contrast of at least 4 with white, #121212 and #14181e
+VOID_COLOUR = (224, 224, 192)  # the cream of the VOC palette's entry 255
+WRONG_COLOUR = (213, 94, 0)  # Okabe-Ito vermillion
+UNSCORED_COLOUR = (150, 150, 150)
+
+_VOID_INDEX = 255
+_STYLE = resources.files("fcn_tutorial") / "styles" / "book.mplstyle"
+
+
+def use_style() -> None:
+    """Draw every later matplotlib figure in the book's style.
+
+    In a notebook, figures shown without `figure` become PNGs of two image pixels to a CSS pixel,
+    with their transparent ground kept.
+    """
+    import matplotlib.style
+
+    with resources.as_file(_STYLE) as path:
+        matplotlib.style.use(path)
+    if "IPython" in sys.modules and sys.modules["IPython"].get_ipython() is not None:
+        from matplotlib_inline.backend_inline import set_matplotlib_formats
+
+        set_matplotlib_formats("retina", facecolor="none")  # type: ignore[no-untyped-call]
+
+
+# Arrays in, arrays out
+
+
+def _array(value: Any) -> NDArray[Any]:
+    """The value as a NumPy array; tensors are detached and copied to the host."""
+    if hasattr(value, "detach"):
+        value = value.detach().cpu().numpy()
+    return np.asarray(value)
+
+
+def _labels(mask: Any, num_classes: int, ignore_index: int, name: str = "mask") -> NDArray[Any]:
+    """(H, W) uint8 labels with void 255. Raises ValueError for a label that has no class."""
+    labels = _array(mask)
+    if labels.ndim != 2 or labels.dtype.kind not in "iub":
+        raise ValueError(
+            f"{name} has shape {labels.shape} and dtype {labels.dtype}; pass (H, W) integer labels"
+        )
+    void = labels == ignore_index
+    wrong = np.unique(labels[~void & ((labels < 0) | (labels >= num_classes))])
+    if wrong.size:
+        raise ValueError(
+            f"{name} holds label {wrong[0]}, but the palette has {num_classes} colours and "
+            f"ignore_index is {ignore_index}; pass the palette of this data set"
+        )
+    return np.where(void, _VOID_INDEX, labels).astype(np.uint8)
+
+
+def _lookup(palette: Any) -> NDArray[np.uint8]:
+    """(256, 3) uint8: the palette, black where no class is, void's cream at 255."""
+    colours = _array(palette)
+    if colours.ndim != 2 or colours.shape[1] != 3 or not 1 <= len(colours) <= _VOID_INDEX:
+        raise ValueError(f"palette has shape {colours.shape}; pass (C, 3) with 1 to 255 classes")
+    if colours.min() < 0 or colours.max() > 255 or colours.dtype.kind not in "iu":
+        raise ValueError(f"palette holds {colours.dtype} values; pass integers from 0 to 255")
+    table = np.zeros((256, 3), np.uint8)
+    table[: len(colours)] = colours
+    table[_VOID_INDEX] = VOID_COLOUR
+    return table
+
+
+def _rgb(image: Any) -> NDArray[np.uint8]:
+    """An image of either layout as (H, W, 3) uint8."""
+    channels_first = hasattr(image, "detach")
+    pixels = _array(image)
+    if pixels.ndim == 3 and pixels.shape[0] == 3 and (channels_first or pixels.shape[2] != 3):
+        pixels = np.moveaxis(pixels, 0, 2)
+    if pixels.ndim != 3 or pixels.shape[2] != 3:
+        raise ValueError(f"image has shape {pixels.shape}; pass (H, W, 3), or (3, H, W)")
+    if pixels.dtype == np.uint8:
+        return pixels
+    if pixels.dtype.kind != "f" or not (pixels.min() >= 0 and pixels.max() <= 1):
+        raise ValueError(
+            f"image holds {pixels.dtype} values from {pixels.min()} to {pixels.max()}; pass uint8, "
+            "or floats in [0, 1] (undo a normalisation first)"
+        )
+    scaled: NDArray[np.uint8] = np.rint(pixels * 255).astype(np.uint8)
+    return scaled
+
+
+def _same_size(image: NDArray[Any], mask: NDArray[Any], name: str) -> None:
+    if image.shape[:2] != mask.shape:
+        raise ValueError(
+            f"{name} is {mask.shape} but the image is {image.shape[:2]}; bring them to one size"
+        )
+
+
+def colourise(mask: Any, palette: Any, ignore_index: int = 255) -> NDArray[np.uint8]:
+    """Labels (H, W) in the colours of `palette` (C, 3): (H, W, 3) uint8, void in cream.
+
+    Raises ValueError for a label outside the palette that is not `ignore_index`.
+    """
+    colours: NDArray[np.uint8] = _lookup(palette)[_labels(mask, len(palette), ignore_index)]
+    return colours
+
+
+def save_mask(mask: Any, palette: Any, path: str | Path, ignore_index: int = 255) -> None:
+    """Write labels (H, W) as an 8-bit palette PNG, the format of VOC's own masks.
+
+    The pixel values are the labels and void is 255, so reading the file gives the labels back; a
+    viewer shows the colours. Raises ValueError as `colourise` does.
+    """
+    picture = Image.fromarray(_labels(mask, len(palette), ignore_index))
+    picture.putpalette(_lookup(palette).tobytes())
+    picture.save(path, format="PNG")
+
+
+def overlay(
+    image: Any, mask: Any, palette: Any, alpha: float = 0.5, ignore_index: int = 255
+) -> NDArray[np.uint8]:
+    """The image (H, W, 3) with class colours laid over it at opacity `alpha`; void shows through.
+
+    Returns (H, W, 3) uint8. Raises ValueError where `alpha` is outside [0, 1] or sizes differ.
+    """
+    if not 0 <= alpha <= 1:
+        raise ValueError(f"alpha is {alpha}; pass an opacity from 0 to 1")
+    pixels, labels = _rgb(image), _labels(mask, len(palette), ignore_index)
+    _same_size(pixels, labels, "mask")
+    mixed: NDArray[np.uint8] = np.rint(
+        (1 - alpha) * pixels + alpha * _lookup(palette)[labels]
+    ).astype(np.uint8)
+    mixed[labels == _VOID_INDEX] = pixels[labels == _VOID_INDEX]
+    return mixed
+
+
+def error_map(
+    image: Any, target: Any, prediction: Any, ignore_index: int = 255
+) -> NDArray[np.uint8]:
+    """Where a prediction is wrong: vermillion; void grey; elsewhere the image, dark and colourless.
+
+    Returns (H, W, 3) uint8. Raises ValueError where sizes differ.
+    """
+    pixels, truth, guess = _rgb(image), _array(target), _array(prediction)
+    _same_size(pixels, truth, "target")
+    _same_size(pixels, guess, "prediction")
+    luma = pixels @ np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
+    shown = np.repeat((0.4 * luma).astype(np.uint8)[..., None], 3, axis=2)
+    shown[truth != guess] = WRONG_COLOUR
+    shown[truth == ignore_index] = UNSCORED_COLOUR
+    return shown
+
+
+# Figures with alt text
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A WebP image, its alt text, and the width in CSS pixels at which it is shown.
+
+    Shown the same by Jupyter, Colab and the rendered book: an `<img>` that shrinks with the page.
+    """
+
+    webp: bytes
+    pixels: tuple[int, int]  # width, height
+    width: int
+    alt: str
+
+    def img(self, attributes: str = "", css: str = "") -> str:
+        """The `<img>` element; `attributes` and the declarations `css` are added as they stand."""
+        # The theme puts a white card behind images in dark mode; these grounds are transparent.
+        style = (
+            "max-width:100%;height:auto;background:none!important;padding:0!important;"
+            "filter:none!important"
+        )
+        if self.width > self.pixels[0]:
+            style += ";image-rendering:pixelated"  # an enlarged array keeps its squares
+        style += css and f";{css}"
+        source = base64.b64encode(self.webp).decode()
+        height = round(self.width * self.pixels[1] / self.pixels[0])
+        return (
+            f'<img class="fcn-figure" src="data:image/webp;base64,{source}" '
+            f'alt="{html.escape(self.alt)}" width="{self.width}" height="{height}" '
+            f'style="{style}"{attributes and " " + attributes}>'
+        )
+
+    def __repr__(self) -> str:
+        return f"Picture: {self.alt}"
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        return {"text/html": self.img(), "text/plain": repr(self)}
+
+
+def figure(fig: Figure | Image.Image | ArrayLike, *, alt: str, width: int | None = None) -> Picture:
+    """Turn a matplotlib figure, a PIL image or an (H, W, 3 or 4) uint8 array into a `Picture`.
+
+    `alt` says what the figure shows. `width` is in CSS pixels; where None, a figure's own width at
+    96 to the inch, or an array's own pixels. A matplotlib figure is closed, so that a notebook does
+    not show it a second time. Raises ValueError where `alt` is empty or the array has another form.
+    """
+    if not alt.strip():
+        raise ValueError("alt is empty; say in a sentence what the figure shows")
+    if isinstance(fig, Figure):
+        picture, natural = _draw(fig), round(fig.get_figwidth() * CSS_DPI)
+    else:
+        picture = fig if isinstance(fig, Image.Image) else _from_array(fig)
+        natural = picture.width
+    shown = width or natural
+    data = _webp(picture, exact=shown > picture.width)
+    return Picture(data, picture.size, shown, " ".join(alt.split()))
+
+
+def _draw(fig: Figure) -> Image.Image:
+    """Rasterise a figure and take it out of pyplot's list."""
+    buffer = io.BytesIO()
+    fig.savefig(buffer, format="png", dpi=PIXEL_DPI, transparent=True, bbox_inches=None)
+    if "matplotlib.pyplot" in sys.modules:
+        sys.modules["matplotlib.pyplot"].close(fig)
+    return Image.open(buffer).convert("RGBA")
+
+
+def _from_array(value: ArrayLike) -> Image.Image:
+    pixels = _array(value)
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] not in (3, 4):
+        raise ValueError(
+            f"the picture is an array {pixels.shape} of {pixels.dtype}; pass (H, W, 3 or 4) uint8, "
+            "a PIL image or a matplotlib figure"
+        )
+    return Image.fromarray(pixels)
+
+
+def _webp(picture: Image.Image, exact: bool) -> bytes:
+    """Lossless, as line drawings and enlarged arrays want it.
+
+    Where `exact` is false: lossy if that takes less than half, as it does for photographs.
+    """
+    if picture.mode not in ("RGB", "RGBA"):
+        picture = picture.convert("RGBA")
+    lossless, lossy = io.BytesIO(), io.BytesIO()
+    picture.save(lossless, "WEBP", lossless=True, quality=60, method=4)
+    if exact:
+        return lossless.getvalue()
+    picture.save(lossy, "WEBP", quality=85, method=4)
+    return (lossy if 2 * lossy.tell() < lossless.tell() else lossless).getvalue()
+
+
+# Drawing on axes
+
+
+def matrix_with_numbers(
+    ax: Axes,
+    array: Any,
+    *,
+    fmt: str = "g",
+    highlight: Any = None,
+    shade: bool = False,
+    row_label: str = "row",
+    column_label: str = "column",
+) -> None:
+    """Draw a small array (rows, columns) as a grid with every number in its cell.
+
+    `fmt` is a format specification such as ".2f". Cells where the boolean array `highlight` holds
+    get a vermillion frame; with `shade` the cells are coloured by value.
+    """
+    values = _array(array)
+    if values.ndim != 2 or values.size > 400:
+        raise ValueError(f"array has shape {values.shape}; pass two dimensions, 400 cells at most")
+    rows, columns = values.shape
+    shades = _shades(values) if shade else np.zeros((rows, columns, 4))
+    # White on relative luminance below 0.18, where black and white contrast alike (WCAG).
+    dark = shades[..., :3] ** 2.2 @ np.array([0.2126, 0.7152, 0.0722]) < 0.18
+    marked = np.zeros(values.shape, bool) if highlight is None else _array(highlight)
+    ax.imshow(shades, aspect="equal")
+    for (row, column), value in np.ndenumerate(values):
+        ink = ("white" if dark[row, column] else "black") if shade else GREY
+        ax.text(column, row, format(value, fmt), ha="center", va="center", color=ink)
+    ax.set_xticks(range(columns))
+    ax.set_yticks(range(rows))
+    ax.set_xticks(np.arange(columns + 1) - 0.5, minor=True)
+    ax.set_yticks(np.arange(rows + 1) - 0.5, minor=True)
+    ax.grid(which="minor", alpha=0.6)
+    ax.tick_params(which="both", length=0)
+    ax.set(xlabel=column_label, ylabel=row_label)
+    for row, column in np.argwhere(marked):
+        corner, edge = (column - 0.5, row - 0.5), OKABE_ITO["vermillion"]
+        ax.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor=edge, linewidth=2.5, zorder=3))
+
+
+def _shades(values: NDArray[Any]) -> NDArray[np.float64]:
+    """(H, W, 4) viridis colours of the values, lowest to highest."""
+    low, high = np.nanmin(values), np.nanmax(values)
+    scaled = (values - low) / (high - low) if high > low else np.zeros(values.shape)
+    return np.asarray(matplotlib.colormaps["viridis"](scaled))
+
+
+def heat_map(
+    ax: Axes,
+    array: Any,
+    *,
+    label: str,
+    vmin: float | None = None,
+    vmax: float | None = None,
+    extent: tuple[float, float, float, float] | None = None,
+) -> AxesImage:
+    """Draw an array (H, W) in viridis, which keeps its order for every kind of colour vision and in
+    print, with a colour bar named `label`. `extent` as for matplotlib's imshow.
+    """
+    values = _array(array)
+    image = ax.imshow(values, cmap="viridis", vmin=vmin, vmax=vmax, extent=extent)
+    if extent is None:  # the ticks count cells
+        for axis in (ax.xaxis, ax.yaxis):
+            axis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+    parent = ax.get_figure()
+    assert parent is not None, "axes always have a figure"
+    parent.colorbar(image, ax=ax, label=label)
+    return image
+
+
+def show_segmentation(
+    images: Sequence[Any],
+    targets: Sequence[Any],
+    predictions: Sequence[Any] | None = None,
+    *,
+    classes: Sequence[str],
+    palette: Any,
+    ignore_index: int = 255,
+) -> Figure:
+    """One row for each image: the image, the truth and, where given, the prediction and its errors.
+
+    A legend below names the classes that occur. Returns the matplotlib figure; give it alt text
+    with `figure`. Raises ValueError where the sequences differ in length.
+    """
+    guesses = [None] * len(images) if predictions is None else list(predictions)
+    if not len(images) or {len(targets), len(guesses)} != {len(images)}:
+        raise ValueError(
+            f"{len(images)} images, {len(targets)} targets and {len(guesses)} predictions; "
+            "pass one of each for every image, and at least one image"
+        )
+    headings = ["image", "truth"] + ([] if predictions is None else ["prediction", "errors"])
+    inches, columns = (NARROW, 3) if predictions is None else (WIDE, 5)
+    shown = [*targets, *(predictions if predictions is not None else [])]
+    occurring = _occurring(shown, classes, ignore_index)
+    height, width = _rgb(images[0]).shape[:2]
+    rows_high = len(images) * inches / len(headings) * height / width
+    legend_high = 0.25 * math.ceil(len(occurring) / columns)
+    fig = Figure(figsize=(inches, rows_high + 0.3 + legend_high), layout="constrained")
+    grid = fig.subplots(len(images), len(headings), squeeze=False)
+    for row, image, target, guess in zip(grid, images, targets, guesses, strict=True):
+        panels = _panels(image, target, guess, palette, ignore_index)
+        for ax, panel in zip(row, panels, strict=True):
+            ax.imshow(panel)
+            ax.set_axis_off()
+    for ax, heading in zip(grid[0], headings, strict=True):
+        ax.set_title(heading)
+    table = _lookup(palette) / 255
+    handles = [Patch(color=table[label], label=name) for label, name in occurring]
+    fig.legend(handles=handles, loc="outside lower center", ncols=columns)
+    return fig
+
+
+def _panels(
+    image: Any, target: Any, prediction: Any, palette: Any, ignore_index: int
+) -> list[NDArray[np.uint8]]:
+    """Image and truth, then prediction and errors where there is a prediction."""
+    panels = [_rgb(image), colourise(target, palette, ignore_index)]
+    if prediction is not None:
+        panels.append(colourise(prediction, palette, ignore_index))
+        panels.append(error_map(image, target, prediction, ignore_index))
+    return panels
+
+
+def _occurring(
+    masks: Iterable[Any], classes: Sequence[str], ignore_index: int
+) -> list[tuple[int, str]]:
+    """(label, name) of every class in the masks, in the order of the classes, void last."""
+    present = {int(label) for mask in masks for label in np.unique(_array(mask))}
+    named = [(label, classes[label]) for label in sorted(present - {ignore_index})]
+    return named + ([(_VOID_INDEX, "void")] if ignore_index in present else [])
+
+
+# Files in a run folder
+
+
+def prediction_sheet(
+    samples: Iterable[tuple[Any, Any, Any]],
+    classes: Sequence[str],
+    palette: Any,
+    path: str | Path,
+    *,
+    ignore_index: int = 255,
+    cell_width: int = 240,
+) -> None:
+    """Write a PNG with a row for each (image, target, prediction): the three and the errors.
+
+    Errors are vermillion and void is grey; a legend names the classes that occur. Images may have
+    different sizes. Raises ValueError where there is no sample.
+    """
+    rows, masks = [], []
+    for image, target, prediction in samples:
+        panels = _panels(image, target, prediction, palette, ignore_index)
+        rows.append([_resized(panel, cell_width, index > 0) for index, panel in enumerate(panels)])
+        masks += [target, prediction]
+    if not rows:
+        raise ValueError("samples is empty; pass at least one (image, target, prediction)")
+    gap, line = 8, 24
+    legend = _legend_lines(_occurring(masks, classes, ignore_index), 4 * (cell_width + gap) - gap)
+    height = line + sum(row[0].height + gap for row in rows) + line * len(legend) + gap
+    sheet = Image.new("RGB", (4 * (cell_width + gap) + gap, height), "white")
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(14)
+    for column, heading in enumerate(("image", "truth", "prediction", "errors")):
+        draw.text((gap + column * (cell_width + gap), 4), heading, fill="black", font=font)
+    top = line
+    for row in rows:
+        for column, cell in enumerate(row):
+            sheet.paste(cell, (gap + column * (cell_width + gap), top))
+        top += row[0].height + gap
+    table = _lookup(palette)
+    for entries in legend:
+        for left, label, name in entries:
+            box = (gap + left, top + 5, gap + left + 14, top + 19)
+            draw.rectangle(box, fill=tuple(table[label].tolist()), outline="grey")
+            draw.text((gap + left + 20, top + 3), name, fill="black", font=font)
+        top += line
+    sheet.save(path, format="PNG")
+
+
+def _resized(panel: NDArray[np.uint8], width: int, nearest: bool) -> Image.Image:
+    """The panel `width` pixels wide; label colours are never mixed."""
+    picture = Image.fromarray(panel)
+    height = max(1, round(picture.height * width / picture.width))
+    how = Image.Resampling.NEAREST if nearest else Image.Resampling.BICUBIC
+    return picture.resize((width, height), how)
+
+
+def _legend_lines(
+    occurring: Sequence[tuple[int, str]], width: int
+) -> list[list[tuple[int, int, str]]]:
+    """Break the legend into lines of (left edge, label, name) that fit `width` pixels."""
+    font, lines, left = ImageFont.load_default(14), [[]], 0  # type: ignore[var-annotated]
+    for label, name in occurring:
+        needed = 20 + math.ceil(font.getlength(name)) + 18
+        if left and left + needed > width:
+            lines.append([])
+            left = 0
+        lines[-1].append((left, label, name))
+        left += needed
+    return lines
+
+
+def training_curve(rows: Sequence[Mapping[str, Any]], path: str | Path) -> None:
+    """Write a PNG of the loss and, where there is any, the validation mean IU, against the step.
+
+    `rows` are those of a run's `log.csv`: mappings with `step`, `loss` and `val_mean_iu` (a
+    fraction), as numbers or as text; absent and empty values are left out. Uses neither pyplot nor
+    a display, and leaves matplotlib's settings as they were.
+    """
+    loss, score = _series(rows, "loss"), _series(rows, "val_mean_iu")
+    count = 1 + bool(len(score))
+    with resources.as_file(_STYLE) as style, matplotlib.rc_context(fname=style):
+        fig = Figure(figsize=(WIDE, 2.6 * count))
+        axes = fig.subplots(count, 1, sharex=True, squeeze=False)[:, 0]
+        axes[0].plot(*loss.T, color=OKABE_ITO["blue"], alpha=0.35 if len(loss) > 100 else 1.0)
+        if len(loss) > 100:
+            axes[0].plot(*_running_mean(loss).T, color=OKABE_ITO["blue"])
+        axes[0].set(ylabel="loss")
+        if len(score):
+            axes[1].plot(score[:, 0], 100 * score[:, 1], color=OKABE_ITO["vermillion"], marker="o")
+            axes[1].set(ylabel="validation mean IU (%)", ylim=(0, None))
+        for ax in axes:
+            ax.grid(True)
+        axes[-1].set(xlabel="step")
+        # White, because a picture viewer puts any ground behind a transparent file.
+        fig.savefig(path, format="png", dpi=110, facecolor="white", transparent=False)
+
+
+def _series(rows: Sequence[Mapping[str, Any]], key: str) -> NDArray[np.float64]:
+    """(n, 2) finite pairs of step (or row number, where there is none) and value."""
+    pairs = [
+        (_number(row.get("step"), index), _number(row.get(key), math.nan))
+        for index, row in enumerate(rows)
+    ]
+    return np.array([pair for pair in pairs if math.isfinite(pair[1])]).reshape(-1, 2)
+
+
+def _number(value: Any, absent: float) -> float:
+    return absent if value is None or value == "" else float(value)
+
+
+def _running_mean(series: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Means of windows of a fiftieth of the points, at the windows' centres."""
+    window = max(2, len(series) // 50)
+    sums = np.cumsum(np.vstack([np.zeros(2), series]), axis=0)
+    means: NDArray[np.float64] = (sums[window:] - sums[:-window]) / window
+    return means
