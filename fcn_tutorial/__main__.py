@@ -1,0 +1,7 @@
+"""`python -m fcn_tutorial` is the command `fcn-tutorial`."""
+
+import sys
+
+from fcn_tutorial.cli import main
+
+sys.exit(main())

@@ -1,0 +1,7 @@
+"""Networks: the fully convolutional network, the trunks it stands on, and its weights file."""
+
+from fcn_tutorial.models.classifier import CropClassifier
+from fcn_tutorial.models.fcn import FCN
+from fcn_tutorial.models.weights import Card, load, save
+
+__all__ = ["FCN", "Card", "CropClassifier", "load", "save"]

@@ -1,0 +1,219 @@
+"""The network: sizes, alignment, cuts that change nothing, and the weights file."""
+
+import math
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+import fcn_tutorial._torchvision  # noqa: F401
+from fcn_tutorial import models
+from fcn_tutorial.models import FCN, Card, backbones
+from torchvision.models import mobilenet_v2, squeezenet1_1
+
+WIDTHS = {"tiny": 1.0, "squeezenet1_1": 1 / 8, "mobilenet_v2": 1 / 4, "vgg16": 1 / 16}
+NETWORKS = [(name, stride) for name in WIDTHS for stride in (32, 16, 8)]
+
+
+def _network(name: str, stride: int = 8, classes: int = 5) -> FCN:
+    torch.manual_seed(0)
+    return FCN(name, classes, stride, width=WIDTHS[name])
+
+
+def _fill_scorers(model: FCN) -> FCN:
+    for name in ("score_fr", "score_pool4", "score_pool3"):
+        if hasattr(model, name):
+            nn.init.normal_(getattr(model, name).weight, std=0.05)
+    return model
+
+
+@pytest.mark.parametrize(("name", "stride"), NETWORKS)
+@pytest.mark.parametrize("size", [(64, 64), (97, 70), (33, 130)])
+def test_scores_have_the_size_of_the_image(name: str, stride: int, size: tuple[int, int]) -> None:
+    model = _network(name, stride).eval()
+    with torch.no_grad():
+        assert model(torch.zeros(2, 3, *size)).shape == (2, 5, *size)
+
+
+@pytest.mark.parametrize("name", WIDTHS)
+def test_the_first_loss_is_ln_c(name: str) -> None:
+    scores = _network(name, classes=21).eval()(torch.randn(1, 3, 64, 64))
+    loss = nn.functional.cross_entropy(scores, torch.randint(21, (1, 64, 64)))
+    assert loss.item() == pytest.approx(math.log(21), abs=1e-6)
+
+
+class _Coordinates(nn.Module):
+    """Stands for a trunk: the one feature of each tap is its own column's place in the image."""
+
+    def __init__(self, trunk: backbones.Backbone) -> None:
+        super().__init__()
+        self.trunk = trunk
+
+    def coordinate_map(self, stride: int) -> tuple[Fraction, Fraction]:
+        return self.trunk.coordinate_map(stride)
+
+    def forward(self, images: Tensor) -> dict[int, Tensor]:
+        taps = {}
+        for stride, tap in self.trunk(images).items():
+            scale, offset = self.trunk.coordinate_map(stride)
+            places = torch.arange(tap.shape[-1], dtype=torch.float64) * int(scale) + float(offset)
+            taps[stride] = places.expand(tap.shape[0], 1, *tap.shape[2:])
+        return taps
+
+
+@pytest.mark.parametrize(("name", "stride"), NETWORKS)
+@pytest.mark.parametrize("width", [256, 301])
+def test_a_map_of_places_lands_on_its_places(name: str, stride: int, width: int) -> None:
+    """Bilinear interpolation reproduces a ramp, so any misalignment would show as an offset."""
+    model = _network(name, stride, classes=1).eval()
+    model.backbone = _Coordinates(model.backbone)  # type: ignore[assignment]
+    scorers = [n for n in ("score_fr", "score_pool4", "score_pool3") if hasattr(model, n)]
+    for scorer in scorers:
+        layer = nn.Conv2d(1, 1, 1).double()
+        nn.init.constant_(layer.weight, 1 / len(scorers))
+        nn.init.zeros_(layer.bias)
+        setattr(model, scorer, layer)
+    with torch.no_grad():
+        row = model(torch.zeros(1, 3, 64, width))[0, 0, 32]
+    inside = slice(32, width - 64)  # beyond the outermost feature centres the border is clamped
+    assert torch.allclose(row[inside], torch.arange(width).double()[inside], atol=1e-9)
+
+
+def test_published_crops_come_out_of_the_layers() -> None:
+    """Reference net.py: 32s 19; 16s 5, 27; 8s 5, 9, 31. There the finer map is cropped; here the
+    coarser one is placed on it, so the same offsets appear with the finer map's own border."""
+    model = FCN("vgg16", 21, 8, "caffe", width=1 / 64)
+    assert model.placement(32) == (32, 19)
+    assert model.placement(32, 16) == (2, -5)
+    assert model.placement(16) == (16, 27 + 16 * 5)
+    assert model.placement(16, 8) == (2, 5 * 2 - 9)
+    assert model.placement(8) == (8, 31 + 8 * 9)
+
+
+def test_padded_vgg_is_aligned_by_half_pixels() -> None:
+    model = FCN("vgg16", 21, 8, width=1 / 64)
+    assert model.placement(32) == (32, 16)
+    assert model.placement(32, 16) == model.placement(16, 8) == (2, 1)
+    assert model.placement(8) == (8, 4)
+
+
+@pytest.mark.parametrize("norms", ["batch", "folded"])
+def test_a_cut_mobilenet_is_the_mobilenet_of_its_weights_file(norms: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    whole = mobilenet_v2(width_mult=0.25).eval()
+    for module in whole.modules():
+        if isinstance(module, nn.BatchNorm2d):  # statistics that folding must get right
+            nn.init.uniform_(module.running_mean, -0.1, 0.1)
+            nn.init.uniform_(module.running_var, 0.5, 1.5)
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+    path = tmp_path / "trunk.safetensors"
+    save_file(whole.state_dict(), path)
+    trunk = backbones.make("mobilenet_v2", width=0.25, norms=norms, weights=path).eval()  # type: ignore[arg-type]
+    images = torch.randn(2, 3, 75, 96)
+    with torch.no_grad():
+        expected, got = whole.features(images), trunk(images)[32]
+    assert torch.allclose(got, expected, atol=1e-4, rtol=1e-4)
+    assert [trunk.coordinate_map(s)[0] for s in (8, 16, 32)] == [8, 16, 32]
+
+
+def test_a_cut_squeezenet_is_the_squeezenet_with_padding(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    whole = squeezenet1_1().eval()
+    path = tmp_path / "squeezenet.safetensors"
+    save_file(whole.state_dict(), path)
+    trunk = backbones.make("squeezenet1_1", weights=path).eval()
+    for layer in whole.features.modules():
+        if isinstance(layer, nn.MaxPool2d):
+            layer.padding, layer.ceil_mode = 1, False
+    whole.features[0].padding = (1, 1)
+    images = torch.randn(1, 3, 96, 80)
+    with torch.no_grad():
+        assert torch.allclose(trunk(images)[16], whole.features(images), atol=1e-5)
+
+
+def test_fully_connected_weights_fill_the_convolutions_they_equal(tmp_path: Path) -> None:
+    own = backbones.make("vgg16", width=1 / 32)
+    trunk = backbones._PLANS["vgg16"].build(1 / 32, "same")
+    stored = {
+        key: torch.randn(value.shape[0], value[0].numel()) if key == "classifier.0.weight"
+        else torch.randn(value.shape)
+        for key, value in trunk.state_dict().items()
+    }  # fmt: skip
+    path = tmp_path / "vgg.safetensors"
+    save_file(stored, path)
+    own = backbones.make("vgg16", width=1 / 32, weights=path)
+    fc6 = next(m for m in own.stage32.modules() if isinstance(m, nn.Conv2d) and m.padding == (3, 3))
+    assert torch.equal(fc6.weight.flatten(1), stored["classifier.0.weight"])
+
+
+def test_a_finer_stage_starts_from_the_coarser_with_a_zero_skip() -> None:
+    coarse = _fill_scorers(_network("tiny", 32)).eval()
+    fine = FCN.from_coarser(FCN.from_coarser(coarse))
+    assert fine.stride == 8 and fine.config["stride"] == 8 and coarse.stride == 32
+    for key, value in coarse.state_dict().items():
+        assert torch.equal(fine.state_dict()[key], value)
+    assert not fine.score_pool4.weight.any() and not fine.score_pool3.weight.any()  # type: ignore[operator, union-attr]
+    with pytest.raises(ValueError, match="finest"):
+        FCN.from_coarser(fine)
+
+
+def test_at_once_scales_the_taps() -> None:
+    torch.manual_seed(0)
+    plain = _fill_scorers(_network("tiny")).eval()
+    scaled = FCN("tiny", 5, 8, at_once=True).eval()
+    state = plain.state_dict()
+    for key, factor in (("score_pool4.weight", 0.01), ("score_pool3.weight", 0.0001)):
+        state[key] = state[key] / factor
+    scaled.load_state_dict(state)
+    images = torch.randn(1, 3, 64, 64)
+    assert torch.allclose(plain(images), scaled(images), atol=1e-5)
+
+
+def test_several_tasks_share_the_trunk() -> None:
+    model = FCN("tiny", {"semantic": 33, "geometric": 3}).eval()
+    scores = model(torch.zeros(1, 3, 64, 64))
+    assert {task: s.shape[1] for task, s in scores.items()} == {"semantic": 33, "geometric": 3}
+
+
+@pytest.mark.parametrize("name", WIDTHS)
+def test_weights_file_gives_the_network_back(name: str, tmp_path: Path) -> None:
+    model = _fill_scorers(_network(name)).eval()
+    card = Card.of("abcde", [(i, i, i) for i in range(5)], "some-recipe", details={"seed": 3})
+    models.save(model, card, tmp_path / "net.safetensors")
+    again, stored = models.load(tmp_path / "net.safetensors")
+    image = torch.randint(256, (3, 50, 70), dtype=torch.uint8)
+    assert stored == card
+    assert torch.equal(model.predict(image), again.predict(image))
+    assert not list(tmp_path.glob("*.partial"))
+
+
+def test_predict_refuses_training_mode() -> None:
+    with pytest.raises(RuntimeError, match="eval"):
+        _network("tiny").train().predict(torch.zeros(3, 32, 32, dtype=torch.uint8))
+
+
+def test_bad_files_and_arguments_get_one_clear_error(tmp_path: Path) -> None:
+    foreign, cut = tmp_path / "foreign.safetensors", tmp_path / "cut.safetensors"
+    save_file({"a": torch.zeros(2)}, foreign)
+    cut.write_bytes(foreign.read_bytes()[:20])
+    with pytest.raises(ValueError, match=r"foreign\.safetensors: not a network saved by"):
+        models.load(foreign)
+    with pytest.raises(ValueError, match=r"cut\.safetensors: not a readable"):
+        models.load(cut)
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        models.load(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match="lacks 60 of 60|lacks"):
+        FCN("mobilenet_v2", 3, weights=foreign)
+    with pytest.raises(ValueError, match="not a readable"):
+        FCN("mobilenet_v2", 3, weights=cut)
+    with pytest.raises(ValueError, match="backbone='vgg19'"):
+        FCN("vgg19")
+    with pytest.raises(ValueError, match="stride=4"):
+        FCN("tiny", stride=4)
+    with pytest.raises(ValueError, match="alignment='caffe' is not offered"):
+        FCN("tiny", alignment="caffe")
+    with pytest.raises(ValueError, match="at least one class"):
+        FCN("tiny", 0)

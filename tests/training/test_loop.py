@@ -1,0 +1,250 @@
+"""A run does what its record says, stops when asked, and goes on as if it never had."""
+
+import csv
+import dataclasses
+import json
+import math
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from fcn_tutorial import models, training
+from fcn_tutorial.models import FCN
+from fcn_tutorial.training import Recipe, loop, optimisation
+from fcn_tutorial.training.data import Augmented, EpochSampler
+from fcn_tutorial.training.run import RunFolder, describe, write_atomically
+from fcn_tutorial.transforms import augmentation
+
+torch.set_num_threads(2)
+
+
+@pytest.fixture
+def small() -> Recipe:
+    recipe, _ = training.override(
+        training.get("scenes-fcn8s"),
+        ["model.width=0.25", "data.crop=48,64", "data.train_images=10", "data.test_images=4",
+         "batch=4", "epochs=3", "validate_every=2", "ema=0.9"],
+    )  # fmt: skip
+    return recipe
+
+
+def test_a_run_leaves_a_complete_folder_and_its_scores_repeat(
+    small: Recipe, tmp_path: Path
+) -> None:
+    record = training.train(small, tmp_path / "run", seed=1, overrides={"epochs": 3})
+    folder = RunFolder(tmp_path / "run")
+    assert json.loads(folder.record.read_text()) == json.loads(json.dumps(record))
+    assert record["schema"] == 1 and record["recipe"] == "scenes-fcn8s" and record["seed"] == 1
+    assert record["train"]["steps"] == 6 and record["train"]["images"] == 10
+    for split in ("val", "test"):
+        scores = record[split]
+        assert scores["split"] == split and scores["images"] == 4
+        known = [iu for iu in scores["iu"].values() if iu is not None]
+        assert scores["mean_iu"] == pytest.approx(sum(known) / len(known))
+    rows = list(csv.DictReader(folder.log.open()))
+    assert [row["epoch"] for row in rows] == ["1", "2", "3"]
+    assert [bool(row["val_mean_iu"]) for row in rows] == [False, True, True]
+    for picture in (folder.curve, folder.samples):
+        Image.open(picture).verify()
+    assert not list((tmp_path / "run").glob("*.partial"))
+
+    model, card = models.load(folder.best)
+    model = model.to(memory_format=torch.channels_last)
+    assert card.details["recipe"]["epochs"] == 3
+    dataset = training.open_split(small, "test", None)
+    confusion = training.evaluate(model, dataset)
+    assert describe(confusion.compute(), dataset.classes, "test", 4) == record["test"]
+
+
+def test_a_stopped_run_resumes_to_the_same_bits(
+    small: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training.train(small, tmp_path / "whole")
+    original, steps = loop.step, []
+
+    def step_then_signal(*arguments: Any) -> float:
+        steps.append(1)
+        if len(steps) in (1, 4):  # in the middle of the first and of the second epoch
+            os.kill(os.getpid(), signal.SIGINT if len(steps) == 1 else signal.SIGTERM)
+        return original(*arguments)
+
+    monkeypatch.setattr(loop, "step", step_then_signal)
+    with pytest.raises(training.Interrupted, match="step 1 of 6"):
+        training.train(small, tmp_path / "cut")
+    with pytest.raises(training.Interrupted, match="step 4 of 6"):
+        training.train(small, tmp_path / "cut", resume=True)
+    training.train(small, tmp_path / "cut", resume=True)
+    assert len(steps) == 6
+    whole, cut = RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "cut")
+    best, best_cut = (load_file(f.best) for f in (whole, cut))
+    assert all(torch.equal(best[key], value) for key, value in best_cut.items())
+    ours, theirs = whole.read_state(), cut.read_state()
+    for part in ("model", "average"):
+        assert all(torch.equal(ours[part][k], v) for k, v in theirs[part].items())
+    rows = [
+        [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(f.log.open())]
+        for f in (whole, cut)
+    ]
+    assert rows[0] == rows[1]
+
+
+def test_a_run_folder_is_not_overwritten_and_resumes_only_itself(
+    small: Recipe, tmp_path: Path
+) -> None:
+    short = dataclasses.replace(small, epochs=1)
+    training.train(short, tmp_path)
+    with pytest.raises(ValueError, match="add --resume"):
+        training.train(short, tmp_path)
+    with pytest.raises(ValueError, match="another recipe"):
+        training.train(small, tmp_path, resume=True)
+    with pytest.raises(ValueError, match="another seed"):
+        training.train(short, tmp_path, seed=5, resume=True)
+    last = RunFolder(tmp_path).last
+    last.write_bytes(last.read_bytes()[:1000])
+    with pytest.raises(ValueError, match=r"last\.pt: damaged"):
+        training.train(short, tmp_path, resume=True)
+    with pytest.raises(FileNotFoundError, match="nothing to resume"):
+        training.train(short, tmp_path / "new", resume=True)
+
+
+def test_a_diverging_run_says_so(small: Recipe, tmp_path: Path) -> None:
+    wild, _ = training.override(small, ["optimiser.lr=1e30", "optimiser.warmup=0"])
+    with pytest.raises(ValueError, match=r"the loss became .* lower optimiser\.lr"):
+        training.train(wild, tmp_path)
+
+
+def test_training_without_its_data_says_how_to_name_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("FCN_DATA", raising=False)
+    with pytest.raises(FileNotFoundError, match=r"--data DIR, or set FCN_DATA"):
+        training.train(training.get("camvid-fcn8s"), tmp_path / "run")
+
+
+def test_each_epoch_sees_each_image_once_in_another_order() -> None:
+    sampler = EpochSampler(images=12, batch=4, seed=0)
+    orders = []
+    for sampler.epoch in range(3):
+        keys = [key for batch in sampler for key in batch]
+        assert {epoch for epoch, _ in keys} == {sampler.epoch}
+        assert sorted(index for _, index in keys) == list(range(12))
+        orders.append(keys)
+    assert len({tuple(i for _, i in order) for order in orders}) == 3
+    sampler.start = 2
+    assert list(sampler) == [orders[2][8:]] and len(sampler) == 1
+    with pytest.raises(ValueError, match="batch=13"):
+        EpochSampler(12, 13, 0)
+
+
+def test_augmentation_depends_on_seed_epoch_and_index_alone(small: Recipe) -> None:
+    dataset = training.open_split(small, "train", None)
+    transform = augmentation((40, 40), (0.5, 2.0), jitter=0.3)
+    augmented = Augmented(dataset, transform, seed=0)
+    image, mask = augmented[2, 3]
+    torch.manual_seed(99)
+    state = torch.get_rng_state()
+    again, mask_again = augmented[2, 3]
+    assert torch.equal(image, again) and torch.equal(mask, mask_again)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert not torch.equal(image, augmented[3, 3][0])
+    assert not torch.equal(image, Augmented(dataset, transform, seed=1)[2, 3][0])
+
+
+def test_rates_rise_then_fall_to_zero() -> None:
+    spec = dataclasses.replace(training.get("camvid-fcn8s").optimiser, warmup=0.1, power=0.9)
+    rates = [optimisation.rate(spec, i / 1000) for i in range(1001)]
+    peak = max(range(1001), key=rates.__getitem__)
+    assert peak == pytest.approx(100, abs=2)
+    assert rates[0] == pytest.approx(0.01) and rates[-1] == 0
+    assert rates[500] == pytest.approx(0.5**0.9)
+    fixed = dataclasses.replace(spec, warmup=0.0, power=0.0)
+    assert {optimisation.rate(fixed, i / 10) for i in range(10)} == {1.0}
+
+
+@pytest.mark.parametrize("method", ["adamw", "sgd"])
+def test_biases_and_norms_are_not_decayed_and_trunk_and_scorers_have_their_rates(
+    method: str,
+) -> None:
+    recipe = training.get("scenes-fcn8s")
+    spec = dataclasses.replace(
+        recipe.optimiser, name=method, lr=0.1, trunk_lr=0.5, weight_decay=0.3
+    )
+    model = FCN("tiny", 3)
+    optimiser = optimisation.make(spec, model)
+    optimisation.set_rates(optimiser, 0.2)
+    names = {id(p): n for n, p in model.named_parameters()}
+    seen = []
+    for group in optimiser.param_groups:
+        for parameter in group["params"]:
+            name = names[id(parameter)]
+            seen.append(name)
+            in_trunk = name.startswith("backbone.")
+            assert group["lr"] == pytest.approx(0.1 * 0.2 * (0.5 if in_trunk else 1.0))
+            assert group["weight_decay"] == (0.3 if parameter.dim() > 1 else 0.0)
+    assert sorted(seen) == sorted(names.values())
+
+
+def test_frozen_layers_are_those_at_their_stride_or_finer() -> None:
+    model = FCN("mobilenet_v2", 3, norms="folded", width=0.25)
+    optimisation.freeze(model, 1)
+    assert all(p.requires_grad for p in model.parameters())
+    optimisation.freeze(model, 4)
+    # Every frozen weight sees only what the second halving or an earlier one has left.
+    image = torch.randn(1, 3, 64, 64)
+    sizes = {}
+
+    def note(name: str) -> Any:
+        return lambda module, inputs, output: sizes.__setitem__(name, output.shape[-1])
+
+    for name, module in model.named_modules():
+        if isinstance(module, torch.nn.Conv2d) and name.startswith("backbone."):
+            module.register_forward_hook(note(name))
+    model(image)
+    for name, size in sizes.items():
+        weight = model.get_parameter(f"{name}.weight")
+        assert weight.requires_grad == (64 // size > 4), name
+
+
+def test_the_average_is_exponential() -> None:
+    model, average = FCN("tiny", 2), FCN("tiny", 2)
+    before = {k: v.clone() for k, v in average.named_parameters()}
+    model.backbone.stage8[1].running_mean.fill_(7.0)  # type: ignore[index, union-attr, operator]
+    optimisation.update_average(average, model, 0.75)
+    for key, value in average.named_parameters():
+        expected = 0.75 * before[key] + 0.25 * model.get_parameter(key)
+        assert torch.allclose(value, expected)
+    assert (average.backbone.stage8[1].running_mean == 7.0).all()  # type: ignore[index, union-attr]
+
+
+def test_a_failed_write_leaves_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "file"
+    write_atomically(path, b"old")
+
+    def full_disk(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full_disk)
+    with pytest.raises(OSError, match="No space"):
+        write_atomically(path, b"new")
+    assert path.read_bytes() == b"old"
+
+
+def test_a_run_learns(tmp_path: Path) -> None:
+    """Sixty steps on sixteen scenes bring the loss well below ln C, where it starts."""
+    recipe, _ = training.override(
+        training.get("scenes-fcn8s"),
+        ["model.width=0.5", "data.crop=64,64", "data.train_images=16", "data.test_images=2",
+         "batch=8", "epochs=30", "validate_every=30", "class_weights=none"],
+    )  # fmt: skip
+    training.train(recipe, tmp_path)
+    rows = list(csv.DictReader(RunFolder(tmp_path).log.open()))
+    assert float(rows[0]["loss"]) < math.log(12) + 0.2
+    assert float(rows[-1]["loss"]) < 0.6 * math.log(12)
