@@ -110,6 +110,7 @@ def train(
     progress = session.progress
     if resume:
         restore(session)
+    made_with = provenance(device)  # of the code that runs, whatever happens to its files meanwhile
     bar = tqdm(total=total * recipe.batch, unit="img", disable=None)
     with bar, _deferred_signals() as asked_to_stop:
         bar.update(progress.step * recipe.batch)
@@ -142,7 +143,7 @@ def train(
         "recipe": recipe.name,
         "overrides": overrides or {},
         "seed": seed,
-        **provenance(device),
+        **made_with,
         "settings": recipes.as_dict(recipe),
         "train": {
             "images": len(train_set),
