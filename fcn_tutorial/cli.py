@@ -6,7 +6,6 @@ Exit status: 0 done, 1 a clear error, 2 wrong usage, 130 stopped by the user.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -124,7 +123,8 @@ def _train(options: argparse.Namespace) -> int:
     print(_table(scores))
     for published in record["published"]:
         percent = f"{100 * published['value']:.1f}"
-        print(f"published {published['score']} {percent}: {published['of']} ({published['source']})")
+        where = f"{published['of']} ({published['source']})"
+        print(f"published {published['score']} {percent}: {where}")
     print(f"run folder: {out}")
     return 0
 
@@ -136,7 +136,7 @@ def _baselines(recipe: Recipe, data: Path | None, seed: int) -> dict[str, Any]:
 
     train_set, test_set = (training.open_split(recipe, s, data) for s in ("train", "test"))
     count = len(train_set.classes)
-    methods = {
+    methods: dict[str, prior.Baseline] = {
         "majority": prior.MajorityClass(count),
         "colour": prior.ColourForest(count, seed=seed),
     }

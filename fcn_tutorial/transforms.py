@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 import fcn_tutorial._torchvision  # noqa: F401
-from torchvision import tv_tensors
+
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
@@ -50,6 +50,7 @@ class Preprocess(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
+        """Normalise; see the class."""
         if images.dtype != torch.uint8:
             raise TypeError(f"images of dtype {images.dtype}: preprocessing starts from uint8")
         images = images.as_subclass(torch.Tensor)
@@ -73,7 +74,10 @@ class RandomScaleCrop(nn.Module):
     """
 
     def __init__(
-        self, size: tuple[int, int], scale: tuple[float, float] = (0.5, 2.0), ignore_index: int = 255
+        self,
+        size: tuple[int, int],
+        scale: tuple[float, float] = (0.5, 2.0),
+        ignore_index: int = 255,
     ) -> None:
         super().__init__()
         if not 0 < scale[0] <= scale[1]:
@@ -83,6 +87,7 @@ class RandomScaleCrop(nn.Module):
         self.ignore_index = ignore_index
 
     def forward(self, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Image (3, H, W) and mask (H, W), cut alike to `size`."""
         low, high = (math.log(s) for s in self.scale)
         factor = math.exp(low + (high - low) * float(torch.rand(())))
         windows = [_window(*pair, factor) for pair in zip(image.shape[-2:], self.size, strict=True)]
@@ -131,4 +136,5 @@ def augmentation(
         steps.append(v2.RandomHorizontalFlip())
     if jitter:
         steps.append(v2.ColorJitter(jitter, jitter, jitter, jitter / 10))
-    return v2.Compose(steps)
+    joint: nn.Module = v2.Compose(steps)
+    return joint

@@ -27,7 +27,10 @@ def test_the_module_is_the_command(tmp_path: Path) -> None:
 
 
 def test_help_loads_no_torch() -> None:
-    code = "import sys\nfrom fcn_tutorial.cli import main\ntry:\n main(['--help'])\nexcept SystemExit:\n assert 'torch' not in sys.modules"
+    code = (
+        "import sys\nfrom fcn_tutorial.cli import main\n"
+        "try:\n main(['--help'])\nexcept SystemExit:\n assert 'torch' not in sys.modules"
+    )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 

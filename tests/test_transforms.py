@@ -5,6 +5,7 @@ import torch
 
 import fcn_tutorial._torchvision  # noqa: F401
 from fcn_tutorial.transforms import Preprocess, RandomScaleCrop, augmentation
+
 from torchvision import tv_tensors
 from torchvision.models import MobileNet_V2_Weights
 
@@ -18,9 +19,7 @@ def _pair(height: int, width: int) -> tuple[tv_tensors.Image, tv_tensors.Mask]:
 
 @pytest.mark.parametrize("seed", range(12))
 @pytest.mark.parametrize("size", [(24, 40), (64, 64), (90, 33)])
-def test_image_and_mask_move_together_and_padding_is_void(
-    seed: int, size: tuple[int, int]
-) -> None:
+def test_image_and_mask_move_together_and_padding_is_void(seed: int, size: tuple[int, int]) -> None:
     torch.manual_seed(seed)
     image, mask = augmentation(size, (0.5, 2.0), flip=True)(*_pair(48, 56))
     assert image.shape == (3, *size) and mask.shape == size

@@ -1,7 +1,7 @@
 """Write what README.md states in numbers from where it was measured.
 
-    python -m tools.readme            stamp the chapters and the scores between their markers
-    python -m tools.readme --picture RUN_FOLDER   draw book/_static/scenes.webp from a scenes run
+python -m tools.readme            stamp the chapters and the scores between their markers
+python -m tools.readme --picture RUN_FOLDER   draw book/_static/scenes.webp from a scenes run
 """
 
 import argparse

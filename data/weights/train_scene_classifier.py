@@ -1,4 +1,4 @@
-"""Train `models.CropClassifier` on crops of generated scenes and write its weights beside this file.
+"""Train `models.CropClassifier` on crops of generated scenes; its weights land beside this file.
 
     python data/weights/train_scene_classifier.py
 
@@ -40,6 +40,7 @@ class CentreCrops:
         self.generator = torch.Generator().manual_seed(seed)
 
     def batch(self, size: int) -> tuple[Tensor, Tensor]:
+        """Crops (size, 3, 46, 46) uint8 and their labels (size,), every class as likely."""
         labels = torch.randint(len(self.places), (size,), generator=self.generator)
         crops = []
         for label in labels.tolist():
@@ -52,6 +53,7 @@ class CentreCrops:
 
 
 def main() -> None:
+    """Train, measure on held-out scenes, write."""
     torch.manual_seed(0)
     train, test = CentreCrops("train", SCENES, seed=1), CentreCrops("test", HELD_OUT, seed=2)
     model = CropClassifier(len(Scenes.classes))

@@ -16,6 +16,7 @@ from PIL import Image, UnidentifiedImageError
 from torch.utils.data import Dataset
 
 import fcn_tutorial._torchvision  # noqa: F401
+
 from torchvision import tv_tensors
 
 _FILE_VOID = 11

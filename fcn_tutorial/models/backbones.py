@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 import fcn_tutorial._torchvision  # noqa: F401
 from fcn_tutorial import geometry, surgery
+
 from torchvision.models import mobilenet_v2, squeezenet1_1
 from torchvision.models.mobilenetv2 import InvertedResidual
 from torchvision.models.squeezenet import Fire
@@ -54,6 +55,7 @@ class Backbone(nn.Module):
         }
 
     def forward(self, images: Tensor) -> dict[int, Tensor]:
+        """Images (N, 3, H, W) → features by stride, (N, channels[s], ~H/s, ~W/s)."""
         pool3 = self.stage8(images)
         pool4 = self.stage16(pool3)
         return {8: pool3, 16: pool4, 32: self.stage32(pool4)}
@@ -176,7 +178,7 @@ def _blocks(widths: Sequence[int], convolutions: Sequence[int], *, norm: bool) -
     return nn.Sequential(*(layer for a, b, n in blocks for layer in _block(a, b, n, norm=norm)))
 
 
-def _cut_after_pools(features: nn.Sequential) -> tuple[nn.Sequential, nn.Sequential, nn.Sequential]:
+def _cut_after_pools(features: nn.Sequential) -> tuple[nn.Module, nn.Module, nn.Module]:
     """Cut after the third and the fourth pooling: strides 8 and 16."""
     pools = [i for i, layer in enumerate(features) if isinstance(layer, nn.MaxPool2d)]
     a, b = pools[2] + 1, pools[3] + 1
@@ -198,7 +200,8 @@ def _build_tiny(width: float, alignment: Alignment) -> nn.Module:
 
 def _cut_tiny(trunk: nn.Module) -> Cut:
     pool3, pool4, pool5 = _cut_after_pools(cast(nn.Sequential, trunk.features))
-    stages = [pool3, pool4, nn.Sequential(pool5, cast(nn.Module, trunk.context))]
+    stages: list[nn.Module] = [pool3, pool4]
+    stages.append(nn.Sequential(pool5, cast(nn.Module, trunk.context)))
     return stages, _channels_after(stages)
 
 
@@ -222,7 +225,8 @@ def _build_vgg16(width: float, alignment: Alignment) -> nn.Module:
 
 def _cut_vgg16(trunk: nn.Module) -> Cut:
     pool3, pool4, pool5 = _cut_after_pools(cast(nn.Sequential, trunk.features))
-    stages = [pool3, pool4, nn.Sequential(pool5, cast(nn.Module, trunk.classifier))]
+    stages: list[nn.Module] = [pool3, pool4]
+    stages.append(nn.Sequential(pool5, cast(nn.Module, trunk.classifier)))
     return stages, _channels_after(stages)
 
 

@@ -36,5 +36,6 @@ class CropClassifier(nn.Module):
         )
 
     def forward(self, images: Tensor) -> Tensor:
+        """Crops (N, 3, 46, 46), preprocessed → scores (N, C)."""
         scores: Tensor = self.classifier(self.features(images))
         return scores

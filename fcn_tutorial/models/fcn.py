@@ -132,7 +132,9 @@ class FCN(nn.Module):
         layer = cast(nn.Module, getattr(self, SCORE_LAYERS[stride]))
         return cast(Tensor, layer(self.drop(features)))
 
-    def _onto(self, scores: Tensor, stride: int, finer: int | None, size: torch.Size | tuple[int, int]) -> Tensor:
+    def _onto(
+        self, scores: Tensor, stride: int, finer: int | None, size: torch.Size | tuple[int, int]
+    ) -> Tensor:
         """Resample the map at `stride` onto the map at `finer`, or onto the image (None)."""
         factor, offset = self.placement(stride, finer)
         return upsample(scores, factor, (size[0], size[1]), offset, border=self.border)
@@ -194,5 +196,6 @@ class FCN(nn.Module):
 def _score_layer(channels: int, num_classes: int) -> nn.Conv2d:
     layer = nn.Conv2d(channels, num_classes, 1)
     nn.init.zeros_(layer.weight)
-    nn.init.zeros_(layer.bias)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
     return layer

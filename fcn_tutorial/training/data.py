@@ -48,7 +48,7 @@ class InMemory(Dataset[tuple[Any, Any]]):
         self.classes, self.palette = dataset.classes, dataset.palette
         self.ignore_index: int = dataset.ignore_index
         bar = tqdm(range(images), "reading", leave=False, unit="img", disable=None)
-        self._items = [dataset[index] for index in bar]
+        self._items: list[tuple[Any, Any]] = [dataset[index] for index in bar]
 
     def __len__(self) -> int:
         return len(self._items)

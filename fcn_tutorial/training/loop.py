@@ -230,9 +230,7 @@ def step(session: Session, images: Tensor, target: Tensor) -> float:
     return value
 
 
-def finish_epoch(
-    session: Session, epoch: int, val_set: Any, say: Callable[[str], None]
-) -> None:
+def finish_epoch(session: Session, epoch: int, val_set: Any, say: Callable[[str], None]) -> None:
     """Log the epoch and, where it is due, validate, keep the best weights, redraw the pictures."""
     recipe, progress, folder = session.recipe, session.progress, session.folder
     row: dict[str, Any] = {

@@ -98,7 +98,7 @@ RECIPES: dict[str, Recipe] = {
     for recipe in (
         Recipe(
             name="scenes-fcn8s",
-            summary="FCN-8s on a small trunk and generated scenes: no data, no weights, two minutes",
+            summary="FCN-8s on a small trunk and generated scenes; needs no data and no weights",
             source="this project",
             model=Model("tiny"),
             data=Data("scenes", (128, 128), jitter=0.2, train_images=600, test_images=200),

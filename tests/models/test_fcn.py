@@ -12,6 +12,7 @@ from torch import Tensor, nn
 import fcn_tutorial._torchvision  # noqa: F401
 from fcn_tutorial import models
 from fcn_tutorial.models import FCN, Card, backbones
+
 from torchvision.models import mobilenet_v2, squeezenet1_1
 
 WIDTHS = {"tiny": 1.0, "squeezenet1_1": 1 / 8, "mobilenet_v2": 1 / 4, "vgg16": 1 / 16}
