@@ -22,7 +22,7 @@ from fcn_tutorial.transforms import Preprocess
 
 SIZE = (128, 192)
 SCENES, HELD_OUT = 800, 150
-STEPS, BATCH, LR = 2500, 128, 2e-3
+STEPS, BATCH, LR = 1600, 96, 2e-3
 OUT = Path(__file__).with_name("scene-classifier.safetensors")
 
 
