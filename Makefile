@@ -59,7 +59,8 @@ types: $(STAMP) ## stage: mypy, strict
 	$(PY) -m mypy
 
 unit: $(STAMP) ## stage: tests of the package and of the project's files
-	$(PY) -m pytest -q --durations=5 --ignore=tests/book --ignore=tests/notebooks
+	OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 --dist loadscope --durations=5 \
+	  --ignore=tests/book --ignore=tests/notebooks
 
 twins: $(STAMP) ## stage: chapters in form, in step with their texts, and listed
 	$(PY) -m tools.chapter_form
