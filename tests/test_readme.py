@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from fcn_tutorial.training import recipes
 from tools import readme
 
 
@@ -22,7 +23,10 @@ def test_every_committed_record_has_its_schema_and_is_in_the_readme() -> None:
         assert record["schema"] == 1
         assert path.name == f"{record['recipe']}-seed{record['seed']}.json"
         assert path.parent.name == record["settings"]["data"]["name"]
-        assert record["overrides"] == {}, "a committed record is of the recipe as it stands"
+        recipe = recipes.get(record["recipe"])
+        assert record["overrides"] == {} and record["settings"] == recipes.as_dict(recipe), (
+            f"{path.name} is of another recipe than the one that now has its name"
+        )
         assert readme.percent(record["test"]["mean_iu"]) in text
 
 

@@ -34,7 +34,7 @@ class Data:
     """What is read, and what augmentation shows the network of it."""
 
     name: Annotated[Literal["scenes", "camvid"], "data set"]
-    crop: Annotated[tuple[int, int], "rows, columns of a training window"]
+    crop: Annotated[tuple[int, int], "rows, columns of a training window; scenes are rendered so"]
     scale: Annotated[tuple[float, float], "range of the random magnification"] = (1.0, 1.0)
     flip: Annotated[bool, "mirror half the images"] = True
     jitter: Annotated[float, "largest change of brightness, contrast, saturation"] = 0.0
