@@ -172,9 +172,9 @@ def _predict(options: argparse.Namespace) -> int:
     predictor = Predictor.load(options.source, _device(options.device))
     images = find_images(options.paths)
     written = write_predictions(predictor, images, options.out)
-    for _ in tqdm(written, "predicting", total=len(images), unit="img", leave=False):
-        pass
-    print(f"{len(images)} label images and overlays in {options.out}")
+    bar = tqdm(written, "predicting", total=len(images), unit="img", leave=False, disable=None)
+    count = sum(1 for _ in bar)
+    print(f"{count} {'image' if count == 1 else 'images'} labelled, in {options.out}")
     return 0
 
 
