@@ -218,3 +218,30 @@ def test_bad_files_and_arguments_get_one_clear_error(tmp_path: Path) -> None:
         FCN("tiny", alignment="caffe")
     with pytest.raises(ValueError, match="at least one class"):
         FCN("tiny", 0)
+
+
+@pytest.mark.parametrize("name", WIDTHS)
+def test_compiled_exported_and_channels_last_give_the_same_scores(name: str) -> None:
+    model = _fill_scorers(_network(name)).eval()
+    images = torch.randn(2, 3, 64, 96)
+    compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
+    exported = torch.export.export(model, (images,)).module()
+    with torch.no_grad():
+        scores = model(images)
+        last = model.to(memory_format=torch.channels_last)(  # type: ignore[call-overload]
+            images.contiguous(memory_format=torch.channels_last)
+        )
+        for other in (compiled(images), exported(images), last):
+            assert torch.allclose(other, scores, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", WIDTHS)
+def test_gradients_reach_every_parameter(name: str) -> None:
+    model = _fill_scorers(_network(name)).train()
+    with torch.autocast("cpu", torch.bfloat16):
+        scores = model(torch.randn(2, 3, 96, 96))
+    scores.float().square().mean().backward()
+    for key, parameter in model.named_parameters():
+        assert parameter.grad is not None and parameter.grad.isfinite().all(), key
+        if "bias" not in key:
+            assert parameter.grad.any(), key
