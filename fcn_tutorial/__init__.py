@@ -17,6 +17,7 @@ __all__ = [
     "models",
     "predict",
     "prior",
+    "scratch",
     "surgery",
     "training",
     "transforms",

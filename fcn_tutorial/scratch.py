@@ -1,0 +1,334 @@
+"""The layers of a fully convolutional network in plain NumPy, each beside its definition.
+
+For reading, and as a second opinion on the fast versions: one image at a time, without a batch
+axis, and loops over output pixels. An image is (C, H, W). Every input is read as float64, and
+every array returned is float64; torch is not needed. Output sizes come from `geometry`.
+
+A convolution is linear in the image, so it is also a matrix: `convolution_matrix` builds it, and
+`transposed_convolution` is the product with its transpose.
+"""
+
+from collections.abc import Iterator
+from itertools import product
+from typing import Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fcn_tutorial.geometry import Layer, output_size
+
+__all__ = [
+    "average_pool",
+    "convolution_matrix",
+    "convolve",
+    "cross_correlate",
+    "cross_entropy",
+    "max_pool",
+    "relu",
+    "sigmoid",
+    "softmax",
+    "tanh",
+    "transposed_convolution",
+]
+
+Array: TypeAlias = NDArray[np.float64]
+
+
+# ---- convolution --------------------------------------------------------------------------------
+
+
+def cross_correlate(
+    image: ArrayLike,
+    weight: ArrayLike,
+    bias: ArrayLike | None = None,
+    stride: int = 1,
+    padding: int = 0,
+    dilation: int = 1,
+) -> Array:
+    """What deep learning calls a convolution: the kernel is laid on the image as it is.
+
+        out[o, y, x] = bias[o]
+            + Σ_{c, i, j} weight[o, c, i, j] · image[c, s·y + d·i − p, s·x + d·j − p]
+
+    with stride s, padding p, dilation d, and an image that is zero outside its borders.
+
+    image: (C, H, W). weight: (K, C, k, k). bias: (K,), zero by default.
+    Returns (K, H', W') float64, H' = ⌊(H + 2p − d·(k − 1) − 1) / s⌋ + 1 and W' alike.
+    Raises ValueError for shapes that do not fit, and where no output would be left.
+    """
+    image, weight = _read("image", image, "CHW"), _read_weight(weight, "KC")
+    _check_channels(len(image), weight.shape[1], "weight.shape[1]")
+    bias = np.zeros(len(weight)) if bias is None else _read("bias", bias, "K")
+    if len(bias) != len(weight):
+        raise ValueError(f"bias has {len(bias)} values for {len(weight)} filters: give one each")
+    layer = Layer(weight.shape[-1], stride, padding, dilation)
+    padded = _pad(image, padding, 0.0)
+    out = np.zeros((len(weight), *_map_size(layer, image.shape)))
+    for y, x, window in _windows(layer, out.shape):
+        out[:, y, x] = bias + (weight * padded[window]).sum(axis=(1, 2, 3))
+    return out
+
+
+def convolve(
+    image: ArrayLike,
+    weight: ArrayLike,
+    bias: ArrayLike | None = None,
+    stride: int = 1,
+    padding: int = 0,
+    dilation: int = 1,
+) -> Array:
+    """The convolution of mathematics: `cross_correlate` with the kernel turned by 180°.
+
+        out[o, y, x] = bias[o]
+            + Σ_{c, i, j} weight[o, c, k−1−i, k−1−j] · image[c, s·y + d·i − p, s·x + d·j − p]
+
+    Arguments, result and errors as in `cross_correlate`. A network that learns its kernels cannot
+    tell the two apart.
+    """
+    turned = _read_weight(weight, "KC")[:, :, ::-1, ::-1]
+    return cross_correlate(image, turned, bias, stride, padding, dilation)
+
+
+def convolution_matrix(
+    weight: ArrayLike,
+    input_shape: tuple[int, int, int],
+    stride: int = 1,
+    padding: int = 0,
+    dilation: int = 1,
+) -> Array:
+    """The matrix M of a cross-correlation: `M @ image.ravel()` is its output, ravelled.
+
+    Row (o, y, x) holds weight[o, c, i, j] in column (c, s·y + d·i − p, s·x + d·j − p), and zero
+    elsewhere; a tap that falls on the padding has no column.
+
+    weight: (K, C, k, k). input_shape: (C, H, W) of the image.
+    Returns (K·H'·W', C·H·W) float64, dense: for small images only.
+    Raises ValueError as `cross_correlate` does.
+    """
+    weight = _read_weight(weight, "KC")
+    if len(input_shape) != 3:
+        raise ValueError(f"input_shape must be (C, H, W), got {input_shape}")
+    channels, height, width = input_shape
+    _check_channels(channels, weight.shape[1], "weight.shape[1]")
+    layer = Layer(weight.shape[-1], stride, padding, dilation)
+    out_height, out_width = _map_size(layer, input_shape)
+    matrix = np.zeros((len(weight), out_height, out_width, channels, height, width))
+    taps = range(layer.kernel)
+    for y, x, i, j in product(range(out_height), range(out_width), taps, taps):
+        row, column = stride * y + dilation * i - padding, stride * x + dilation * j - padding
+        if 0 <= row < height and 0 <= column < width:
+            matrix[:, y, x, :, row, column] = weight[:, :, i, j]
+    return matrix.reshape(len(weight) * out_height * out_width, channels * height * width)
+
+
+def transposed_convolution(
+    image: ArrayLike,
+    weight: ArrayLike,
+    stride: int = 1,
+    padding: int = 0,
+    output_padding: int = 0,
+    dilation: int = 1,
+) -> Array:
+    """A deconvolution: every input pixel adds its multiple of the kernel to the output.
+
+        out[o, s·y + d·i − p, s·x + d·j − p] += image[c, y, x] · weight[c, o, i, j]
+
+    for all c, y, x, i, j; what lands outside the output is dropped. This is
+    `convolution_matrix(weight, out.shape, …).T @ image.ravel()`: the convolution that reads
+    (y, x) from a window now writes it back to that window. It undoes the shape, not the values.
+
+    image: (C, H, W). weight: (C, K, k, k), the weight of the convolution K → C that it transposes.
+    output_padding: rows and columns more at the bottom and right, below `stride`: the sizes that
+        the convolution rounds down to the same H and W.
+    Returns (K, H', W') float64, H' = (H − 1)·s − 2p + d·(k − 1) + 1 + output_padding, W' alike.
+    Raises ValueError for shapes that do not fit, an `output_padding` outside 0 … stride − 1, and
+    where no output would be left.
+    """
+    image, weight = _read("image", image, "CHW"), _read_weight(weight, "CK")
+    _check_channels(len(image), len(weight), "weight.shape[0]")
+    layer = Layer(weight.shape[-1], stride, padding, dilation, kind="deconv")
+    if not 0 <= output_padding < stride:
+        raise ValueError(
+            f"output_padding must be from 0 to stride − 1 = {stride - 1}, got {output_padding}"
+        )
+    height, width = (size + output_padding for size in _map_size(layer, image.shape))
+    canvas = np.zeros((weight.shape[1], height + 2 * padding, width + 2 * padding))
+    for y, x, window in _windows(layer, image.shape):
+        canvas[window] += np.tensordot(image[:, y, x], weight, axes=1)
+    return canvas[:, padding : padding + height, padding : padding + width]
+
+
+# ---- pooling ------------------------------------------------------------------------------------
+
+
+def max_pool(
+    image: ArrayLike,
+    kernel: int,
+    stride: int,
+    padding: int = 0,
+    dilation: int = 1,
+    ceil: bool = False,
+) -> Array:
+    """The largest value of each window, channel by channel.
+
+        out[c, y, x] = max_{i, j} image[c, s·y + d·i − p, s·x + d·j − p]
+
+    over the taps inside the image: padding counts as −∞, as in PyTorch.
+
+    image: (C, H, W). ceil: round the output size up, so that the last windows may reach over the
+    border; they still start inside the image or its left padding.
+    Returns (C, H', W') float64. Raises ValueError for another shape, numbers that describe no
+    pooling, and where no output would be left.
+    """
+    image = _read("image", image, "CHW")
+    layer = Layer(kernel, stride, padding, dilation, kind="pool", ceil=ceil)
+    padded = _pad(image, padding, -np.inf)
+    out = np.zeros((len(image), *_map_size(layer, image.shape)))
+    for y, x, window in _windows(layer, out.shape):
+        out[:, y, x] = padded[window].max(axis=(1, 2))
+    return out
+
+
+def average_pool(
+    image: ArrayLike, kernel: int, stride: int, padding: int = 0, ceil: bool = False
+) -> Array:
+    """The mean of each window, channel by channel; without padding, a convolution by 1 / k².
+
+        out[c, y, x] = mean_{i, j} image[c, s·y + i − p, s·x + j − p]
+
+    Padding counts as zeros and is part of the mean, as is PyTorch's default; what a window reaches
+    beyond the padding, where `ceil` rounds the size up, is not.
+
+    Arguments, result and errors as in `max_pool`.
+    """
+    image = _read("image", image, "CHW")
+    layer = Layer(kernel, stride, padding, kind="pool", ceil=ceil)
+    padded = _pad(image, padding, 0.0)
+    out = np.zeros((len(image), *_map_size(layer, image.shape)))
+    for y, x, window in _windows(layer, out.shape):
+        out[:, y, x] = padded[window].mean(axis=(1, 2))
+    return out
+
+
+# ---- nonlinearities and loss --------------------------------------------------------------------
+
+
+def relu(values: ArrayLike) -> Array:
+    """max(0, v) of every value; any shape, float64."""
+    return np.asarray(np.maximum(np.asarray(values, dtype=np.float64), 0.0))
+
+
+def sigmoid(values: ArrayLike) -> Array:
+    """1 / (1 + e^−v) of every value; any shape, float64.
+
+    For v < 0 it is written e^v / (1 + e^v), so that no exponential overflows.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    decay = np.exp(-np.abs(values))
+    return np.asarray(np.where(values >= 0, 1.0, decay) / (1.0 + decay))
+
+
+def tanh(values: ArrayLike) -> Array:
+    """(e^v − e^−v) / (e^v + e^−v) of every value; any shape, float64.
+
+    Written with t = e^(−2·|v|) − 1 as −t / (t + 2) and the sign of v: nothing overflows, and small
+    values keep their digits.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    t = np.expm1(-2.0 * np.abs(values))
+    return np.asarray(np.copysign(t / (t + 2.0), values))
+
+
+def softmax(scores: ArrayLike, axis: int = 0) -> Array:
+    """e^score / Σ e^score along `axis`: from 0 to 1, with sum 1; the shape stays, float64.
+
+    A constant taken off all scores cancels, so the largest is taken off and no exponential
+    overflows. Raises ValueError where `scores` has no such axis.
+    """
+    scores = np.asarray(scores, dtype=np.float64)
+    powers = np.exp(scores - scores.max(axis=axis, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=axis, keepdims=True))
+
+
+def cross_entropy(
+    scores: ArrayLike,
+    target: ArrayLike,
+    ignore_index: int = 255,
+    reduction: Literal["mean", "sum"] = "mean",
+) -> float:
+    """−log softmax(scores)[target] of every pixel that is not void, summed or averaged.
+
+        −log softmax(scores)[t] = log Σ_c e^scores[c] − scores[t]
+
+    scores: (C, H, W), before the softmax. target: (H, W) integer; `ignore_index` marks void.
+    reduction: "mean" divides by the number of pixels that are not void; with none, the loss is 0.
+
+    Raises ValueError for shapes that do not fit, a target that is not integer, labels out of range
+    and an unknown reduction.
+    """
+    scores, labels = _read("scores", scores, "CHW"), np.asarray(target)
+    if labels.shape != scores.shape[1:]:
+        raise ValueError(f"target must be (H, W) = {scores.shape[1:]}, got {labels.shape}")
+    if not np.issubdtype(labels.dtype, np.integer):
+        raise ValueError(f"target must hold integers, got {labels.dtype}: convert it first")
+    if reduction not in ("mean", "sum"):
+        raise ValueError(f"reduction must be 'mean' or 'sum', got {reduction!r}")
+    total, count = 0.0, 0
+    for y, x in np.ndindex(labels.shape):
+        label = int(labels[y, x])
+        if label == ignore_index:
+            continue
+        if not 0 <= label < len(scores):
+            raise ValueError(
+                f"target holds {label} at {(y, x)}, but there are {len(scores)} classes; "
+                f"mark void pixels with ignore_index={ignore_index}"
+            )
+        shifted = scores[:, y, x] - scores[:, y, x].max()  # as in softmax
+        total += float(np.log(np.exp(shifted).sum()) - shifted[label])
+        count += 1
+    return total / max(count, 1) if reduction == "mean" else total
+
+
+# ---- shared by the layers -----------------------------------------------------------------------
+
+
+def _windows(
+    layer: Layer, shape: tuple[int, ...]
+) -> Iterator[tuple[int, int, tuple[slice, slice, slice]]]:
+    """(y, x, its window in the padded image) for each pixel of a map of `shape` (C, H, W)."""
+    s, extent, d = layer.stride, layer.extent, layer.dilation
+    for y, x in np.ndindex(shape[1:]):
+        rows, columns = slice(s * y, s * y + extent, d), slice(s * x, s * x + extent, d)
+        yield y, x, (slice(None), rows, columns)
+
+
+def _map_size(layer: Layer, shape: tuple[int, ...]) -> tuple[int, int]:
+    """Height and width after `layer`, for an input of `shape` (C, H, W)."""
+    return output_size([layer], shape[1]), output_size([layer], shape[2])
+
+
+def _pad(image: Array, padding: int, value: float) -> Array:
+    return np.pad(image, ((0, 0), (padding, padding), (padding, padding)), constant_values=value)
+
+
+def _read(name: str, value: ArrayLike, axes: str) -> Array:
+    """The value as float64, with as many axes as `axes` has letters."""
+    array = np.asarray(value, dtype=np.float64)
+    if array.ndim != len(axes):
+        raise ValueError(f"{name} must be ({', '.join(axes)}), got shape {array.shape}")
+    return array
+
+
+def _read_weight(value: ArrayLike, channels: str) -> Array:
+    weight = _read("weight", value, channels + "kk")
+    if weight.shape[2] != weight.shape[3]:
+        raise ValueError(f"weight must have square kernels (k, k), got {weight.shape[2:]}")
+    return weight
+
+
+def _check_channels(image: int, weight: int, where: str) -> None:
+    if image != weight:
+        raise ValueError(
+            f"the image has {image} channels and the weight reads {weight}: "
+            f"make {where} the number of channels"
+        )
