@@ -107,7 +107,10 @@ def test_the_lowest_floor_does_not_name_torch(path: Path) -> None:
         assert not {n.split(".")[0] for n in all_imports(path)} & {"torch", "torchvision"}
 
 
-@pytest.mark.parametrize("name", ["fcn_tutorial", "fcn_tutorial.geometry", "fcn_tutorial.assets"])
+@pytest.mark.parametrize(
+    "name",
+    ["fcn_tutorial", "fcn_tutorial.geometry", "fcn_tutorial.scratch", "fcn_tutorial.assets"],
+)
 def test_importing_it_does_not_load_torch(name: str) -> None:
     code = f"import sys, {name}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
