@@ -373,3 +373,9 @@ def trace(module: nn.Module, input_size: int | tuple[int, int]) -> list[Layer]:
     if end not in runner.routes:
         raise ValueError(f"the output of {type(module).__name__} does not depend on its input")
     return list(runner.routes[end].layers)
+
+
+def replace_module(root: nn.Module, name: str, module: nn.Module) -> None:
+    """Put `module` in the place of the submodule of that dotted name."""
+    parent, _, leaf = name.rpartition(".")
+    setattr(root.get_submodule(parent), leaf, module)

@@ -1,14 +1,11 @@
-"""Turn classifiers into fully convolutional networks, and read and reuse their layers."""
+"""Classifier -> fully convolutional network: `convolutionalize`."""
 
 import copy
 import operator
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
 from torch import Tensor, fx, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from fcn_tutorial._tracing import (
     FUNCTIONS,
@@ -24,13 +21,8 @@ from fcn_tutorial._tracing import (
     keeps_pixels,
     meta_copy,
     operator_name,
-    trace,
+    replace_module,
 )
-
-__all__ = ["Report", "convolutionalize", "fold_norms", "trace", "transplant"]
-
-
-# ---- classifier -> fully convolutional network --------------------------------------------------
 
 
 def convolutionalize(model: nn.Module, input_size: int | tuple[int, int] = (224, 224)) -> nn.Module:
@@ -287,7 +279,7 @@ class _Conversion:
         target = cast(str, node.target)
         if sum(n.op == "call_module" and n.target == target for n in self.graph.nodes) > 1:
             raise ValueError("is used more than once; give each use a module of its own")
-        _replace(self.root, target, module)
+        replace_module(self.root, target, module)
 
     def _call(self, node: fx.Node, source: fx.Node, module: nn.Module) -> None:
         """Let the node call `module` on `source`."""
@@ -333,113 +325,3 @@ def _works_at_every_size(module: nn.Module) -> bool:
     files = ("conv", "pooling", "padding", "pixelshuffle", "channelshuffle", "instancenorm")
     known = type(module).__module__ in {f"torch.nn.modules.{file}" for file in files}
     return known or isinstance(module, nn.GroupNorm)
-
-
-# ---- frozen norms -------------------------------------------------------------------------------
-
-
-def fold_norms(module: nn.Module) -> nn.Module:
-    """A copy of `module` with each frozen Conv2d + BatchNorm2d pair merged into one Conv2d.
-
-    The statistics and the affine of the norm go into the weight and bias of the convolution, which
-    keeps its name; the norm becomes nn.Identity. In evaluation mode the output is the same up to
-    rounding, with fewer passes over memory. It is for trunks whose norms stay frozen: in training
-    mode the copy still normalises by the stored statistics. A norm stays where it does not follow
-    a convolution directly, where either is used twice, and where it keeps no running statistics.
-
-    Raises ValueError where torch.fx cannot follow the module.
-    """
-    folded = copy.deepcopy(module)
-    for conv_name, norm_name in _norms_after_convolutions(module):
-        conv, norm = folded.get_submodule(conv_name), folded.get_submodule(norm_name)
-        assert isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)
-        with torch.no_grad():
-            merged = fuse_conv_bn_eval(conv.eval(), norm.eval())
-        assert merged.bias is not None
-        merged.bias.requires_grad_(merged.weight.requires_grad)
-        _replace(folded, conv_name, merged.train(module.get_submodule(conv_name).training))
-        _replace(folded, norm_name, nn.Identity())
-    return folded
-
-
-def _norms_after_convolutions(module: nn.Module) -> list[tuple[str, str]]:
-    """Names of each Conv2d and of the BatchNorm2d that alone reads its output."""
-    graph_module = follow(meta_copy(module))
-    called = [n for n in graph_module.graph.nodes if n.op == "call_module"]
-    calls = [n.target for n in called]
-    pairs: list[tuple[str, str]] = []
-    for node in called:
-        source = node.args[0] if node.args else None
-        if not isinstance(source, fx.Node) or source not in called or len(source.users) > 1:
-            continue
-        if calls.count(node.target) > 1 or calls.count(source.target) > 1:
-            continue
-        conv_name, norm_name = cast(str, source.target), cast(str, node.target)
-        norm = graph_module.get_submodule(norm_name)
-        frozen = isinstance(norm, nn.BatchNorm2d) and norm.running_mean is not None
-        if frozen and isinstance(graph_module.get_submodule(conv_name), nn.Conv2d):
-            pairs.append((conv_name, norm_name))
-    return pairs
-
-
-def _replace(root: nn.Module, name: str, module: nn.Module) -> None:
-    parent, _, leaf = name.rpartition(".")
-    setattr(root.get_submodule(parent), leaf, module)
-
-
-# ---- weights from one network to another --------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Report:
-    """What `transplant` did, by parameter and buffer name.
-
-    `copied`: taken over. `skipped`: in both, but of different shapes (source, target). `missing`:
-    in the target only, left as it was. `unused`: in the source only.
-    """
-
-    copied: tuple[str, ...]
-    skipped: dict[str, tuple[tuple[int, ...], tuple[int, ...]]]
-    missing: tuple[str, ...]
-    unused: tuple[str, ...]
-
-    def __str__(self) -> str:
-        lines = [f"copied {len(self.copied)} tensors"]
-        lines += [f"skipped {n}: {a} does not fit {b}" for n, (a, b) in self.skipped.items()]
-        for label, names in (("left as it was", self.missing), ("not used", self.unused)):
-            lines += [f"{label}: {', '.join(names)}"] if names else []
-        return "\n".join(lines)
-
-
-def transplant(source: nn.Module | Mapping[str, Tensor], target: nn.Module) -> Report:
-    """Copy into `target` every parameter and buffer of `source` with the same name and shape.
-
-    `source` is a module or a state dict. Values are copied, to the dtype and device of `target`;
-    nothing else of `target` changes. Print the report, or look at its `missing`: a name that
-    matches nothing is not an error.
-
-    Raises ValueError where `source` holds anything but tensors, such as a whole checkpoint.
-    """
-    given = source.state_dict() if isinstance(source, nn.Module) else source
-    for name, value in given.items():
-        if not isinstance(value, Tensor):
-            raise ValueError(
-                f"source['{name}'] is a {type(value).__name__}, not a tensor; pass the state dict "
-                "inside the checkpoint"
-            )
-    own = target.state_dict()
-    both = [name for name in own if name in given]
-    fits = [name for name in both if given[name].shape == own[name].shape]
-    with torch.no_grad():
-        for name in fits:
-            own[name].copy_(given[name])
-    return Report(
-        copied=tuple(fits),
-        skipped={
-            name: (tuple(given[name].shape), tuple(own[name].shape))
-            for name in both
-            if name not in fits
-        },
-        missing=tuple(name for name in own if name not in given),
-        unused=tuple(name for name in given if name not in own),
-    )
