@@ -375,6 +375,19 @@ def trace(module: nn.Module, input_size: int | tuple[int, int]) -> list[Layer]:
     return list(runner.routes[end].layers)
 
 
+def output_channels(module: nn.Module, input_size: int | tuple[int, int]) -> int:
+    """Channels of the map (N, C, h, w) that `module` makes of an image of `input_size`.
+
+    Raises ValueError as `trace`, and where the output is not one map.
+    """
+    runner = ShapeRunner(follow(meta_copy(module)), input_size).run_on_image()
+    end = next(n for n in runner.graph.nodes if n.op == "output")
+    value = runner.env[end]
+    if not (isinstance(value, Tensor) and value.dim() == 4):
+        raise ValueError(f"{type(module).__name__} does not return one map (N, C, h, w)")
+    return int(value.shape[1])
+
+
 def replace_module(root: nn.Module, name: str, module: nn.Module) -> None:
     """Put `module` in the place of the submodule of that dotted name."""
     parent, _, leaf = name.rpartition(".")
