@@ -12,8 +12,8 @@ and dilation d is centred on input index
 and a deconvolution (transposed convolution) with the same numbers is the inverse map.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 from math import prod
 from typing import Literal, NamedTuple
@@ -23,6 +23,8 @@ __all__ = [
     "ReceptiveField",
     "coordinate_map",
     "crop_offset",
+    "macs",
+    "minimum_padding",
     "output_size",
     "receptive_field",
 ]
@@ -184,3 +186,102 @@ def crop_offset(path: Sequence[Layer], reference: Sequence[Layer] = ()) -> int:
             "them; change a padding, or a kernel between odd and even"
         )
     return int(rows)
+
+
+def minimum_padding(
+    crops: Iterable[tuple[Sequence[Layer], Sequence[Layer]]], sizes: Iterable[int]
+) -> int:
+    """The least padding of the first layer with which every crop can be cut, at every size.
+
+    crops: pairs (path, reference), as `crop_offset` takes them; what is left of `path` must cover
+        `reference`. A network without skips is the one pair (its layers, ()), the image being the
+        reference. One with skips adds, for each skip, the pair of the map that is cropped and the
+        map that it is added to. All begin with the layer whose padding is sought; the one it has
+        is not read.
+    sizes: lengths of the input, in pixels.
+
+    With it every offset is at least 0 and every cropped map is as long as its reference. A little
+    more padding can be too little again at some size: it is a row more to crop, and not always a
+    score more. Raises ValueError for sizes below 1, where paths begin with different layers or not
+    with a convolution, where an offset is not whole, and where no padding is enough.
+    """
+    pairs, lengths = list(crops), sorted(set(sizes))
+    if not lengths or lengths[0] < 1:
+        raise ValueError(f"sizes must be lengths of at least 1 pixel, got {lengths[:1] or 'none'}")
+    first = _first_layer([path for path, _ in pairs] + [ref for _, ref in pairs if ref])
+    # Padded by its whole field, a path reaches past both ends of the image. From there on one
+    # stride more of padding only adds whole pixels, so that nothing new can come.
+    field = max(receptive_field(path).size for path, _ in pairs)
+    stride = max(coordinate_map(path[:i])[0] for path, _ in pairs for i in range(len(path) + 1))
+    for padding in range(field + int(stride)):
+        padded = [(_padded(path, padding), _padded(ref, padding)) for path, ref in pairs]
+        if all(_covers(path, ref, lengths) for path, ref in padded):
+            return padding
+    raise ValueError(
+        f"no padding of {first} lets every crop be cut: where an offset stays negative, swap path "
+        "and reference"
+    )
+
+
+def _first_layer(paths: Sequence[Sequence[Layer]]) -> Layer:
+    starts = [replace(path[0], padding=0) if path else None for path in paths]
+    if not starts or starts[0] is None or starts[0].kind != "conv" or len(set(starts)) > 1:
+        raise ValueError(f"crops must be paths that begin with one convolution, got {starts}")
+    return starts[0]
+
+
+def _padded(path: Sequence[Layer], padding: int) -> list[Layer]:
+    return [replace(path[0], padding=padding), *path[1:]] if path else []
+
+
+def _covers(path: Sequence[Layer], reference: Sequence[Layer], sizes: Iterable[int]) -> bool:
+    """Whether `path`, cropped, has a pixel for each one of `reference`."""
+    offset = crop_offset(path, reference)
+    if offset < 0:
+        return False
+    try:
+        return all(output_size(path, n) - offset >= output_size(reference, n) for n in sizes)
+    except ValueError:  # nothing is left of a map
+        return False
+
+
+def macs(
+    layers: Sequence[Layer],
+    channels: Sequence[int],
+    size: int | tuple[int, int],
+    groups: Sequence[int] | None = None,
+) -> int:
+    """Multiply-accumulates of a chain of square layers on one image.
+
+    A convolution takes k²·C_in·C_out / groups of them for each pixel of its output, a deconvolution
+    as many for each pixel of its input; the products with padding count. Pools take none, and
+    biases are not counted. One multiply-accumulate is two floating-point operations.
+
+    channels: of the image and of the output of each layer, one entry more than `layers`.
+    size: (H, W) of the image in pixels, or its side. groups: of each layer, 1 by default.
+    Raises ValueError for lengths that differ, groups that do not divide the channels, a pool that
+    changes them, and as `output_size` does.
+    """
+    groups = [1] * len(layers) if groups is None else groups
+    if len(channels) != len(layers) + 1 or len(groups) != len(layers):
+        raise ValueError(
+            f"{len(layers)} layers need {len(layers) + 1} channels and {len(layers)} groups, "
+            f"got {len(channels)} and {len(groups)}"
+        )
+    height, width = (size, size) if isinstance(size, int) else size
+    total = 0
+    for index, (layer, group) in enumerate(zip(layers, groups, strict=True)):
+        read, written = channels[index : index + 2]
+        if group < 1 or read % group or written % group:
+            raise ValueError(f"layers[{index}]: {group} groups do not divide {read} and {written}")
+        if layer.kind == "pool" and read != written:
+            raise ValueError(
+                f"layers[{index}] is a pool, which cannot turn {read} channels into "
+                f"{written}: repeat the number"
+            )
+        before = height * width
+        height, width = output_size([layer], height), output_size([layer], width)
+        if layer.kind != "pool":
+            pixels = before if layer.kind == "deconv" else height * width
+            total += pixels * layer.kernel**2 * read * written // group
+    return total

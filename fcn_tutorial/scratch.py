@@ -5,7 +5,8 @@ axis, and loops over output pixels. An image is (C, H, W). Every input is read a
 every array returned is float64; torch is not needed. Output sizes come from `geometry`.
 
 A convolution is linear in the image, so it is also a matrix: `convolution_matrix` builds it, and
-`transposed_convolution` is the product with its transpose.
+`transposed_convolution` is the product with its transpose. So is average pooling
+(`average_pooling_matrix`); max pooling and the nonlinearities are not linear and have none.
 """
 
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from fcn_tutorial.geometry import Layer, output_size
 
 __all__ = [
     "average_pool",
+    "average_pooling_matrix",
     "convolution_matrix",
     "convolve",
     "cross_correlate",
@@ -99,16 +101,15 @@ def convolution_matrix(
     """The matrix M of a cross-correlation: `M @ image.ravel()` is its output, ravelled.
 
     Row (o, y, x) holds weight[o, c, i, j] in column (c, s·y + d·i − p, s·x + d·j − p), and zero
-    elsewhere; a tap that falls on the padding has no column.
+    elsewhere; a tap that falls on the padding has no column. With the kernel turned by 180°,
+    weight[:, :, ::-1, ::-1], it is the matrix of `convolve`.
 
     weight: (K, C, k, k). input_shape: (C, H, W) of the image.
     Returns (K·H'·W', C·H·W) float64, dense: for small images only.
     Raises ValueError as `cross_correlate` does.
     """
     weight = _read_weight(weight, "KC")
-    if len(input_shape) != 3:
-        raise ValueError(f"input_shape must be (C, H, W), got {input_shape}")
-    channels, height, width = input_shape
+    channels, height, width = _read_shape(input_shape)
     _check_channels(channels, weight.shape[1], "weight.shape[1]")
     layer = Layer(weight.shape[-1], stride, padding, dilation)
     out_height, out_width = _map_size(layer, input_shape)
@@ -173,7 +174,9 @@ def max_pool(
 
         out[c, y, x] = max_{i, j} image[c, s·y + d·i − p, s·x + d·j − p]
 
-    over the taps inside the image: padding counts as −∞, as in PyTorch.
+    over the taps inside the image: padding counts as −∞, as in PyTorch. It has no matrix: the
+    largest of a sum of images is not the sum of their largest. A convolution of the same stride,
+    with a kernel that is learned, is the linear layer that can take its place.
 
     image: (C, H, W). ceil: round the output size up, so that the last windows may reach over the
     border; they still start inside the image or its left padding.
@@ -208,6 +211,39 @@ def average_pool(
     for y, x, window in _windows(layer, out.shape):
         out[:, y, x] = padded[window].mean(axis=(1, 2))
     return out
+
+
+def average_pooling_matrix(
+    input_shape: tuple[int, int, int],
+    kernel: int,
+    stride: int,
+    padding: int = 0,
+    ceil: bool = False,
+) -> Array:
+    """The matrix P of an average pooling: `P @ image.ravel()` is its output, ravelled.
+
+    Row (c, y, x) holds 1 / (number of taps) in the columns (c, s·y + i − p, s·x + j − p) of its
+    window, and zero elsewhere. Taps on the padding count and have no column, so that only rows of
+    windows inside the image sum to 1.
+
+    input_shape: (C, H, W) of the image. Returns (C·H'·W', C·H·W) float64, dense: for small images
+    only. Raises ValueError as `average_pool` does.
+    """
+    channels, height, width = _read_shape(input_shape)
+    layer = Layer(kernel, stride, padding, kind="pool", ceil=ceil)
+    out_height, out_width = _map_size(layer, input_shape)
+    matrix = np.zeros((channels, out_height, out_width, channels, height, width))
+    c = np.arange(channels)
+    for y, x in np.ndindex(out_height, out_width):
+        # What a window reaches beyond the padding, where the size is rounded up, is no tap.
+        top, left = stride * y, stride * x
+        bottom = min(top + kernel, height + 2 * padding)
+        right = min(left + kernel, width + 2 * padding)
+        for row, column in product(range(top, bottom), range(left, right)):
+            i, j = row - padding, column - padding
+            if 0 <= i < height and 0 <= j < width:
+                matrix[c, y, x, c, i, j] = 1 / ((bottom - top) * (right - left))
+    return matrix.reshape(channels * out_height * out_width, channels * height * width)
 
 
 # ---- nonlinearities and loss --------------------------------------------------------------------
@@ -317,6 +353,12 @@ def _read(name: str, value: ArrayLike, axes: str) -> Array:
     if array.ndim != len(axes):
         raise ValueError(f"{name} must be ({', '.join(axes)}), got shape {array.shape}")
     return array
+
+
+def _read_shape(shape: tuple[int, ...]) -> tuple[int, int, int]:
+    if len(shape) != 3:
+        raise ValueError(f"input_shape must be (C, H, W), got {shape}")
+    return shape[0], shape[1], shape[2]
 
 
 def _read_weight(value: ArrayLike, channels: str) -> Array:

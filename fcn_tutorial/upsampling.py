@@ -15,7 +15,7 @@ from typing import Literal, TypeAlias
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 Border = Literal["zero", "replicate"]
 Method = Literal["matrix", "depthwise", "dense"]
@@ -39,6 +39,29 @@ def aligned_offset(factor: int, kernel_size: int | None = None) -> Fraction:
     for the default kernel and 31/2 for k = 63 at factor 32. Raises ValueError as `bilinear_kernel`.
     """
     return Fraction(_kernel_size(factor, kernel_size) - factor, 2)
+
+
+def kernel_for(factor: int, centre: Fraction | int) -> tuple[int, int]:
+    """(kernel_size, offset) of the tent whose crop is whole, so that a convolution can do it.
+
+    centre: where score 0 lies, in output pixels from output pixel 0. Its peak is on row (k − 1)/2
+    of the transposed convolution, so that (k − 1)/2 − centre rows are dropped. Both k = 2·factor
+    and 2·factor − 1 interpolate; the even one serves centres between two pixels, the odd one those
+    on a pixel. VGG16 padded by 100 has its score 0 at 25/2: k = 64, 19 rows; CaffeNet at 13:
+    k = 63, 18 rows, which is why the published FCN-AlexNet has this odd kernel. A negative offset
+    asks for rows above the first.
+
+    Raises ValueError if factor < 1, and for other centres, which neither kernel can reach.
+    """
+    default_kernel_size(factor)
+    for k in (2 * factor - 1, 2 * factor):
+        offset = Fraction(k - 1, 2) - centre
+        if offset.denominator == 1:
+            return k, int(offset)
+    raise ValueError(
+        f"centre={centre} is neither on a pixel nor halfway between two, so that no transposed "
+        'convolution aligns it: use upsample(method="matrix"), which takes any phase'
+    )
 
 
 def bilinear_kernel(factor: int, kernel_size: int | None = None) -> Tensor:
@@ -134,14 +157,11 @@ def upsample(
     border: as in `bilinear_matrix`.
 
     Returns (N, C, *size), contiguous, in the dtype of the scores (under autocast, in autocast's).
-    Raises ValueError for scores that are not 4-D floating point, and, for the two convolutions,
-    for an offset that is not whole or another border than "zero".
+    Raises ValueError for scores that are not 4-D floating point, for a size below 1, an unknown
+    method or border, and, for the two convolutions, for an offset that is not whole, a crop that
+    lies wholly outside, and border="replicate" with a kernel other than 2·factor or 2·factor − 1.
     """
-    if scores.dim() != 4 or not scores.is_floating_point():
-        raise ValueError(
-            "scores must be floating point of shape (N, C, H, W), "
-            f"got {scores.dtype} {tuple(scores.shape)}"
-        )
+    _check_scores(scores)
     k = _kernel_size(factor, kernel_size)
     pair: tuple[Offset, Offset] = offset if isinstance(offset, tuple) else (offset or 0,) * 2
     if size is None:
@@ -153,16 +173,68 @@ def upsample(
         return _by_matrices(scores, factor, size, pair, k, border)
     if method not in ("depthwise", "dense"):
         raise ValueError(f'method must be "matrix", "depthwise" or "dense", got {method!r}')
-    if border != "zero":
-        raise ValueError(
-            f'border={border!r} is not a transposed convolution: use method="matrix", '
-            f"got method={method!r}"
+    classes = scores.shape[1]
+    kernel = bilinear_kernel(factor, k).to(scores.device, scores.dtype)
+    weight = _on_diagonal(kernel, classes) if method == "dense" else kernel.expand(classes, 1, k, k)
+    return _deconvolve(scores, weight, factor, size, pair, border)
+
+
+class Deconvolution(nn.Module):
+    """The paper's upsampling: a dense transposed convolution that starts as bilinear interpolation.
+
+    `upsample(method="dense")` whose weights are a parameter: learned, as the intermediate ones in
+    the paper, or fixed (`learned=False`), as all of them in the reference (lr_mult 0).
+
+    channels: C, of the scores and of the result. factor, kernel_size: as in `upsample`.
+    weight: (C, C, k, k), no bias; weight[i, i] is `bilinear_kernel(factor, k)`, the rest zero.
+
+    Raises ValueError where a number is below 1. Source: Long, Shelhamer, Darrell 2015, section 3.3
+    and 4.2; reference net.py and surgery.py.
+    """
+
+    def __init__(
+        self, channels: int, factor: int, kernel_size: int | None = None, learned: bool = True
+    ) -> None:
+        super().__init__()
+        if channels < 1:
+            raise ValueError(f"channels must be at least 1, got {channels}")
+        k = _kernel_size(factor, kernel_size)
+        self.channels, self.factor, self.kernel_size = channels, factor, k
+        self.weight = nn.Parameter(torch.empty(channels, channels, k, k), requires_grad=learned)
+        self.reset_parameters()
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Set the weights to bilinear interpolation of each channel by itself."""
+        kernel = bilinear_kernel(self.factor, self.kernel_size)
+        self.weight.copy_(_on_diagonal(kernel, self.channels))
+
+    def forward(
+        self,
+        scores: Tensor,
+        size: tuple[int, int],
+        offset: Offset | tuple[Offset, Offset] = 0,
+        border: Border = "zero",
+    ) -> Tensor:
+        """Scores (N, C, H, W) → (N, C, *size); size, offset and border as in `upsample`.
+
+        With border="replicate" the outermost scores go on for as long as a row of the result can
+        see them. Raises ValueError as `upsample(method="dense")` does, and for other channels.
+        """
+        _check_scores(scores)
+        if scores.shape[1] != self.channels:
+            raise ValueError(
+                f"scores have {scores.shape[1]} channels, and this layer takes {self.channels}"
+            )
+        pair = offset if isinstance(offset, tuple) else (offset, offset)
+        return _deconvolve(scores, self.weight, self.factor, size, pair, border)
+
+    def extra_repr(self) -> str:
+        """What `print(module)` shows of it."""
+        return (
+            f"{self.channels}, factor={self.factor}, kernel_size={self.kernel_size}, "
+            f"learned={self.weight.requires_grad}"
         )
-    if any(Fraction(o).denominator != 1 for o in pair):
-        raise ValueError(
-            f'offset must be whole for method={method!r}, got {offset}: use method="matrix"'
-        )
-    return _by_convolution(scores, factor, size, (int(pair[0]), int(pair[1])), k, method)
 
 
 def _by_matrices(
@@ -178,36 +250,89 @@ def _by_matrices(
     columns = _matrix(width, factor, size[1], offset[1], k, border, scores.dtype, scores.device)
     maps = scores.reshape(batch * classes, height, width)
     rows = rows.expand(batch * classes, -1, -1)
-    # Both orders give the same sum; a traced graph takes one for all sizes, to stay free of guards.
-    if torch.compiler.is_compiling() or (
-        height * size[1] * (width + size[0]) <= size[0] * width * (height + size[1])
-    ):
+    if torch.compiler.is_compiling():
+        # One form for all sizes and no product over folded axes: a graph free of guards on them.
+        result = torch.bmm(rows, torch.bmm(maps, columns.T.expand(batch * classes, -1, -1)))
+    elif height * size[1] * (width + size[0]) <= size[0] * width * (height + size[1]):
         result = torch.bmm(rows, maps @ columns.T)
-    else:
+    else:  # the same sum in the order that is cheaper for such a crop
         result = torch.bmm(rows, maps) @ columns.T
     return result.view(batch, classes, *size)
 
 
-def _by_convolution(
+def _on_diagonal(kernel: Tensor, channels: int) -> Tensor:
+    """(C, C, k, k), the kernel from each channel to itself and zero between two."""
+    weight = kernel.new_zeros(channels, channels, *kernel.shape)
+    weight[range(channels), range(channels)] = kernel
+    return weight
+
+
+def _deconvolve(
     scores: Tensor,
+    weight: Tensor,
     factor: int,
     size: tuple[int, int],
-    offset: tuple[int, int],
-    k: int,
-    method: Method,
+    offset: tuple[Offset, Offset],
+    border: Border,
 ) -> Tensor:
-    classes = scores.shape[1]
-    kernel = bilinear_kernel(factor, k).to(scores.device, scores.dtype)
-    if method == "depthwise":
-        weight = kernel.expand(classes, 1, k, k)
-        full = F.conv_transpose2d(scores, weight, stride=factor, groups=classes)
-    else:
-        weight = kernel.new_zeros(classes, classes, k, k)
-        weight[range(classes), range(classes)] = kernel
-        full = F.conv_transpose2d(scores, weight, stride=factor)
-    below, right = (size[d] + offset[d] - full.shape[2 + d] for d in (0, 1))
+    """Transposed convolution by weight (C, C, k, k), or (C, 1, k, k) for each channel by itself."""
+    k = weight.shape[-1]
+    if size[0] < 1 or size[1] < 1:
+        raise ValueError(f"size must be at least 1 by 1, got {size}")
+    if border not in ("zero", "replicate"):
+        raise ValueError(f'border must be "zero" or "replicate", got {border!r}')
+    first = [_whole(o) for o in offset]
+    if border == "replicate":
+        if (k + 1) // 2 != factor:
+            raise ValueError(
+                f"kernel_size={k} with border='replicate' does not interpolate at factor {factor}: "
+                f'use {2 * factor - 1} or {2 * factor}, or upsample(method="matrix")'
+            )
+        for axis in (0, 1):
+            scores, before = _prolonged(scores, 2 + axis, factor, k, first[axis], size[axis])
+            first[axis] += before * factor
+    groups = scores.shape[1] // weight.shape[1]
+    full = F.conv_transpose2d(scores, weight, stride=factor, groups=groups)
+    if any(first[d] >= full.shape[2 + d] or first[d] + size[d] <= 0 for d in (0, 1)):
+        raise ValueError(
+            f"size={tuple(size)} from offset={tuple(first)} shows nothing of the transposed "
+            f"convolution's {full.shape[2]} by {full.shape[3]}: check the offset"
+        )
+    below, right = (size[d] + first[d] - full.shape[2 + d] for d in (0, 1))
     # Negative padding crops; positive padding is the zeros outside the transposed convolution.
-    return F.pad(full, (-offset[1], right, -offset[0], below)).contiguous()
+    return F.pad(full, (-first[1], right, -first[0], below)).contiguous()
+
+
+def _prolonged(
+    scores: Tensor, dim: int, factor: int, k: int, first: int, rows: int
+) -> tuple[Tensor, int]:
+    """The scores with their outermost rows repeated, and how many were put before the first.
+
+    As many as rows first … first + rows − 1 of the transposed convolution can see: score i adds to
+    rows factor·i … factor·i + k − 1, so that row r sees ⌈(r − k + 1)/factor⌉ … ⌊r/factor⌋.
+    """
+    n = scores.shape[dim]
+    before = max(0, (k - 1 - first) // factor)
+    # A traced graph with symbols for sizes would be for 0 rows or for 1 only: two or more serve
+    # all sizes, and what is too much is cropped.
+    least = 2 if torch.compiler.is_compiling() else 0
+    after = least + torch.sym_max(0, (first + rows - 1) // factor - (n - 1) - least)
+    # Not F.pad: the backward of its replication is not deterministic on CUDA.
+    top = scores.narrow(dim, 0, 1)
+    bottom = scores.narrow(dim, n - 1, 1)
+    ends = [
+        end.expand(*(count if d == dim else -1 for d in range(4)))
+        for end, count in ((top, before), (bottom, after))
+    ]
+    return torch.cat([ends[0], scores, ends[1]], dim), before
+
+
+def _check_scores(scores: Tensor) -> None:
+    if scores.dim() != 4 or not scores.is_floating_point():
+        raise ValueError(
+            "scores must be floating point of shape (N, C, H, W), "
+            f"got {scores.dtype} {tuple(scores.shape)}"
+        )
 
 
 def _kernel_size(factor: int, kernel_size: int | None) -> int:
@@ -234,6 +359,16 @@ def _ratio(offset: Offset) -> tuple[int, int]:
         f"offset must be an int or a fractions.Fraction, got {offset!r} ({type(offset).__name__}): "
         "write half a pixel as Fraction(1, 2)"
     )
+
+
+def _whole(offset: Offset) -> int:
+    numerator, denominator = _ratio(offset)
+    if denominator != 1:
+        raise ValueError(
+            f"offset must be whole for a transposed convolution, got {offset}: use "
+            'upsample(method="matrix"), which takes any phase, or another kernel (kernel_for)'
+        )
+    return numerator
 
 
 def _phase(offset: Offset, k: int) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Iterable
 from fractions import Fraction
 
 import numpy as np
@@ -17,6 +18,8 @@ from fcn_tutorial.geometry import (
     ReceptiveField,
     coordinate_map,
     crop_offset,
+    macs,
+    minimum_padding,
     output_size,
     receptive_field,
 )
@@ -56,6 +59,7 @@ GOOGLENET = [  # Szegedy et al. 2015, table 1, through the 5×5 branches and the
 ]
 
 
+@pytest.mark.identity
 def test_offsets_of_the_published_networks_are_derived() -> None:
     taps, score = vgg16(100, 0)
     assert crop_offset([*score, up(32)]) == 19  # FCN-32s
@@ -66,6 +70,7 @@ def test_offsets_of_the_published_networks_are_derived() -> None:
     assert crop_offset([*CAFFENET, up(32, kernel=63)]) == 18  # FCN-AlexNet
 
 
+@pytest.mark.identity
 def test_offsets_with_same_padding_are_half_a_factor() -> None:
     taps, score = vgg16(1, 3)
     assert crop_offset([*score, up(32)]) == 16
@@ -80,21 +85,223 @@ def test_a_crop_the_other_way_round_is_padding() -> None:
     assert crop_offset([*score, up(2)], taps["pool4"]) == -5
 
 
+# ---- the least padding ---------------------------------------------------------------------------
+
+Crops = list[tuple[list[Layer], list[Layer]]]
+
+
+def published_crops(padding: int = 0) -> dict[str, Crops]:
+    """What each net crops and to what, from the coarsest map on; [] is the image."""
+    taps, score = vgg16(padding, 0)
+    caffenet = [Layer(11, 4, padding), *CAFFENET[1:]]
+    two, four = [*score, up(2)], [*score, up(2), up(2)]
+    return {
+        "32s": [([*score, up(32)], [])],
+        "16s": [(taps["pool4"], two), ([*two, up(16)], [])],
+        "8s": [(taps["pool4"], two), (taps["pool3"], four), ([*four, up(8)], [])],
+        "alexnet": [([*caffenet, up(32, kernel=63)], [])],
+    }
+
+
+@pytest.mark.parametrize("net", ["32s", "16s", "8s"])
+def test_padding_97_is_the_least_that_serves_every_image_and_81_from_33_pixels_on(
+    net: str,
+) -> None:
+    crops = published_crops()[net]
+    assert minimum_padding(crops, range(1, 1500)) == 97
+    assert minimum_padding(crops, range(33, 1500)) == 81
+    assert minimum_padding(crops, [32]) > 81
+
+
 def test_padding_81_aligns_the_published_network_without_a_crop() -> None:
-    _, score = vgg16(81, 0)
-    assert crop_offset([*score, up(32)]) == 0
+    offsets = {n: crop_offset(*crops[-1]) for n, crops in published_crops(81).items()}
+    assert offsets == {"32s": 0, "16s": 27 - 19, "8s": 31 - 19, "alexnet": 18 - 19}
 
 
-def test_padding_97_covers_every_image_after_the_crop_and_96_does_not() -> None:
-    def uncovered(padding: int) -> list[int]:
-        path = [*vgg16(padding, 0)[1], up(32)]
-        offset = crop_offset(path)
-        assert offset >= 0
-        return [n for n in range(1, 1500) if output_size(path, n) - offset < n]
+def test_caffenet_needs_99_for_every_image_and_85_from_33_pixels_on() -> None:
+    crops = published_crops()["alexnet"]
+    assert minimum_padding(crops, range(1, 1500)) == 99
+    assert minimum_padding(crops, range(33, 1500)) == 85
 
-    assert uncovered(97) == []
-    with pytest.raises(ValueError, match=r"layers\[18\] = Layer\(7\) turns 6 pixels into 0"):
-        uncovered(96)
+
+def sizes_in_torch(net: str, padding: int, n: int) -> dict[str, int]:
+    """Length of every map of a published net, by torch's own layers, every number typed in."""
+    x = torch.empty(1, 1, n, device="meta")
+
+    def convolved(x: Tensor, kernel: int, padding: int = 0, stride: int = 1) -> Tensor:
+        return F.conv1d(x, x.new_empty(1, 1, kernel), stride=stride, padding=padding)
+
+    def pooled(x: Tensor, kernel: int) -> Tensor:
+        return F.max_pool1d(x, kernel, 2, ceil_mode=True)
+
+    def enlarged(x: Tensor, kernel: int, stride: int) -> Tensor:
+        return F.conv_transpose1d(x, x.new_empty(1, 1, kernel), stride=stride)
+
+    if net == "alexnet":
+        x = pooled(convolved(pooled(convolved(x, 11, padding, 4), 3), 5, 2), 3)
+        x = pooled(convolved(convolved(convolved(x, 3, 1), 3, 1), 3, 1), 3)
+        return {"up32": enlarged(convolved(x, 6), 63, 32).shape[-1]}
+    pools = []
+    for block, convolutions in enumerate((2, 2, 3, 3, 3)):
+        for index in range(convolutions):
+            x = convolved(x, 3, padding if block == index == 0 else 1)
+        x = pooled(x, 2)
+        pools.append(x.shape[-1])
+    score = convolved(x, 7)
+    two = enlarged(score, 4, 2)
+    four = enlarged(two, 4, 2)
+    return {
+        "pool3": pools[2],
+        "pool4": pools[3],
+        "up32": enlarged(score, 64, 32).shape[-1],
+        "up2": two.shape[-1],
+        "up16": enlarged(two, 32, 16).shape[-1],
+        "up4": four.shape[-1],
+        "up8": enlarged(four, 16, 8).shape[-1],
+    }
+
+
+def served_in_torch(net: str, padding: int, n: int) -> bool:
+    """Whether the crops of the reference's net.py, typed in for 100, can be cut from torch's maps.
+
+    A pixel less of padding is a row less to crop from the last map.
+    """
+    try:
+        size = sizes_in_torch(net, padding, n)
+    except RuntimeError:  # nothing is left of a map
+        return False
+    less = 100 - padding
+    crops = {
+        "alexnet": [("up32", 18 - less, n)],
+        "32s": [("up32", 19 - less, n)],
+        "16s": [("pool4", 5, size.get("up2", 0)), ("up16", 27 - less, n)],
+        "8s": [
+            *[("pool4", 5, size.get("up2", 0)), ("pool3", 9, size.get("up4", 0))],
+            ("up8", 31 - less, n),
+        ],
+    }[net]
+    return all(rows >= 0 and size[name] - rows >= wanted for name, rows, wanted in crops)
+
+
+@pytest.mark.identity
+@pytest.mark.parametrize("net", ["32s", "16s", "8s", "alexnet"])
+@pytest.mark.parametrize(
+    "sizes", [[1], [2, 31], [40], [64], [63], [33, 64, 97], [65, 500], [1, 33, 225]]
+)
+def test_the_least_padding_is_the_least_with_which_torch_can_cut_the_published_crops(
+    net: str, sizes: list[int]
+) -> None:
+    least = minimum_padding(published_crops()[net], sizes)
+    for padding in range(least - 9, least):
+        assert not all(served_in_torch(net, padding, n) for n in sizes), padding
+    assert all(served_in_torch(net, least, n) for n in sizes)
+    assert all(served_in_torch(net, 100, n) for n in sizes)
+
+
+def test_more_padding_than_the_least_can_be_too_little_for_one_size() -> None:
+    # It is a row more to crop, and not always a score more.
+    assert minimum_padding(published_crops()["alexnet"], [63]) == 82
+    served = [padding for padding in range(82, 101) if served_in_torch("alexnet", padding, 63)]
+    assert served == [82, *range(84, 101)]
+
+
+def test_a_map_that_is_long_enough_needs_no_padding() -> None:
+    assert minimum_padding([([Layer(1)], [])], [1, 5]) == 0
+    assert minimum_padding([([Layer(3, padding=7), Layer(3)], [])], [4]) == 2
+
+
+def pairs(path: Iterable[Layer], reference: Iterable[Layer] = ()) -> Crops:
+    return [(list(path), list(reference))]
+
+
+@pytest.mark.parametrize(
+    ("crops", "sizes", "message"),
+    [
+        (pairs([Layer(3)]), [], "sizes must be lengths .* got none"),
+        (pairs([Layer(3)]), [5, 0], r"sizes must be lengths .* got \[0\]"),
+        ([], [5], "must be paths that begin with one convolution"),
+        (pairs([]), [5], "must be paths that begin with one convolution"),
+        (pairs([POOL]), [5], "must be paths that begin with one convolution"),
+        (pairs([Layer(3)], [Layer(5)]), [5], "must be paths that begin with one convolution"),
+        (pairs([Layer(2)]), [5], "1/2 pixels apart"),
+        # The reference sees two rows further up than the path, whatever the padding.
+        (pairs([Layer(3), Layer(5)], [Layer(3)]), [9], r"no padding of Layer\(3\)"),
+    ],
+)
+def test_crops_that_no_padding_makes_possible_are_refused(
+    crops: Crops, sizes: list[int], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        minimum_padding(crops, sizes)
+
+
+# ---- multiply-accumulates ------------------------------------------------------------------------
+
+
+def vgg16_channels() -> list[int]:
+    channels = [3]
+    for width, convolutions in ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3)):
+        channels += [width] * (convolutions + 1)
+    return [*channels, 4096, 4096, 21]
+
+
+def gmacs(padding: int, fc6_padding: int, size: tuple[int, int]) -> float:
+    """Of FCN-32s with its score layer and its dense 64×64 deconvolution."""
+    score = vgg16(padding, fc6_padding)[1]
+    return macs([*score, up(32)], [*vgg16_channels(), 21], size) / 1e9
+
+
+def test_padding_by_100_costs_1_8_times_at_375_by_500_and_2_6_times_at_256() -> None:
+    published, same = gmacs(100, 0, (375, 500)), gmacs(1, 3, (375, 500))
+    assert (round(published, 1), round(same, 1)) == (146.6, 81.2)
+    assert round(published / same, 1) == 1.8
+    published, same = gmacs(100, 0, (256, 256)), gmacs(1, 3, (256, 256))
+    assert (round(published, 1), round(same, 1)) == (73.5, 27.8)
+    assert round(published / same, 1) == 2.6
+
+
+def test_fc6_takes_an_eighth_of_the_padded_network_and_a_quarter_of_the_other() -> None:
+    for padding, fc6_padding, share in ((100, 0, 0.135), (1, 3, 0.243)):
+        score, channels = vgg16(padding, fc6_padding)[1], vgg16_channels()
+        before, after = (macs(score[:i], channels[: i + 1], (375, 500)) for i in (18, 19))
+        assert after - before == 12 * 16 * 7 * 7 * 512 * 4096
+        assert round((after - before) / 1e9 / gmacs(padding, fc6_padding, (375, 500)), 3) == share
+
+
+def test_macs_are_the_products_of_a_loop_over_every_pixel_and_channel() -> None:
+    layers = [
+        Layer(3, 2, 1),
+        Layer(2, 2, kind="pool"),
+        Layer(3, dilation=2),
+        Layer(4, 3, 1, 1, "deconv"),
+    ]
+    channels, groups, sides = [4, 6, 6, 9, 3], [2, 1, 3, 3], [(28, 33), (14, 17), (7, 8), (3, 4)]
+    products = 14 * 17 * 6 * 9 * (4 // 2)  # outputs, kernel, channels that one output reads
+    products += 3 * 4 * 9 * 9 * (6 // 3)
+    products += 3 * 4 * 9 * 16 * (3 // 3)  # inputs, kernel, channels that one input writes
+    assert macs(layers, channels, sides[0], groups) == products
+    assert macs(layers[:2], channels[:3], 28, groups[:2]) == 14 * 14 * 6 * 9 * 2
+    assert macs([], [3], 5) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (([Layer(3)], [3], 9), "1 layers need 2 channels and 1 groups, got 1 and 1"),
+        (([Layer(3)], [3, 4], 9, []), "got 2 and 0"),
+        (([Layer(3)], [3, 4], 9, [2]), r"layers\[0\]: 2 groups do not divide 3 and 4"),
+        (([Layer(3)], [4, 3], 9, [2]), r"layers\[0\]: 2 groups do not divide 4 and 3"),
+        (([Layer(3)], [4, 4], 9, [0]), "0 groups"),
+        (([Layer(1), POOL], [3, 4, 5], 9), r"layers\[1\] is a pool, which cannot turn 4 .* into 5"),
+        (([Layer(5)], [3, 4], (9, 4)), r"Layer\(5\) turns 4 pixels into 0"),
+    ],
+)
+def test_chains_that_do_not_fit_are_refused(arguments: tuple[object, ...], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        macs(*arguments)  # type: ignore[arg-type]
+
+
+# ---- receptive fields ----------------------------------------------------------------------------
 
 
 def test_known_receptive_fields() -> None:
@@ -269,6 +476,7 @@ def test_bilinear_deconvolution_turns_a_ramp_into_its_coordinate_map(factor: int
         assert y[i].item() == pytest.approx(float(scale * i + offset), abs=1e-12)
 
 
+@pytest.mark.identity
 @given(deconv)
 def test_a_deconvolution_undoes_the_map_of_the_convolution(layer: Layer) -> None:
     convolution = Layer(layer.kernel, layer.stride, layer.padding, layer.dilation)
@@ -327,9 +535,12 @@ def test_maps_that_no_crop_aligns_are_refused() -> None:
         crop_offset([Layer(2)], [Layer(3)])
 
 
-def test_geometry_needs_neither_torch_nor_numpy() -> None:
-    program = (
-        "import sys, fcn_tutorial.geometry; "
-        "assert not {'torch', 'numpy'} & set(sys.modules), 'heavy imports'"
+def test_geometry_loads_a_few_modules_of_the_standard_library_and_nothing_else() -> None:
+    # What makes it load in under 0.2 s; a time would depend on the machine.
+    program = "import sys; before = set(sys.modules); import fcn_tutorial.geometry; "
+    program += "print(*{m.partition('.')[0] for m in set(sys.modules) - before})"
+    result = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True
     )
-    subprocess.run([sys.executable, "-c", program], check=True)
+    assert set(result.stdout.split()) <= {"fcn_tutorial", *sys.stdlib_module_names}
+    assert "fcn_tutorial" in result.stdout.split()

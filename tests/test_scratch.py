@@ -58,14 +58,20 @@ def test_convolution_turns_the_kernel(kernel: int) -> None:
     np.testing.assert_allclose(scratch.convolve(image, weight), expected, **close)
 
 
-def test_convolution_passes_its_numbers_on() -> None:
-    image, weight, bias = normal(2, 7, 9), normal(3, 2, 3, 3), normal(3)
-    theirs = F.conv2d(t(image), t(weight).flip(2, 3), t(bias), stride=3, padding=1, dilation=2)
-    np.testing.assert_allclose(
-        scratch.convolve(image, weight, bias, 3, 1, 2), theirs.numpy(), **close
-    )
+def test_true_convolution_equals_torch_s_of_the_turned_kernel_and_its_matrix() -> None:
+    image, bias = normal(2, *SIZES[0]), normal(3)
+    for kernel, stride, padding, dilation in GRID:
+        weight = normal(3, 2, kernel, kernel)
+        numbers = dict(stride=stride, padding=padding, dilation=dilation)
+        ours = scratch.convolve(image, weight, bias, **numbers)
+        theirs = F.conv2d(t(image), t(weight).flip(2, 3), t(bias), **numbers)
+        np.testing.assert_allclose(ours, theirs.numpy(), **close, err_msg=str(numbers))
+        matrix = scratch.convolution_matrix(weight[:, :, ::-1, ::-1], image.shape, **numbers)
+        product_ = (matrix @ image.ravel()).reshape(ours.shape) + bias[:, None, None]
+        np.testing.assert_allclose(product_, ours, **close, err_msg=str(numbers))
 
 
+@pytest.mark.identity
 @pytest.mark.parametrize("size", [(3, 4), (5, 2)])
 def test_transposed_convolution_equals_torch_and_the_transposed_matrix(
     size: tuple[int, int],
@@ -87,6 +93,7 @@ def test_transposed_convolution_equals_torch_and_the_transposed_matrix(
     assert compared > 180
 
 
+@pytest.mark.identity
 def test_transposed_convolution_is_the_adjoint() -> None:
     image = normal(2, 11, 13)
     for kernel, stride, padding, dilation in GRID:
@@ -121,12 +128,54 @@ def test_pooling_equals_torch(size: tuple[int, int], ceil: bool) -> None:
             np.testing.assert_allclose(ours, theirs.numpy(), **close, err_msg=f"{kernel} {numbers}")
 
 
-def test_average_pooling_is_a_strided_convolution() -> None:
+@pytest.mark.parametrize("ceil", [False, True])
+def test_average_pooling_equals_its_matrix(ceil: bool) -> None:
+    image = normal(2, 7, 10)
+    for kernel, stride, padding in product((1, 2, 3, 4), (1, 2, 3), (0, 1, 2)):
+        if padding > kernel // 2:
+            continue
+        matrix = scratch.average_pooling_matrix(image.shape, kernel, stride, padding, ceil)
+        theirs = F.avg_pool2d(t(image), kernel, stride, padding, ceil).numpy()
+        case = f"{kernel} {stride} {padding}"
+        assert matrix.shape == (theirs.size, image.size), case
+        np.testing.assert_allclose(
+            (matrix @ image.ravel()).reshape(theirs.shape), theirs, **close, err_msg=case
+        )
+        if padding == 0:
+            np.testing.assert_allclose(matrix.sum(axis=1), 1, **close, err_msg=case)
+
+
+def test_average_pooling_without_padding_is_a_strided_convolution() -> None:
     image = normal(3, 9, 11)
-    weight = np.eye(3)[:, :, None, None] * np.full((2, 2), 1 / 4)
-    np.testing.assert_allclose(
-        scratch.average_pool(image, 2, 2), scratch.cross_correlate(image, weight, stride=2), **close
-    )
+    for kernel, stride in product((1, 2, 3, 4), (1, 2, 3)):
+        weight = np.eye(3)[:, :, None, None] * np.full((kernel, kernel), 1 / kernel**2)
+        pooled = scratch.average_pool(image, kernel, stride)
+        convolved = scratch.cross_correlate(image, weight, stride=stride)
+        np.testing.assert_allclose(pooled, convolved, **close)
+        matrix = scratch.average_pooling_matrix(image.shape, kernel, stride)
+        np.testing.assert_allclose(
+            matrix, scratch.convolution_matrix(weight, image.shape, stride), **close
+        )
+
+
+def test_a_strided_convolution_has_the_shape_of_the_pooling_it_stands_for() -> None:
+    for size, kernel, stride in product(SIZES, (2, 3, 4), (1, 2, 3)):
+        image, weight = normal(2, *size), normal(2, 2, kernel, kernel)
+        convolved = scratch.cross_correlate(image, weight, stride=stride)
+        assert convolved.shape == scratch.max_pool(image, kernel, stride).shape
+        # Every stride-th pixel of the convolution by steps of one.
+        every = scratch.cross_correlate(image, weight)[:, ::stride, ::stride]
+        np.testing.assert_allclose(convolved, every, **close)
+
+
+def test_max_pooling_is_not_linear_and_has_no_matrix() -> None:
+    one, other = np.array([[[1.0, 0.0]]]), np.array([[[0.0, 1.0]]])
+
+    def pooled(image: Any) -> float:
+        return scratch.max_pool(image.reshape(1, 1, 2).repeat(2, axis=1), 2, 1).item()
+
+    assert pooled(one) + pooled(other) == 2
+    assert pooled(one + other) == 1
 
 
 # ---- nonlinearities and loss --------------------------------------------------------------------
@@ -240,6 +289,8 @@ REFUSED: list[tuple[Callable[[], Any], str]] = [
     (lambda: scratch.max_pool(I, 2, 2, padding=2), "see padding only"),
     (lambda: scratch.average_pool(I[0], 2, 2), r"image must be \(C, H, W\)"),
     (lambda: scratch.average_pool(I, 6, 1), "turns 5 pixels into 0"),
+    (lambda: scratch.average_pooling_matrix((5, 6), 2, 2), r"input_shape must be \(C, H, W\)"),  # type: ignore[arg-type]
+    (lambda: scratch.average_pooling_matrix((2, 5, 6), 6, 1), "turns 5 pixels into 0"),
     (lambda: scratch.softmax(S, 3), "axis 3 is out of bounds"),
     (lambda: scratch.cross_entropy(S[0], [[0]]), r"scores must be \(C, H, W\)"),
     (lambda: scratch.cross_entropy(S, [[0]]), r"target must be \(H, W\) = \(2, 3\), got \(1, 1\)"),

@@ -1,7 +1,8 @@
-"""Upsampling: one meaning, three ways to compute it, and the facts about its phase and borders."""
+"""Upsampling: one meaning, four ways to compute it, and the facts about its phase and borders."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from fractions import Fraction
 
 import pytest
@@ -12,9 +13,12 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from fcn_tutorial.upsampling import (
+    Border,
+    Deconvolution,
     aligned_offset,
     bilinear_kernel,
     bilinear_matrix,
+    kernel_for,
     row_support,
     upsample,
 )
@@ -141,38 +145,250 @@ def test_kernel_5_at_factor_2_does_not_add_up_to_one() -> None:
     assert set(inside.mul(3).round(decimals=9).tolist()) == {4.0, 5.0}
 
 
-# --- three ways, one result ----------------------------------------------------------------------
+# --- the kernel that makes a crop whole ----------------------------------------------------------
 
 
-@pytest.mark.parametrize(("factor", "kernel_size"), FACTORS_AND_KERNELS)
-@pytest.mark.parametrize("shape", [(1, 1), (1, 6), (7, 1), (3, 5), (9, 4), (16, 17)])
-def test_methods_agree_forward_and_backward(
-    factor: int, kernel_size: int | None, shape: tuple[int, int]
+@pytest.mark.identity
+@pytest.mark.parametrize(
+    ("factor", "centre", "expected"),
+    [
+        (32, Fraction(25, 2), (64, 19)),  # FCN-32s, VGG16 padded by 100
+        (32, 13, (63, 18)),  # FCN-AlexNet, CaffeNet padded by 100
+        (16, Fraction(-23, 2), (32, 27)),  # FCN-16s
+        (8, Fraction(-47, 2), (16, 31)),  # FCN-8s
+        (2, Fraction(-7, 2), (4, 5)),  # score_pool4
+        (32, Fraction(31, 2), (64, 16)),  # "same" padding
+        (32, 40, (63, -9)),
+        (3, 1, (5, 1)),
+    ],
+)
+def test_kernel_and_offset_of_the_published_networks(
+    factor: int, centre: Fraction, expected: tuple[int, int]
 ) -> None:
-    if factor * max(shape) > 200:
-        shape = (min(shape[0], 4), min(shape[1], 5))
-    scores = random_scores(2, 3, *shape)
-    full = [(n - 1) * factor + (kernel_size or 2 * factor) for n in shape]
-    crops = [
-        (None, None),
-        ((full[0] - 3, full[1] - 2), (1, 2)),  # a crop, not the same on the two axes
-        ((full[0] + 5, full[1] + 4), (-2, 3)),  # zeros above, below and to the right
-        ((factor, factor + 1), factor // 2),
+    assert kernel_for(factor, centre) == expected
+
+
+@pytest.mark.identity
+@settings(max_examples=100, deadline=None)
+@given(st.integers(1, 32), st.integers(-40, 60))
+def test_chosen_kernel_interpolates_and_puts_score_0_on_its_centre(
+    factor: int, halves: int
+) -> None:
+    centre = Fraction(halves, 2)
+    k, offset = kernel_for(factor, centre)
+    # Score 3 of 7 lies on centre + 3·factor; two cells on both its sides are far from the borders.
+    lowest = int(centre) + factor
+    matrix = bilinear_matrix(7, factor, 4 * factor, offset + lowest, k)
+    assert matrix.sum(dim=1).tolist() == pytest.approx([1.0] * 4 * factor, abs=1e-14)
+    distances = [abs(y + lowest - centre - 3 * factor) for y in range(4 * factor)]
+    expected = [float(max(Fraction(0), 1 - d / factor)) for d in distances]
+    assert matrix[:, 3].tolist() == pytest.approx(expected, abs=1e-15)
+
+
+def test_a_centre_on_no_half_pixel_has_no_kernel() -> None:
+    with pytest.raises(ValueError, match="centre=1/3 is neither .*matrix"):
+        kernel_for(8, Fraction(1, 3))
+    with pytest.raises(ValueError, match="factor must be at least 1, got 0"):
+        kernel_for(0, 1)
+
+
+# --- four ways, one result -----------------------------------------------------------------------
+
+Way = Callable[[Tensor, tuple[int, int], "int | tuple[int, int]", Border], Tensor]
+
+
+def deconvolution(
+    channels: int, factor: int, kernel_size: int | None = None, learned: bool = True
+) -> Deconvolution:
+    """Built in float64: as float32, weights are exact only where the factor is a power of two."""
+    torch.set_default_dtype(torch.float64)
+    try:
+        return Deconvolution(channels, factor, kernel_size, learned)
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def ways(channels: int, factor: int, kernel_size: int | None = None) -> dict[str, Way]:
+    def by(method: str) -> Way:
+        return lambda scores, size, offset, border: upsample(
+            scores, factor, size, offset, method, kernel_size, border
+        )
+
+    found = {method: by(method) for method in ("matrix", "depthwise", "dense")}
+    return {**found, "module": deconvolution(channels, factor, kernel_size)}
+
+
+def oracle(channels: int, factor: int, kernel_size: int | None = None, around: int = 1) -> Way:
+    """torch's transposed convolution by the published tent, cropped by indexing.
+
+    The map gets `around` scores on all sides, so that crops may begin and end outside of it.
+    """
+    k = kernel_size or 2 * factor - factor % 2
+    half = (k + 1) // 2
+    line = torch.tensor(
+        [max(0.0, 1 - abs(i - (k - 1) / 2) / half) for i in range(k)], dtype=torch.float64
+    )
+    weight = torch.zeros(channels, channels, k, k, dtype=torch.float64)
+    weight[range(channels), range(channels)] = line[:, None] * line
+
+    def way(
+        scores: Tensor, size: tuple[int, int], offset: int | tuple[int, int], border: Border
+    ) -> Tensor:
+        top, left = offset if isinstance(offset, tuple) else (offset, offset)
+        mode = "replicate" if border == "replicate" else "constant"
+        full = F.conv_transpose2d(F.pad(scores, (around,) * 4, mode), weight, stride=factor)
+        top, left = top + around * factor, left + around * factor
+        assert min(top, left) >= 0
+        assert top + size[0] <= full.shape[2] and left + size[1] <= full.shape[3]
+        return full[:, :, top : top + size[0], left : left + size[1]]
+
+    return way
+
+
+def assert_ways_equal_the_oracle(
+    ways: dict[str, Way],
+    oracle: Way,
+    scores: Tensor,
+    size: tuple[int, int],
+    offset: int | tuple[int, int],
+    border: Border,
+) -> None:
+    seed = random_scores(*scores.shape[:2], *size, seed=1)
+
+    def evaluated(way: Way) -> tuple[Tensor, Tensor]:
+        leaf = scores.clone().requires_grad_()
+        fine = way(leaf, size, offset, border)
+        (gradient,) = torch.autograd.grad(fine, leaf, seed)
+        return fine.detach(), gradient
+
+    expected, gradient = evaluated(oracle)
+    for name, way in ways.items():
+        case = f"{name} {tuple(scores.shape)} {size} {offset} {border}"
+        ours, our_gradient = evaluated(way)
+        assert ours.shape == (*scores.shape[:2], *size) and ours.is_contiguous(), case
+        assert (ours - expected).abs().max() < 1e-12, case
+        # A gradient sums (2·factor)² products, more where a border row is repeated.
+        assert (our_gradient - gradient).abs().max() < 1e-12 * max(1, gradient.abs().max()), case
+
+
+@pytest.mark.identity
+@pytest.mark.parametrize(("factor", "kernel_size"), FACTORS_AND_KERNELS)
+def test_all_forms_are_the_published_deconvolution_for_every_size(
+    factor: int, kernel_size: int | None
+) -> None:
+    forms, published = ways(1, factor, kernel_size), oracle(1, factor, kernel_size)
+    for n in range(1, 65):
+        shape = (n, 1) if n % 2 else (1, n)  # the other axis short: the axes are swept in turn
+        offset = (factor // 2, factor - 1) if n % 3 else (factor - 1, 0)
+        size = (factor * shape[0], factor * shape[1])
+        scores = random_scores(1, 1, *shape, seed=n)
+        assert_ways_equal_the_oracle(forms, published, scores, size, offset, "zero")
+        if n in (1, 2, 3, 10, 37):
+            assert_ways_equal_the_oracle(forms, published, scores, size, offset, "replicate")
+
+
+@pytest.mark.identity
+@pytest.mark.parametrize(
+    ("factor", "kernel_size"), [*FACTORS_AND_KERNELS, (1, None), (3, None), (3, 6), (4, 7)]
+)
+@pytest.mark.parametrize("border", ["zero", "replicate"])
+def test_all_forms_agree_for_every_crop(
+    factor: int, kernel_size: int | None, border: Border
+) -> None:
+    shape = (2, 1) if factor > 8 else (4, 3)
+    forms, published = ways(2, factor, kernel_size), oracle(2, factor, kernel_size, around=5)
+    scores = random_scores(2, 2, *shape)
+    full = [(n - 1) * factor + (kernel_size or 2 * factor - factor % 2) for n in shape]
+    crops: list[tuple[tuple[int, int], int | tuple[int, int]]] = [
+        ((full[0], full[1]), 0),
+        ((max(1, full[0] - 3), max(1, full[1] - 2)), (1, 0)),  # not the same on the two axes
+        ((full[0] + 5, full[1] + 4), (-2, 1)),  # beyond the full result on all sides
+        ((full[0] + 4 * factor, 2 * factor + 1), (-2 * factor, -factor)),
+        ((1, 1), (full[0] - 1, full[1] // 2)),
+        ((factor, 1), (full[0] - factor, 0)),
     ]
     for size, offset in crops:
-        results, gradients = [], []
-        for method in ("matrix", "depthwise", "dense"):
-            leaf = scores.clone().requires_grad_()
-            fine = upsample(leaf, factor, size, offset, method, kernel_size)
-            assert fine.is_contiguous()
-            fine.backward(random_scores(*fine.shape, seed=1))
-            results.append(fine.detach())
-            gradients.append(leaf.grad)
-        assert results[0].shape == (2, 3, *(size or full))
-        for other in (1, 2):
-            torch.testing.assert_close(results[other], results[0], **EXACT)
-            # a gradient sums (2·factor)² products
-            torch.testing.assert_close(gradients[other], gradients[0], rtol=1e-12, atol=1e-11)
+        assert_ways_equal_the_oracle(forms, published, scores, size, offset, border)
+
+
+def test_upsample_keeps_the_whole_transposed_convolution_unless_told() -> None:
+    scores = random_scores(2, 3, 4, 5)
+    for method in ("matrix", "depthwise", "dense"):
+        assert upsample(scores, 8, method=method).shape == (2, 3, 40, 48)
+        torch.testing.assert_close(
+            upsample(scores, 8, method=method),
+            oracle(3, 8)(scores, (40, 48), 0, "zero"),
+            **EXACT,
+        )
+
+
+# --- the layer -----------------------------------------------------------------------------------
+
+
+def test_a_deconvolution_learns_unless_it_is_fixed() -> None:
+    scores = random_scores(1, 2, 3, 3)
+    learned, fixed = deconvolution(2, 4), deconvolution(2, 4, learned=False)
+    learned(scores, (12, 12), 2).sum().backward()
+    assert learned.weight.grad is not None and learned.weight.grad.abs().min() > 0
+    assert [name for name, _ in fixed.named_parameters()] == ["weight"]
+    assert not fixed.weight.requires_grad
+    assert repr(fixed) == "Deconvolution(2, factor=4, kernel_size=8, learned=False)"
+
+
+@pytest.mark.parametrize("border", ["zero", "replicate"])
+def test_learned_weights_are_those_of_a_transposed_convolution(border: Border) -> None:
+    layer, scores = deconvolution(3, 4), random_scores(2, 3, 4, 5)
+    with torch.no_grad():
+        layer.weight.normal_()
+    before = scores if border == "zero" else F.pad(scores, (2, 2, 2, 2), mode="replicate")
+    full = F.conv_transpose2d(before, layer.weight, stride=4)
+    first = 3 if border == "zero" else 3 + 2 * 4
+    torch.testing.assert_close(
+        layer(scores, (16, 18), 3, border), full[:, :, first : first + 16, first : first + 18]
+    )
+    layer.reset_parameters()
+    torch.testing.assert_close(layer(scores, (16, 18), 3), upsample(scores, 4, (16, 18), 3))
+
+
+def test_weights_in_float32_are_exact_for_powers_of_two() -> None:
+    for factor, kernel_size in FACTORS_AND_KERNELS:
+        layer = Deconvolution(1, factor, kernel_size)
+        assert torch.equal(layer.weight[0, 0].double(), bilinear_kernel(factor, kernel_size))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: Deconvolution(0, 2), "channels must be at least 1, got 0"),
+        (lambda: Deconvolution(2, 0), "factor must be at least 1, got 0"),
+        (lambda: Deconvolution(2, 2, 0), "kernel_size must be at least 1, got 0"),
+        (lambda: Deconvolution(2, 2)(torch.zeros(1, 3, 4, 4), (8, 8)), "have 3 channels.* takes 2"),
+        (lambda: Deconvolution(2, 2)(torch.zeros(2, 4, 4), (8, 8)), r"\(N, C, H, W\)"),
+        (lambda: Deconvolution(2, 2)(torch.zeros(1, 2, 4, 4), (8, 0)), "size must be at least 1"),
+        (
+            lambda: Deconvolution(2, 2, 5)(torch.zeros(1, 2, 4, 4), (8, 8), 1, "replicate"),
+            "kernel_size=5 .* does not interpolate at factor 2: use 3 or 4",
+        ),
+        (
+            lambda: Deconvolution(2, 2)(torch.zeros(1, 2, 4, 4), (8, 8), Fraction(1, 2)),
+            "offset must be whole .* got 1/2: .*kernel_for",
+        ),
+        (
+            lambda: Deconvolution(2, 2)(torch.zeros(1, 2, 4, 4), (8, 8), (0, 10)),
+            r"size=\(8, 8\) from offset=\(0, 10\) shows nothing of .* 10 by 10",
+        ),
+        (
+            lambda: Deconvolution(2, 2)(torch.zeros(1, 2, 4, 4), (8, 8), (-8, 0)),
+            r"offset=\(-8, 0\) shows nothing",
+        ),
+    ],
+)
+def test_the_layer_refuses_what_does_not_fit(call: Callable[[], object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+# --- between pixels ------------------------------------------------------------------------------
 
 
 def test_fractional_offset_evaluates_the_tent_between_pixels() -> None:
@@ -274,6 +490,24 @@ def test_dtype_follows_the_scores_and_autocast(method: str) -> None:
         assert upsample(scores, 4, method=method).dtype == torch.float64
 
 
+@pytest.mark.parametrize("border", ["zero", "replicate"])
+def test_the_layer_takes_any_memory_format_and_autocast(border: Border) -> None:
+    layer, scores = Deconvolution(5, 8), random_scores(2, 5, 4, 6).float()
+    expected = layer(scores, (30, 40), (3, 4), border)
+    for layout in (scores.to(memory_format=torch.channels_last), scores.mT.contiguous().mT):
+        fine = layer.to(memory_format=torch.channels_last)(layout, (30, 40), (3, 4), border)
+        assert fine.is_contiguous()
+        torch.testing.assert_close(fine, expected)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        fine = layer(scores, (30, 40), (3, 4), border)
+    assert fine.dtype == torch.bfloat16
+    torch.testing.assert_close(
+        fine.float(), expected, rtol=0, atol=0.05
+    )  # 8 bits of numbers near 3
+    half = layer.to(torch.bfloat16)(scores.to(torch.bfloat16), (30, 40), (3, 4), border)
+    assert half.dtype == torch.bfloat16
+
+
 def test_inference_mode_and_fake_tensors_leave_nothing_behind() -> None:
     from torch._subclasses.fake_tensor import FakeTensorMode
 
@@ -297,33 +531,72 @@ def test_writing_into_a_matrix_does_not_change_the_next() -> None:
 
 
 class Head(torch.nn.Module):
+    """Three forms at once, on features of ceil(n / 8) pixels for n, as a padded trunk has them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.upscore = Deconvolution(3, 8)
+
     def forward(self, scores: Tensor, image: Tensor) -> Tensor:
-        fine = upsample(scores, 8, (image.shape[2], image.shape[3]), (Fraction(7, 2), 4))
-        return fine + upsample(scores, 8, (image.shape[2], image.shape[3]), 4, "depthwise")
+        size = (image.shape[2], image.shape[3])
+        fine = upsample(scores, 8, size, (Fraction(7, 2), 4))
+        fine = fine + upsample(scores, 8, size, 3, "depthwise")
+        return fine + self.upscore(scores, size, Fraction(4), "replicate")
+
+
+class Net(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.trunk, self.head = torch.nn.Conv2d(3, 3, 15, 8, 7), Head()
+
+    def forward(self, image: Tensor) -> Tensor:
+        out: Tensor = self.head(self.trunk(image), image)
+        return out
 
 
 def test_compiles_as_one_graph_for_several_sizes() -> None:
     torch.compiler.reset()
-    compiled = torch.compile(Head(), backend="aot_eager", fullgraph=True)
-    for shape in ((5, 6), (7, 4)):
-        scores = random_scores(2, 3, *shape).requires_grad_()
-        image = torch.zeros(2, 1, 8 * shape[0] + 3, 8 * shape[1])
-        result, expected = compiled(scores, image), Head()(scores, image)
+    net = Net().double()
+    compiled = torch.compile(net, backend="aot_eager", fullgraph=True)
+    for shape in ((37, 48), (56, 29)):
+        image = random_scores(2, 3, *shape).requires_grad_()
+        result, expected = compiled(image), net(image)
         torch.testing.assert_close(result, expected, **EXACT)
-        gradients = [torch.autograd.grad(out.sin().sum(), scores)[0] for out in (result, expected)]
-        torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-12, atol=1e-11)
+        sources = [image, net.head.upscore.weight]
+        ours, theirs = (torch.autograd.grad(o.sin().sum(), sources) for o in (result, expected))
+        torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-11)
 
 
 def test_exports_with_dynamic_height_and_width() -> None:
-    height, width = (torch.export.Dim(name, min=2, max=64) for name in ("height", "width"))
-    exported = torch.export.export(
-        Head(),
-        (random_scores(1, 3, 5, 6), torch.zeros(1, 1, 40, 48)),
-        dynamic_shapes=({2: height, 3: width}, {2: 8 * height, 3: 8 * width}),
-        strict=False,
-    )
-    scores, image = random_scores(1, 3, 9, 4), torch.zeros(1, 1, 72, 32)
-    torch.testing.assert_close(exported.module()(scores, image), Head()(scores, image), **EXACT)
+    height, width = (torch.export.Dim(name, min=17, max=640) for name in ("height", "width"))
+    net = Net().double()
+    example = (random_scores(1, 3, 45, 48),)
+    shapes = ({2: height, 3: width},)
+    exported = torch.export.export(net, example, dynamic_shapes=shapes, strict=False).module()
+    for shape in ((79, 33), (17, 640), (48, 41)):
+        image = random_scores(1, 3, *shape)
+        torch.testing.assert_close(exported(image), net(image), **EXACT)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("border", ["zero", "replicate"])
+def test_matrix_form_is_deterministic_on_cuda(
+    border: Border, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS asks for in this mode
+    seed = torch.randn(4, 21, 375, 500, device="cuda")
+
+    def run() -> tuple[Tensor, Tensor]:
+        scores = random_scores(4, 21, 12, 16).float().cuda().requires_grad_()
+        fine = upsample(scores, 32, (375, 500), 16, border=border)
+        return fine.detach(), torch.autograd.grad(fine, scores, seed)[0]
+
+    torch.use_deterministic_algorithms(True)  # an operator without a deterministic form raises
+    try:
+        first, again = run(), run()
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert torch.equal(first[0], again[0]) and torch.equal(first[1], again[1])
 
 
 def test_empty_batch_gives_an_empty_batch() -> None:
@@ -344,7 +617,13 @@ def test_empty_batch_gives_an_empty_batch() -> None:
         ({"offset": 0.5}, r"offset must be an int or a fractions.Fraction, got 0.5 .*Fraction\(1"),
         ({"offset": Fraction(1, 2), "method": "dense"}, 'offset must be whole.*method="matrix"'),
         ({"offset": (0, Fraction(1, 2)), "method": "depthwise"}, "offset must be whole"),
-        ({"border": "replicate", "method": "depthwise"}, 'border=.replicate.*method="matrix"'),
+        (
+            {"border": "replicate", "method": "depthwise", "kernel_size": 5},
+            'kernel_size=5 with border=.replicate.*use 3 or 4, or .*method="matrix"',
+        ),
+        ({"border": "wrap", "method": "dense"}, "border must be .* got 'wrap'"),
+        ({"size": (4, 0), "method": "dense"}, r"size must be at least 1 by 1, got \(4, 0\)"),
+        ({"offset": 8, "size": (2, 2), "method": "dense"}, "shows nothing of .* 8 by 8"),
         ({"scores": torch.zeros(3, 4, 5)}, r"\(N, C, H, W\), got torch.float32 \(3, 4, 5\)"),
         ({"scores": torch.zeros(1, 3, 4, 5, dtype=torch.int64)}, "floating point.*torch.int64"),
     ],
