@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+import subprocess
+import sys
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,13 +20,19 @@ from fcn_tutorial.losses import (
     frequency_weights,
     match_momentum,
     median_frequency_weights,
+    multitask_cross_entropy,
+    multitask_upsample_cross_entropy,
     pixel_cross_entropy,
+    sample_pixels,
     translate,
     upsample_cross_entropy,
 )
 from fcn_tutorial.upsampling import upsample
 
 CLASSES = 4
+ROOT = Path(__file__).resolve().parents[1]
+
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 
 
 def example(seed: int = 0, size: tuple[int, int] = (5, 7), batch: int = 2) -> tuple[Tensor, Tensor]:
@@ -165,6 +175,43 @@ def test_banded_gradient_equals_finite_differences() -> None:
     assert torch.autograd.gradcheck(loss, (scores,))
 
 
+def hats(scores: Tensor, factor: int, offset: int, size: tuple[int, int]) -> Tensor:
+    """Upsampling by an even factor from its definition: a hat 2·factor wide for every score."""
+    fine = torch.zeros(*scores.shape[:2], *size, dtype=scores.dtype)
+    for y, x in itertools.product(range(size[0]), range(size[1])):
+        for i, j in itertools.product(range(scores.shape[2]), range(scores.shape[3])):
+            centres = (factor * k + factor - 0.5 - offset for k in (i, j))
+            down, right = (abs(a - c) / factor for a, c in zip((y, x), centres, strict=True))
+            fine[:, :, y, x] += max(0, 1 - down) * max(0, 1 - right) * scores[:, :, i, j]
+    return fine
+
+
+def test_banded_gradient_equals_finite_differences_of_the_definition() -> None:
+    scores, _ = example(size=(2, 2), batch=1)
+    _, target = example(size=(5, 6), batch=1)
+    scores = scores.detach()
+    weight = [0.5, 2.0, 0.0, 1.25]
+
+    def definition(leaf: Tensor) -> float:
+        total, pixels = by_definition(hats(leaf, 4, 2, (5, 6)), target, weight)
+        return total / pixels
+
+    leaf = scores.clone().requires_grad_()
+    loss = upsample_cross_entropy(
+        leaf, target, 4, 2, weight=torch.tensor(weight, dtype=torch.float64), band_elements=60
+    )
+    (gradient,) = torch.autograd.grad(loss, leaf)
+    assert loss.item() == pytest.approx(definition(scores), rel=1e-12)
+    step = 1e-5  # errors of step², 1e-10, and of rounding / step, 1e-11
+    for index in itertools.product(*map(range, scores.shape)):
+        ends = []
+        for sign in (1, -1):
+            moved = scores.clone()
+            moved[index] += sign * step
+            ends.append(definition(moved))
+        assert gradient[index].item() == pytest.approx((ends[0] - ends[1]) / (2 * step), abs=1e-9)
+
+
 def test_banded_form_needs_no_gradient_to_give_a_value() -> None:
     scores, _ = example(size=(3, 3))
     _, target = example(size=(12, 12))
@@ -213,6 +260,76 @@ def test_full_resolution_scores_never_exist(factor: int) -> None:
     assert banded <= full // 8  # the scores upsampled along one axis only, at factor 8
 
 
+PEAK = """
+import sys
+import torch
+from fcn_tutorial.losses import pixel_cross_entropy, upsample_cross_entropy
+from fcn_tutorial.upsampling import upsample
+
+def peak():
+    status = open("/proc/self/status").read().splitlines()
+    return next(1024 * int(line.split()[1]) for line in status if line.startswith("VmHWM"))
+
+def extra(batch, size):
+    coarse = size // factor + 1
+    scores = torch.randn(batch, 21, coarse, coarse).requires_grad_()
+    target = torch.randint(0, 21, (batch, size, size), dtype=torch.uint8)
+    open("/proc/self/clear_refs", "w").write("5")  # the peak starts again from here
+    before = peak()
+    if form == "plain":
+        fine = upsample(scores, factor, (size, size), factor // 2)
+        loss = pixel_cross_entropy(fine, target)
+        del fine
+    else:
+        loss = upsample_cross_entropy(scores, target, factor, factor // 2)
+    loss.backward()
+    return peak() - before
+
+form, factor = sys.argv[1], int(sys.argv[2])
+torch.set_num_threads(2)
+extra(1, 64)  # what is loaded on first use
+print(extra(8, 500))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="Linux alone tells the peak")
+@pytest.mark.parametrize("factor", [8, 32])
+def test_banded_form_takes_a_fifth_of_the_memory(factor: int) -> None:
+    # The peak of the process, not getrusage's: that one starts at the peak of the parent.
+    children = [
+        subprocess.Popen(
+            [sys.executable, "-c", PEAK, form, str(factor)], cwd=ROOT, stdout=subprocess.PIPE
+        )
+        for form in ("plain", "banded")
+    ]
+    plain, banded = (int(child.communicate()[0]) for child in children)
+    assert plain > 2 * 8 * 21 * 500 * 500 * 4  # full-resolution scores and their gradient
+    assert banded <= plain / 5
+
+
+@needs_cuda
+@pytest.mark.parametrize("factor", [8, 32])
+def test_banded_form_takes_a_fifth_of_the_memory_on_cuda(factor: int) -> None:
+    def extra(banded: bool, batch: int, size: int) -> int:
+        coarse = size // factor + 1
+        scores = torch.randn(batch, 21, coarse, coarse, device="cuda").requires_grad_()
+        target = torch.randint(0, 21, (batch, size, size), dtype=torch.uint8, device="cuda")
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        if banded:
+            loss = upsample_cross_entropy(scores, target, factor, factor // 2)
+        else:
+            fine = upsample(scores, factor, (size, size), factor // 2)
+            loss = pixel_cross_entropy(fine, target)
+            del fine
+        loss.backward()
+        return torch.cuda.max_memory_allocated() - before
+
+    for banded in (False, True):
+        extra(banded, 1, 64)  # what cuBLAS takes on first use
+    assert extra(True, 8, 500) <= extra(False, 8, 500) / 5
+
+
 def test_banded_form_works_in_float32_under_autocast_and_for_half_precision() -> None:
     scores, _ = example(size=(3, 3))
     _, target = example(size=(12, 12))
@@ -251,6 +368,215 @@ def test_losses_compile_as_one_graph() -> None:
     torch.testing.assert_close(results[1], results[0], rtol=1e-12, atol=0)
     gradients = [torch.autograd.grad(result, (scores, fine)) for result in results]
     torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-10, atol=1e-14)
+
+
+# --- a random part of the pixels -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fraction", [0.2, 0.75])
+@pytest.mark.parametrize("cell", [1, 3, 8])
+def test_cells_stay_or_go_as_a_whole_and_independently(fraction: float, cell: int) -> None:
+    maps, height, width = 4000, 5, 7
+    target = torch.ones(maps, height, width, dtype=torch.uint8)
+    generator = torch.Generator().manual_seed(cell)
+    kept = sample_pixels(target, fraction, cell, generator) == 1
+    rows, columns = torch.arange(height) // cell, torch.arange(width) // cell
+    by_cell = kept[:, ::cell, ::cell]
+    assert torch.equal(kept, by_cell[:, rows[:, None], columns])
+    cells = by_cell.flatten(1).double()
+    deviation = math.sqrt(fraction * (1 - fraction) / maps)
+    assert (cells.mean(dim=0) - fraction).abs().max() < 5 * deviation
+    if cells.shape[1] > 1:
+        related = torch.corrcoef(cells.T) - torch.eye(cells.shape[1])
+        assert related.abs().max() < 5 / math.sqrt(maps)
+
+
+@pytest.mark.parametrize("cell", [1, 2])
+def test_sampled_sum_over_the_fraction_is_unbiased(cell: int) -> None:
+    fraction, draws = 0.3, 20_000
+    scores, target = example(size=(3, 4), batch=1)
+    full = pixel_cross_entropy(scores, target, reduction="sum")
+    (expected,) = torch.autograd.grad(full, scores)
+    many = scores.detach().expand(draws, -1, -1, -1).clone().requires_grad_()
+    generator = torch.Generator().manual_seed(0)
+    sampled = sample_pixels(target.expand(draws, -1, -1), fraction, cell, generator)
+    loss = pixel_cross_entropy(many, sampled, reduction="sum") / fraction
+    (gradient,) = torch.autograd.grad(loss, many)
+    # Each pixel's gradient is there in a share p of the draws, so its mean deviates by:
+    deviation = expected[0].abs() * math.sqrt((1 - fraction) / fraction / draws)
+    assert ((gradient.mean(dim=0) - expected[0]).abs() <= 5 * deviation).all()
+    # The losses of a cell's pixels, all positive, come and go together: at most the sum's.
+    spread = full.item() * math.sqrt((1 - fraction) / fraction / draws)
+    assert loss.item() / draws == pytest.approx(full.item(), abs=5 * spread)
+
+
+def test_sampled_mean_is_unbiased_for_single_pixels() -> None:
+    scores, target = example(size=(2, 3), batch=1)
+    scores = scores.detach()
+    generator = torch.Generator().manual_seed(0)
+    losses = []
+    for _ in range(2000):
+        sampled = sample_pixels(target, 0.3, 1, generator)
+        if bool((sampled != 255).any()):
+            losses.append(pixel_cross_entropy(scores, sampled).item())
+    values = torch.tensor(losses)
+    tolerance = 5 * values.std().item() / math.sqrt(len(losses))
+    expected = pixel_cross_entropy(scores, target).item()
+    assert values.mean().item() == pytest.approx(expected, abs=tolerance)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int64])
+@pytest.mark.parametrize("shape", [(6, 9), (2, 6, 9), (2, 3, 6, 9)])
+def test_sampling_only_adds_void(dtype: torch.dtype, shape: tuple[int, ...]) -> None:
+    generator = torch.Generator().manual_seed(0)
+    target = torch.randint(0, CLASSES, shape, generator=generator).to(dtype)
+    target[..., 0, :] = 99
+    before = target.clone()
+    sampled = sample_pixels(target, 0.5, 2, generator, ignore_index=99)
+    assert sampled.dtype == dtype and sampled.shape == target.shape
+    assert torch.equal(target, before)
+    assert ((sampled == target) | (sampled == 99)).all() and (sampled[..., 0, :] == 99).all()
+    assert (sampled != target).any() and (sampled[..., 1:, :] != 99).any()
+    whole = sample_pixels(target, 1.0, 2, generator, ignore_index=99)
+    assert torch.equal(whole, target) and whole.data_ptr() != target.data_ptr()
+
+
+def test_sampling_follows_its_generator() -> None:
+    target = torch.zeros(2, 20, 20, dtype=torch.uint8)
+    first, again, other = (
+        sample_pixels(target, 0.5, 4, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)
+    )
+    assert torch.equal(first, again) and not torch.equal(first, other)
+    torch.manual_seed(3)
+    without = sample_pixels(target, 0.5)
+    torch.manual_seed(3)
+    assert torch.equal(sample_pixels(target, 0.5), without)
+    assert sample_pixels(target[:0], 0.5).shape == (0, 20, 20)
+
+
+@needs_cuda
+def test_a_generator_on_the_cpu_draws_the_same_for_every_device() -> None:
+    target = torch.zeros(2, 20, 20, dtype=torch.uint8)
+    sampled = [
+        sample_pixels(target.to(device), 0.5, 4, torch.Generator().manual_seed(0))
+        for device in ("cpu", "cuda")
+    ]
+    assert sampled[1].is_cuda and torch.equal(sampled[1].cpu(), sampled[0])
+    assert sample_pixels(target.cuda(), 0.5).is_cuda
+
+
+# --- several heads -------------------------------------------------------------------------------
+
+
+def two_heads(
+    seed: int = 0, size: tuple[int, int] = (5, 7)
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Scores of 4 and 3 classes, and targets that are void at different pixels."""
+    scores, targets = example(seed, size)
+    other = example(seed + 1, size)[0].detach()[:, :3].requires_grad_()
+    geometry = targets.roll(1, dims=2)
+    geometry = geometry.where(geometry < 3, 255)
+    return {"semantic": scores, "geometric": other}, {"geometric": geometry, "semantic": targets}
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_loss_of_several_heads_is_the_sum_of_theirs(reduction: Any, weighted: bool) -> None:
+    scores, targets = two_heads()
+    class_weights = {"semantic": torch.tensor([0.5, 2.0, 0.0, 1.25])} if weighted else None
+    task_weights = {"geometric": 0.25} if weighted else None
+    losses = multitask_cross_entropy(
+        scores, targets, 255, class_weights, task_weights, reduction=reduction
+    )
+    expected, factors = {}, {"semantic": 1.0, "geometric": 0.25 if weighted else 1.0}
+    for task, weight in (("semantic", [0.5, 2.0, 0.0, 1.25]), ("geometric", [1.0] * 3)):
+        weight = weight if weighted else [1.0] * 4
+        total, pixels = by_definition(scores[task], targets[task], weight)
+        expected[task] = total / pixels if reduction == "mean" else total
+    combined = sum(factors[task] * expected[task] for task in expected)
+    assert losses.total.item() == pytest.approx(combined, rel=1e-12)
+    assert {task: part.item() for task, part in losses.parts.items()} == pytest.approx(
+        expected, rel=1e-12
+    )
+    assert losses.total.requires_grad
+    assert not any(part.requires_grad for part in losses.parts.values())
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_heads_upsampled_in_bands_equal_the_plain_form(reduction: Any) -> None:
+    fused = example(size=(3, 4))[0]
+    fused = torch.cat([fused, fused.flip(1)[:, :3]], dim=1).detach().requires_grad_()
+    _, targets = two_heads(size=(11, 15))
+    weights: dict[str, Any] = {
+        "class_weights": {"geometric": torch.tensor([3.0, 1.0, 0.5])},
+        "task_weights": {"semantic": 2.0},
+        "reduction": reduction,
+    }
+    placed: dict[str, Any] = {"offset": (2, 1), "kernel_size": 9, "border": "replicate"}
+    split = dict(zip(("semantic", "geometric"), fused.split([4, 3], dim=1), strict=True))
+    fine = {task: upsample(part, 4, (11, 15), **placed) for task, part in split.items()}
+    plain = multitask_cross_entropy(fine, targets, **weights)
+    banded = multitask_upsample_cross_entropy(
+        split, targets, 4, **placed, **weights, band_elements=200
+    )
+    torch.testing.assert_close(banded, plain, rtol=1e-12, atol=0)
+    gradients = [
+        torch.autograd.grad(losses.total, fused, retain_graph=True)[0] for losses in (plain, banded)
+    ]
+    torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-11, atol=1e-15)
+
+
+def test_a_head_without_a_label_costs_nothing() -> None:
+    scores, targets = two_heads()
+    targets["geometric"] = torch.full_like(targets["geometric"], 255)
+    alone = pixel_cross_entropy(scores["semantic"], targets["semantic"])
+    for losses in (
+        multitask_cross_entropy(scores, targets),
+        multitask_upsample_cross_entropy(scores, targets, 1),
+    ):
+        assert losses.parts["geometric"].item() == 0
+        torch.testing.assert_close(losses.total, alone, rtol=1e-13, atol=0)
+        gradient = torch.autograd.grad(losses.total, list(scores.values()))
+        assert gradient[0].any() and not gradient[1].any()
+
+
+def test_losses_of_several_heads_compile_as_one_graph() -> None:
+    def loss(scores: Tensor, target: Tensor) -> Tensor:
+        split = dict(zip("ab", scores.split([2, 2], dim=1), strict=True))
+        return multitask_upsample_cross_entropy(split, {"a": target, "b": target}, 4, 2).total
+
+    torch.compiler.reset()
+    scores, _ = example(size=(3, 5))
+    target = example(size=(12, 20))[1].clamp(max=1)
+    compiled = torch.compile(loss, backend="aot_eager", fullgraph=True)
+    torch.testing.assert_close(compiled(scores, target), loss(scores, target), rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"targets": {}}, "only in scores: 'semantic', 'geometric'; only in targets: none"),
+        ({"targets": {"geom": 0, "semantic": 0}}, "scores: 'geometric'; only in targets: 'geom'"),
+        ({"targets": dict.fromkeys(["semantic", "geometric", "depth"])}, "none; .*: 'depth'"),
+        ({"scores": {}}, "at least one task"),
+        (
+            {"class_weights": {"depth": 0}},
+            "class_weights names 'depth'; .* 'semantic'",
+        ),
+        ({"task_weights": {"depth": 1.0}}, "task_weights names 'depth'"),
+        ({"task_weights": {"semantic": -1.0}}, "negative, but those of 'semantic' are"),
+        ({"task_weights": {"semantic": math.nan}}, "negative, but those of 'semantic' are"),
+        ({"class_weights": {"geometric": torch.ones(4)}}, "task 'geometric': weight must have one"),
+        ({"reduction": "none"}, "task 'semantic': reduction must be"),
+    ],
+)
+def test_errors_of_several_heads_name_the_task(changes: dict[str, Any], message: str) -> None:
+    scores, targets = two_heads()
+    arguments: dict[str, Any] = {"scores": scores, "targets": targets, **changes}
+    with pytest.raises(ValueError, match=message):
+        multitask_cross_entropy(**arguments)
+    with pytest.raises(ValueError, match=message):
+        multitask_upsample_cross_entropy(**arguments, factor=1)
 
 
 # --- the summed and the mean convention ----------------------------------------------------------
@@ -384,6 +710,15 @@ def test_sizes_that_differ_are_refused() -> None:
         (lambda: median_frequency_weights([1, -2]), r"none negative.*got \[1.0, -2.0\]"),
         (lambda: median_frequency_weights([[1]]), r"counts must be \(C,\)"),
         (lambda: median_frequency_weights([5, 2], [4, 9]), "image_pixels must give at least"),
+        (lambda: sample_pixels(torch.zeros(2, 2).long(), 0), "above 0 and at most 1, got 0"),
+        (lambda: sample_pixels(torch.zeros(2, 2).long(), 1.5), "at most 1, got 1.5"),
+        (lambda: sample_pixels(torch.zeros(2, 2).long(), 0.5, 0), "cell must be .* got 0"),
+        (lambda: sample_pixels(torch.zeros(2, 2), 0.5), r"integers.*got torch.float32 \(2, 2\)"),
+        (lambda: sample_pixels(torch.zeros(2).long(), 0.5), r"\(…, H, W\), got torch.int64 \(2,\)"),
+        (
+            lambda: sample_pixels(torch.zeros(2, 2).byte(), 0.5, ignore_index=-1),
+            "ignore_index=-1 does not fit a target of torch.uint8",
+        ),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(call: Any, message: str) -> None:

@@ -13,10 +13,24 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from sklearn.metrics import confusion_matrix, jaccard_score, precision_score, recall_score
+from scipy import ndimage
+from sklearn.metrics import (
+    confusion_matrix,
+    jaccard_score,
+    precision_recall_fscore_support,
+    precision_score,
+    recall_score,
+)
 
 import fcn_tutorial._torchvision  # noqa: F401  (torchmetrics imports torchvision)
-from fcn_tutorial.metrics import ConfusionMatrix, score, stride_ceiling
+from fcn_tutorial.metrics import (
+    ConfusionMatrix,
+    boundary_band,
+    boundary_f1,
+    boundary_only,
+    score,
+    stride_ceiling,
+)
 
 torchmetrics = pytest.importorskip("torchmetrics.classification")
 
@@ -37,6 +51,17 @@ def random_labels(seed: int, classes: int, void: float = 0.1, size: tuple[int, .
     guess = np.where(rng.random(size) < 0.5, truth, rng.integers(0, classes, size))
     truth[rng.random(size) < void] = 255
     return guess, truth
+
+
+def blobs(seed: int, size: tuple[int, int] = (96, 120), classes: int = 4) -> np.ndarray:
+    """Round regions of all classes, with void along some borders."""
+    rng = np.random.default_rng(seed)
+    centres = rng.random((12, 2)) * size
+    grid = np.stack(np.meshgrid(*map(np.arange, size), indexing="ij"), axis=-1)
+    owner = np.linalg.norm(grid[..., None, :] - centres, axis=-1).argmin(axis=-1)
+    labels = owner % classes
+    labels[:, 1:][owner[:, 1:] != owner[:, :-1]] = 255
+    return labels
 
 
 # --- counting ------------------------------------------------------------------------------------
@@ -149,6 +174,36 @@ def test_scores_equal_torchmetrics_and_scikit_learn(seed: int) -> None:
     assert scores.support.tolist() == [(true == c).sum() for c in range(classes)]
 
 
+@pytest.mark.parametrize("classes", [2, 5, 21])
+def test_precision_and_recall_equal_scikit_learn(classes: int) -> None:
+    guess, truth = random_labels(classes, classes)
+    guess[guess == 0] = 1  # class 0 is never predicted, the last one never true
+    truth[truth == classes - 1] = 0
+    scores = ConfusionMatrix(classes).update(guess, truth).compute()
+    valid = truth != 255
+    precision, recall, _, support = precision_recall_fscore_support(
+        truth[valid], guess[valid], labels=range(classes), zero_division=np.nan
+    )
+    assert scores.precision == pytest.approx(precision, abs=1e-15, nan_ok=True)
+    assert scores.recall == pytest.approx(recall, abs=1e-15, nan_ok=True)
+    assert scores.recall is scores.accuracy
+    assert scores.support.tolist() == support.tolist()
+    assert math.isnan(scores.precision[0]) and math.isnan(scores.recall[-1])
+
+
+def test_means_equal_torchmetrics_where_a_class_is_neither_true_nor_predicted() -> None:
+    guess, truth = random_labels(8, 6)
+    guess[guess == 4] = 5
+    truth[truth == 4] = 5
+    scores = ConfusionMatrix(6).update(guess, truth).compute()
+    pair = torch.from_numpy(guess), torch.from_numpy(truth)
+    macro: dict[str, Any] = {"average": "macro", "ignore_index": 255}
+    iu = torchmetrics.MulticlassJaccardIndex(6, **macro)(*pair).item()
+    accuracy = torchmetrics.MulticlassAccuracy(6, **macro)(*pair).item()
+    assert scores.mean_iu == pytest.approx(iu, FLOAT32)
+    assert scores.mean_accuracy == pytest.approx(accuracy, FLOAT32)
+
+
 def test_absent_classes_by_both_conventions() -> None:
     # Rows are truth. Class 2 is predicted but absent, class 3 is neither there nor predicted.
     matrix = [[6, 2, 0, 0], [1, 3, 4, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
@@ -196,6 +251,11 @@ def test_nothing_to_score_gives_nan(absent: Any, update: Any) -> None:
     assert np.isnan(scores.iu).all() and scores.support.tolist() == [0, 0, 0]
 
 
+def test_a_matrix_says_what_it_holds() -> None:
+    text = repr(ConfusionMatrix(3, None).update(np.zeros((2, 2), int), np.zeros((2, 2), int)))
+    assert text == "ConfusionMatrix(num_classes=3, ignore_index=None, pixels=4)"
+
+
 def test_one_class() -> None:
     scores = ConfusionMatrix(1).update(np.zeros((2, 2), int), np.zeros((2, 2), int)).compute()
     assert (scores.pixel_accuracy, scores.mean_accuracy, scores.mean_iu, scores.fw_iu) == (1,) * 4
@@ -207,6 +267,201 @@ def test_large_counts_stay_exact() -> None:
     confusion.load_state_dict({"matrix": matrix, "num_classes": 2, "ignore_index": 255})
     confusion.update(np.array([[0]]), np.array([[0]]))
     assert confusion.matrix[0, 0].item() == 2**52 + 1
+
+
+# --- near the boundaries -------------------------------------------------------------------------
+
+
+def band_by_definition(
+    target: np.ndarray, width: int, void: int | None, void_is_boundary: bool
+) -> np.ndarray:
+    """Looks at every pixel of every window."""
+    band = np.zeros(target.shape, bool)
+    for y, x in np.ndindex(*target.shape):
+        window = target[max(y - width, 0) : y + width + 1, max(x - width, 0) : x + width + 1]
+        if void is not None and not void_is_boundary:
+            window = window[window != void]
+        band[y, x] = target[y, x] != void and bool((window != target[y, x]).any())
+    return band
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    data=st.data(),
+    dtype=st.sampled_from(["uint8", "int8", "uint16", "int64"]),
+    width=st.integers(1, 9),
+    void=st.sampled_from([None, 0, 3, 99]),
+    void_is_boundary=st.booleans(),
+)
+def test_band_follows_its_definition(
+    data: Any, dtype: str, width: int, void: int | None, void_is_boundary: bool
+) -> None:
+    shape = data.draw(hnp.array_shapes(min_dims=3, max_dims=3, max_side=12))
+    labels = st.sampled_from([1, 1, 1, 0, 3, 99])
+    target = data.draw(hnp.arrays(dtype, shape, elements=labels, fill=st.just(1)))
+    band = boundary_band(target, width, void, void_is_boundary)
+    expected = [band_by_definition(one, width, void, void_is_boundary) for one in target]
+    assert band.dtype == torch.bool
+    assert np.array_equal(band.numpy(), np.stack(expected))
+
+
+@pytest.mark.parametrize("width", [1, 2, 5, 16, 200])
+def test_band_equals_a_distance_transform(width: int) -> None:
+    target = blobs(3)
+    expected = np.zeros(target.shape, bool)
+    for c in range(4):
+        distance = ndimage.distance_transform_cdt(target == c, "chessboard")
+        expected |= (target == c) & (distance <= width)
+    assert np.array_equal(boundary_band(target, width).numpy(), expected)
+
+
+@pytest.mark.parametrize("width", [1, 3, 6])
+def test_band_covers_the_width_on_either_side_of_an_edge(width: int) -> None:
+    target = torch.zeros(2, 4, 20, dtype=torch.uint8)
+    target[..., 9:] = 1
+    columns = boundary_band(target, width).all(dim=(0, 1)).nonzero().flatten()
+    assert columns.tolist() == list(range(9 - width, 9 + width))
+
+
+def test_void_is_a_boundary_or_unknown() -> None:
+    target = torch.zeros(3, 20, dtype=torch.int64)
+    target[:, 8:11] = 255  # a border three pixels wide, as VOC draws them
+    target[:, 11:] = 1
+
+    def columns(width: int, void_is_boundary: bool) -> list[int]:
+        band = boundary_band(target, width, void_is_boundary=void_is_boundary)
+        assert torch.equal(band.all(dim=0), band.any(dim=0))
+        return band.all(dim=0).nonzero().flatten().tolist()
+
+    assert columns(2, True) == [6, 7, 11, 12]
+    assert columns(3, False) == []  # the other class begins four pixels away
+    assert columns(4, False) == [7, 11]
+
+
+def test_scores_near_boundaries_are_those_of_the_band() -> None:
+    truth = blobs(0)
+    guess = np.where(truth == 255, 0, truth)
+    guess = np.roll(guess, 2, axis=1)  # wrong near boundaries alone
+    whole = ConfusionMatrix(4).update(guess, truth).compute()
+    scores = []
+    for width in (1, 2, 4, 8, 200):
+        band = band_by_definition(truth, width, 255, True)
+        near = ConfusionMatrix(4).update(guess, boundary_only(truth, width))
+        expected = confusion_matrix(truth[band], guess[band], labels=range(4))
+        assert np.array_equal(near.matrix.numpy(), expected)
+        scores.append(near.compute().mean_iu)
+    assert scores[1:] == sorted(scores[1:]) and scores[1] < whole.mean_iu - 0.1
+    assert scores[-1] == whole.mean_iu
+
+
+def test_the_band_takes_tensors_arrays_and_batches_alike() -> None:
+    target = np.stack([blobs(0), blobs(1)]).astype(np.uint8)
+    expected = torch.stack([boundary_only(one, 2) for one in target])
+    before = target.copy()
+    for given_target in (target, torch.from_numpy(target), target[:, ::-1][:, ::-1]):
+        kept = boundary_only(given_target, 2)
+        assert kept.dtype == torch.uint8 and torch.equal(kept, expected)
+    assert np.array_equal(target, before)
+    assert torch.equal(expected != 255, boundary_band(target, 2))
+
+
+@pytest.mark.parametrize("void_is_boundary", [True, False])
+@pytest.mark.parametrize("label", [0, 255])
+@pytest.mark.parametrize("shape", [(3, 4), (1, 1), (0, 4), (2, 5, 5)])
+def test_maps_of_one_label_have_no_boundary(
+    shape: tuple[int, ...], label: int, void_is_boundary: bool
+) -> None:
+    target = np.full(shape, label, np.uint8)
+    assert not boundary_band(target, 3, void_is_boundary=void_is_boundary).any()
+    near = ConfusionMatrix(2).update(target * 0, boundary_only(target, 3))
+    assert math.isnan(near.compute().mean_iu)
+
+
+def contours_by_definition(labels: np.ndarray, truth: np.ndarray, c: int) -> np.ndarray:
+    """(K, 2) coordinates of the contour of class c."""
+    points = []
+    for y, x in np.argwhere((labels == c) & (truth != 255)):
+        for v, u in ((y - 1, x), (y + 1, x), (y, x - 1), (y, x + 1)):
+            inside = 0 <= v < labels.shape[0] and 0 <= u < labels.shape[1]
+            if inside and truth[v, u] != 255 and labels[v, u] != c:
+                points.append((y, x))
+                break
+    return np.array(points, float).reshape(-1, 2)
+
+
+def bf_by_definition(guess: np.ndarray, truth: np.ndarray, tolerance: float) -> float:
+    scores = []
+    for c in set(truth[truth != 255].tolist()):
+        true, guessed = (contours_by_definition(labels, truth, c) for labels in (truth, guess))
+        if not len(true) and not len(guessed):
+            continue
+        if not len(true) or not len(guessed):
+            scores.append(0.0)
+            continue
+        distance = np.linalg.norm(true[:, None] - guessed, axis=-1)
+        recall = (distance.min(axis=1) <= tolerance).mean()
+        precision = (distance.min(axis=0) <= tolerance).mean()
+        scores.append(2 * precision * recall / (precision + recall) if precision + recall else 0.0)
+    return float(np.mean(scores)) if scores else math.nan
+
+
+@pytest.mark.parametrize("tolerance", [0, 1, 1.5, 3])
+@pytest.mark.parametrize("seed", range(4))
+def test_boundary_f1_follows_its_definition(seed: int, tolerance: float) -> None:
+    truth = blobs(seed, (22, 31))
+    rng = np.random.default_rng(seed)
+    guess = np.roll(blobs(seed, (22, 31)), 1 + seed, axis=0)
+    guess[guess == 255] = 0
+    guess[rng.random(guess.shape) < 0.02] = seed
+    ours = boundary_f1(guess, torch.from_numpy(truth), 4, tolerance)
+    assert 0 < ours < 1
+    assert ours == pytest.approx(bf_by_definition(guess, truth, tolerance), abs=1e-12)
+
+
+@pytest.mark.parametrize(("shift", "expected"), [(0, 1.0), (3, 1.0), (4, 0.0)])
+def test_default_tolerance_is_that_of_the_source(shift: int, expected: float) -> None:
+    truth = np.zeros((300, 400), np.uint8)  # a diagonal of 500, so 3.75 pixels
+    truth[:, 200:] = 1
+    guess = np.zeros_like(truth)
+    guess[:, 200 + shift :] = 1
+    assert boundary_f1(guess, truth, 2) == expected
+
+
+def test_boundary_f1_of_contours_that_one_map_lacks() -> None:
+    flat, split = np.zeros((4, 6), np.uint8), np.zeros((4, 6), np.uint8)
+    split[:, 3:] = 1
+    assert boundary_f1(flat, split, 2) == 0  # neither class found its contour
+    assert boundary_f1(split, flat, 2) == 0  # a contour that is not there
+    assert math.isnan(boundary_f1(flat, flat, 2)) and math.isnan(boundary_f1(flat[:0], flat[:0], 2))
+    assert math.isnan(boundary_f1(flat, flat + 255, 2))
+    covered = split.copy()
+    covered[:, 2:4] = 255  # void over the boundary: no contour is left to find
+    assert math.isnan(boundary_f1(split, covered, 2))
+    third = split.copy()
+    third[0, 0] = 2  # in the prediction alone: it spoils class 0 a little, and is not averaged
+    assert 0.8 < boundary_f1(third, split, 3, 0) < 1
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda z: boundary_band(z, 0), "width must be at least 1 pixel, got 0"),
+        (lambda z: boundary_only(z, -2), "width must be at least 1 pixel, got -2"),
+        (lambda z: boundary_band(z[0], 1), r"\(…, H, W\), got \(4,\)"),
+        (lambda z: boundary_band(z * 1.0, 1), "target must hold class indices"),
+        (lambda z: boundary_only(z.astype(np.int8), 1), "ignore_index=255 does not fit .*int8"),
+        (lambda z: boundary_f1(z, z[:2], 2), r"one shape \(H, W\), got \(4, 4\) and \(2, 4\)"),
+        (lambda z: boundary_f1(z[None], z[None], 2), r"got \(1, 4, 4\) and"),
+        (lambda z: boundary_f1(z, z, 2, -1.0), "tolerance must not be negative, got -1.0"),
+        (lambda z: boundary_f1(z, z, 2, math.nan), "tolerance must not be negative, got nan"),
+        (lambda z: boundary_f1(z + 2, z, 2), "prediction holds 2, .* expected 0 … 1$"),
+        (lambda z: boundary_f1(z, z + 254, 2), "target holds 254, .* or the void label 255"),
+        (lambda z: boundary_f1(z, z + 255, 2, ignore_index=None), "255, .* no void label"),
+    ],
+)
+def test_boundary_scores_refuse_what_makes_no_sense(call: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        call(np.zeros((4, 4), int))
 
 
 # --- errors --------------------------------------------------------------------------------------
@@ -272,17 +527,6 @@ def test_arguments_that_do_not_fit_are_refused() -> None:
 # --- what a stride costs -------------------------------------------------------------------------
 
 METHODS = ["nearest", "majority", "bilinear"]
-
-
-def blobs(seed: int, size: tuple[int, int] = (96, 120), classes: int = 4) -> np.ndarray:
-    """Round regions of all classes, with void along some borders."""
-    rng = np.random.default_rng(seed)
-    centres = rng.random((12, 2)) * size
-    grid = np.stack(np.meshgrid(*map(np.arange, size), indexing="ij"), axis=-1)
-    owner = np.linalg.norm(grid[..., None, :] - centres, axis=-1).argmin(axis=-1)
-    labels = owner % classes
-    labels[:, 1:][owner[:, 1:] != owner[:, :-1]] = 255
-    return labels
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -366,3 +610,9 @@ def test_ceiling_refuses_what_it_cannot_score() -> None:
         stride_ceiling([labels[None]], 2, 2)
     with pytest.raises(ValueError, match=r"target holds 2, .* expected 0 … 1"):
         stride_ceiling([labels + 2], 2, 2)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_ceiling_of_nothing_is_nan_and_of_one_class_is_one(method: Any) -> None:
+    assert math.isnan(stride_ceiling([], 4, 3, method=method).mean_iu)
+    assert stride_ceiling([np.zeros((5, 7), int)], 4, 1, method=method).mean_iu == 1

@@ -1,0 +1,44 @@
+"""Pixelwise cross-entropy with void, and what surrounds it.
+
+The loss of fully convolutional training is the cross-entropy of every pixel that is not void,
+summed over them (the reference code of Long, Shelhamer, Darrell 2015) or averaged (most others).
+`translate` turns the settings that go with one into those that go with the other.
+
+- `pixel_cross_entropy`, and `upsample_cross_entropy` without the full-resolution scores;
+- `multitask_cross_entropy` and `multitask_upsample_cross_entropy`, over several heads;
+- `sample_pixels`, training on a random part of the pixels;
+- `translate` and `match_momentum`, between conventions;
+- `median_frequency_weights` and `frequency_weights`, against classes that are rare.
+"""
+
+from fcn_tutorial.losses._common import Reduction
+from fcn_tutorial.losses.banded import upsample_cross_entropy
+from fcn_tutorial.losses.class_weights import (
+    WeightRule,
+    frequency_weights,
+    median_frequency_weights,
+)
+from fcn_tutorial.losses.conventions import Rates, match_momentum, translate
+from fcn_tutorial.losses.cross_entropy import pixel_cross_entropy
+from fcn_tutorial.losses.sampling import sample_pixels
+from fcn_tutorial.losses.tasks import (
+    TaskLosses,
+    multitask_cross_entropy,
+    multitask_upsample_cross_entropy,
+)
+
+__all__ = [
+    "Rates",
+    "Reduction",
+    "TaskLosses",
+    "WeightRule",
+    "frequency_weights",
+    "match_momentum",
+    "median_frequency_weights",
+    "multitask_cross_entropy",
+    "multitask_upsample_cross_entropy",
+    "pixel_cross_entropy",
+    "sample_pixels",
+    "translate",
+    "upsample_cross_entropy",
+]

@@ -1,0 +1,62 @@
+"""What all losses do: look at their arguments, and weigh pixels."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+Reduction = Literal["mean", "sum"]
+
+
+def pixel_weights(
+    target: Tensor, ignore_index: int, weight: Tensor | None, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    """Labels as int64 with void as 0, and what each pixel weighs: 0 where void."""
+    valid = target != ignore_index
+    labels = target.long() * valid
+    return labels, valid.to(dtype) if weight is None else weight[labels] * valid
+
+
+def mean(total: Tensor, pixels: Tensor) -> Tensor:
+    return total / torch.where(pixels > 0, pixels, 1)
+
+
+def working_dtype(scores: Tensor) -> torch.dtype:
+    return torch.float64 if scores.dtype == torch.float64 else torch.float32
+
+
+def check_reduction(reduction: str, name: str) -> None:
+    if reduction not in get_args(Reduction):
+        raise ValueError(f'{name} must be "mean" or "sum", got {reduction!r}')
+
+
+def check(
+    scores: Tensor, target: Tensor, ignore_index: int, weight: Tensor | None, reduction: str
+) -> None:
+    check_reduction(reduction, "reduction")
+    if scores.dim() != 4 or not scores.is_floating_point():
+        raise ValueError(
+            "scores must be floating point of shape (N, C, H, W), "
+            f"got {scores.dtype} {tuple(scores.shape)}"
+        )
+    if target.dim() != 3 or target.shape[0] != scores.shape[0]:
+        raise ValueError(
+            f"target must be of shape (N, H, W) with N = {scores.shape[0]} as the scores, "
+            f"got {tuple(target.shape)}"
+        )
+    if target.is_floating_point() or target.dtype == torch.bool:
+        raise ValueError(f"target must hold class indices (integers), got dtype {target.dtype}")
+    classes = scores.shape[1]
+    if weight is not None and weight.shape != (classes,):
+        raise ValueError(
+            f"weight must have one entry for each of {classes} classes, got {tuple(weight.shape)}"
+        )
+    if target.device.type == "cpu" and not torch.compiler.is_compiling():
+        wrong = (target != ignore_index) & ((target < 0) | (target >= classes))
+        if bool(wrong.any()):
+            raise ValueError(
+                f"target holds {int(target[wrong][0])}, which is not a class: "
+                f"expected 0 … {classes - 1} or the void label {ignore_index}"
+            )

@@ -1,0 +1,46 @@
+"""Settings of SGD under one convention turned into those of another: sums, means, batch sizes."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from fcn_tutorial.losses._common import Reduction, check_reduction
+
+
+class Rates(NamedTuple):
+    """What depends on whether a loss is summed or averaged over its pixels."""
+
+    lr: float
+    weight_decay: float
+
+
+def translate(lr: float, weight_decay: float, valid_pixels: float, to: Reduction = "mean") -> Rates:
+    """Settings that make SGD on the mean loss take the steps it took on the summed one.
+
+    valid_pixels: pixels that are not void in a batch, N. The gradient of the sum is N times that of
+    the mean, so the learning rate is multiplied by N. Weight decay is added to the gradient before
+    that, so it is divided by N; their product stays. Momentum stays too. With to="sum" it is the
+    inverse. The translation is exact for batches of N valid pixels and approximate where N varies,
+    because a sum gives an image with less void a larger step.
+
+    The reference's FCN-32s: `translate(1e-10, 5e-4, 187_500)` is (1.875e-5, 2.67e-9) for an image
+    of 375 × 500. Raises ValueError if valid_pixels is not positive or `to` is unknown.
+    """
+    check_reduction(to, "to")
+    if not valid_pixels > 0:
+        raise ValueError(f"valid_pixels must be positive, got {valid_pixels}")
+    factor = valid_pixels if to == "mean" else 1 / valid_pixels
+    return Rates(lr * factor, weight_decay / factor)
+
+
+def match_momentum(momentum: float, batch: float, to_batch: float) -> float:
+    """The momentum that forgets as much per image at another batch size: p^(to_batch / batch).
+
+    0.9 at batch 20 corresponds to 0.9947 at batch 1 (compare Shelhamer, Long, Darrell 2017).
+    Raises ValueError unless 0 ≤ momentum < 1 and both batch sizes are positive.
+    """
+    if not 0 <= momentum < 1:
+        raise ValueError(f"momentum must be in [0, 1), got {momentum}")
+    if not (batch > 0 and to_batch > 0):
+        raise ValueError(f"batch and to_batch must be positive, got {batch} and {to_batch}")
+    return float(momentum ** (to_batch / batch))

@@ -1,0 +1,45 @@
+"""Softmax cross-entropy of every pixel that is not void: `pixel_cross_entropy`."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from fcn_tutorial.losses._common import Reduction, check, mean, pixel_weights, working_dtype
+
+
+def pixel_cross_entropy(
+    scores: Tensor,
+    target: Tensor,
+    ignore_index: int = 255,
+    weight: Tensor | None = None,
+    reduction: Reduction = "mean",
+) -> Tensor:
+    """Softmax cross-entropy of every pixel that is not void, as one number.
+
+    scores: (N, C, H, W) floating point, before the softmax. target: (N, H, W) integer, uint8
+    included; pixels equal to `ignore_index` neither count nor receive a gradient.
+    weight: (C,) factors by true class.
+    reduction: "mean" divides the sum by the number of valid pixels, or by the sum of their weights;
+        where there are none, the loss and its gradient are 0, not nan. "sum" is the sum.
+
+    Returns a scalar, of float32 for half-precision scores. Raises ValueError for shapes that do not
+    fit, a target that is not integer, an unknown reduction, and labels out of range. Labels are
+    looked at on the CPU only: on an accelerator that would wait for the device, whose own kernel
+    stops at such a label.
+    """
+    check(scores, target, ignore_index, weight, reduction)
+    if scores.shape[2:] != target.shape[1:]:
+        raise ValueError(
+            f"scores are {tuple(scores.shape[2:])} and target is {tuple(target.shape[1:])} in "
+            "height and width: upsample and crop the scores to the target's size first"
+        )
+    dtype = working_dtype(scores)
+    weight = None if weight is None else weight.to(scores.device, dtype)
+    labels = target.long()
+    total = F.cross_entropy(
+        scores.to(dtype), labels, weight=weight, ignore_index=ignore_index, reduction="sum"
+    )
+    if reduction == "sum":
+        return total
+    return mean(total, pixel_weights(labels, ignore_index, weight, dtype)[1].sum())

@@ -1,0 +1,139 @@
+"""One loss for several heads: `multitask_cross_entropy` and its upsampling form."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from fcn_tutorial.losses._common import Reduction
+from fcn_tutorial.losses.banded import upsample_cross_entropy
+from fcn_tutorial.losses.cross_entropy import pixel_cross_entropy
+from fcn_tutorial.upsampling import Border, Offset
+
+
+class TaskLosses(NamedTuple):
+    """The loss of several tasks, and what it is made of."""
+
+    total: Tensor  # what is differentiated
+    parts: dict[str, Tensor]  # of each task, before its task weight, detached: for a log
+
+
+def multitask_cross_entropy(
+    scores: Mapping[str, Tensor],
+    targets: Mapping[str, Tensor],
+    ignore_index: int = 255,
+    class_weights: Mapping[str, Tensor] | None = None,
+    task_weights: Mapping[str, float] | None = None,
+    reduction: Reduction = "mean",
+) -> TaskLosses:
+    """The sum of the tasks' `pixel_cross_entropy`: one network, one score layer a task.
+
+    scores: {task: (N, C, H, W)}, each task with a C of its own. targets: {task: (N, H, W)}, with
+        the same keys; a pixel may be void for one task and count for another.
+    class_weights: {task: (C,)}; tasks without an entry weigh their classes alike.
+    task_weights: {task: factor of its loss in the total}; 1 for tasks without an entry, which adds
+        the losses as the reference does for the semantic and geometric labels of SIFT Flow.
+    ignore_index, reduction: as in `pixel_cross_entropy`, for each task by itself: with "mean" each
+        loss is divided by the pixels that are valid for its task.
+
+    Returns `TaskLosses(total, parts)`. Raises ValueError, naming the tasks, where the keys of
+    scores and targets differ, none is given, or a weight is for no task or negative; and as
+    `pixel_cross_entropy` for a task, naming it.
+    """
+
+    def loss(scores: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
+        return pixel_cross_entropy(scores, target, ignore_index, weight, reduction)
+
+    return _add_up(loss, scores, targets, class_weights or {}, task_weights or {})
+
+
+def multitask_upsample_cross_entropy(
+    scores: Mapping[str, Tensor],
+    targets: Mapping[str, Tensor],
+    factor: int,
+    offset: Offset | tuple[Offset, Offset] | None = None,
+    ignore_index: int = 255,
+    class_weights: Mapping[str, Tensor] | None = None,
+    task_weights: Mapping[str, float] | None = None,
+    reduction: Reduction = "mean",
+    kernel_size: int | None = None,
+    border: Border = "zero",
+    band_elements: int | None = None,
+) -> TaskLosses:
+    """`multitask_cross_entropy` of upsampled scores, without the full-resolution scores.
+
+    scores: {task: (N, C, H, W)}, all of them at one stride; the parts of one tensor, split along
+        its channels, will do. targets: {task: (N, H', W')}, with the same keys.
+    factor, offset, kernel_size, border, band_elements: as in `upsample_cross_entropy`.
+    ignore_index, class_weights, task_weights, reduction: as in `multitask_cross_entropy`.
+
+    Returns `TaskLosses(total, parts)`. Raises ValueError as `multitask_cross_entropy`, and as
+    `upsample_cross_entropy` for a task, naming it.
+    """
+
+    def loss(scores: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
+        return upsample_cross_entropy(
+            scores,
+            target,
+            factor,
+            offset,
+            ignore_index,
+            weight,
+            reduction,
+            kernel_size,
+            border,
+            band_elements,
+        )
+
+    return _add_up(loss, scores, targets, class_weights or {}, task_weights or {})
+
+
+def _add_up(
+    loss: Callable[[Tensor, Tensor, Tensor | None], Tensor],
+    scores: Mapping[str, Tensor],
+    targets: Mapping[str, Tensor],
+    class_weights: Mapping[str, Tensor],
+    task_weights: Mapping[str, float],
+) -> TaskLosses:
+    _check_tasks(scores, targets, class_weights, task_weights)
+    weighted, parts = [], {}
+    for task in scores:
+        try:
+            part = loss(scores[task], targets[task], class_weights.get(task))
+        except ValueError as error:
+            raise ValueError(f"task {task!r}: {error}") from error
+        parts[task] = part.detach()
+        weighted.append(task_weights.get(task, 1.0) * part)
+    return TaskLosses(torch.stack(weighted).sum(), parts)
+
+
+def _check_tasks(
+    scores: Mapping[str, Tensor],
+    targets: Mapping[str, Tensor],
+    class_weights: Mapping[str, Tensor],
+    task_weights: Mapping[str, float],
+) -> None:
+    if not scores:
+        raise ValueError("scores must hold at least one task, got none")
+    without_target = _names(task for task in scores if task not in targets)
+    without_scores = _names(task for task in targets if task not in scores)
+    if without_target or without_scores:
+        raise ValueError(
+            "scores and targets must name the same tasks: "
+            f"only in scores: {without_target or 'none'}; only in targets: "
+            f"{without_scores or 'none'}"
+        )
+    for name, weights in (("class_weights", class_weights), ("task_weights", task_weights)):
+        unknown = _names(task for task in weights if task not in scores)
+        if unknown:
+            raise ValueError(f"{name} names {unknown}; the tasks are {_names(scores)}")
+    negative = _names(task for task, weight in task_weights.items() if not weight >= 0)
+    if negative:
+        raise ValueError(f"task_weights must not be negative, but those of {negative} are")
+
+
+def _names(tasks: Iterable[str]) -> str:
+    return ", ".join(repr(task) for task in tasks)

@@ -1,0 +1,55 @@
+"""Maps of labels, as tensors or arrays of any integer type, and whether they hold classes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+
+def check_labels(truth: Tensor, num_classes: int, ignore_index: int | None) -> Tensor:
+    """Which pixels are not void; ValueError if one of them is not a class."""
+    valid = (
+        torch.ones_like(truth, dtype=torch.bool)
+        if ignore_index is None
+        else (truth != ignore_index)
+    )
+    wrong = valid & ((truth < 0) | (truth >= num_classes))
+    if bool(wrong.any()):
+        void = "no void label" if ignore_index is None else f"or the void label {ignore_index}"
+        raise ValueError(
+            f"target holds {int(truth[wrong][0])}, which is not a class: "
+            f"expected 0 … {num_classes - 1} {void}"
+        )
+    return valid
+
+
+def check_predictions(predicted: Tensor, num_classes: int) -> None:
+    """ValueError if one of the labels is not a class."""
+    wrong = predicted[(predicted < 0) | (predicted >= num_classes)]
+    if wrong.numel():
+        raise ValueError(
+            f"prediction holds {int(wrong[0])}, which is not a class: "
+            f"expected 0 … {num_classes - 1}"
+        )
+
+
+def integers(values: Tensor | npt.NDArray[Any], name: str) -> Tensor:
+    """The labels as a plain tensor of a type torch computes with; ValueError if not integer."""
+    if isinstance(values, Tensor):
+        tensor = values.detach().as_subclass(Tensor)  # plain, if it was a tv_tensors.Mask
+    else:  # torch warns of read-only arrays and takes neither reversed ones nor foreign byte orders
+        array = np.asarray(values)
+        array = np.require(array, array.dtype.newbyteorder("="), ["C", "W"])
+        tensor = torch.from_numpy(array)
+    if tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool:
+        raise ValueError(
+            f"{name} must hold class indices, got dtype {tensor.dtype}: "
+            "take the argmax of scores, or convert to an integer type"
+        )
+    if tensor.dtype in (torch.uint16, torch.uint32, torch.uint64):  # torch can hardly compute these
+        tensor = tensor.to(torch.int64)
+    return tensor

@@ -1,0 +1,209 @@
+"""One confusion matrix summed over a data set, and the scores that are functions of it.
+
+With n_ij the pixels of class i predicted as j and t_i = Σ_j n_ij the pixels of class i (Long,
+Shelhamer, Darrell 2015, section 5): pixel accuracy Σ n_ii / Σ t_i, mean accuracy mean_i n_ii / t_i,
+mean IU mean_i IU_i with IU_i = n_ii / (t_i + Σ_j n_ji − n_ii), and frequency-weighted IU
+Σ t_i·IU_i / Σ t_i.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from fcn_tutorial.metrics._labels import check_labels, check_predictions, integers
+
+Absent = Literal["score_zero_if_predicted", "truth_only"]
+FloatArray = npt.NDArray[np.float64]
+
+_MAX_BINS = 1 << 16  # all pairs of bytes; more than this and labels are checked one by one
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """The scores of one confusion matrix, as fractions of one; nan where nothing can be scored.
+
+    iu, accuracy, precision: per class, (C,) float64. `iu` is nan for the classes that `absent`
+    leaves out of the mean; `accuracy`, also called `recall`, is nan for classes without a pixel in
+    the truth, `precision` for classes that were never predicted.
+    support: pixels of each class in the truth, (C,) int64.
+    """
+
+    pixel_accuracy: float
+    mean_accuracy: float
+    mean_iu: float
+    fw_iu: float
+    iu: FloatArray
+    accuracy: FloatArray
+    precision: FloatArray
+    support: npt.NDArray[np.int64]
+    absent: Absent
+
+    @property
+    def recall(self) -> FloatArray:
+        """`accuracy` by its other name: the share of each class's pixels that were found."""
+        return self.accuracy
+
+
+def score(matrix: Tensor | npt.ArrayLike, absent: Absent = "score_zero_if_predicted") -> Scores:
+    """The scores of a confusion matrix (C, C) of counts, rows the truth and columns the prediction.
+
+    absent: which classes without a pixel in the truth count in the mean IU.
+        "score_zero_if_predicted": a class that was predicted anywhere counts with IU 0, one that
+        was not is left out (reference score.py). "truth_only": all of them are left out
+        (Shelhamer, Long, Darrell 2017). The two can differ by a factor of two: say which.
+    Mean accuracy is over the classes in the truth, pixel accuracy and f.w. IU over its pixels; they
+    do not depend on `absent`. Raises ValueError for a matrix that is not square and for an unknown
+    `absent`.
+    """
+    if absent not in get_args(Absent):
+        raise ValueError(f"absent must be one of {get_args(Absent)}, got {absent!r}")
+    counts = matrix.cpu().numpy() if isinstance(matrix, Tensor) else np.asarray(matrix)
+    if counts.ndim != 2 or counts.shape[0] != counts.shape[1]:
+        raise ValueError(f"matrix must be square, (C, C), got shape {counts.shape}")
+    hit, truth, predicted = counts.diagonal(), counts.sum(axis=1), counts.sum(axis=0)
+    union = truth + predicted - hit
+    iu = _ratio(hit, union if absent == "score_zero_if_predicted" else union * (truth > 0))
+    accuracy = _ratio(hit, truth)
+    return Scores(
+        pixel_accuracy=float(_ratio(hit.sum(), truth.sum())),
+        mean_accuracy=_mean(accuracy),
+        mean_iu=_mean(iu),
+        fw_iu=float(_ratio(np.sum(truth[truth > 0] * iu[truth > 0]), truth.sum())),
+        iu=iu,
+        accuracy=accuracy,
+        precision=_ratio(hit, predicted),
+        support=truth.astype(np.int64),
+        absent=absent,
+    )
+
+
+class ConfusionMatrix:
+    """Counts of pixels by true and predicted class, summed over any number of images.
+
+    num_classes: C. ignore_index: the label of void pixels, which are not counted whatever was
+    predicted there; None counts every pixel. The counts are int64 and live on the device of the
+    latest update, so that nothing has to leave an accelerator before `compute`.
+    """
+
+    def __init__(self, num_classes: int, ignore_index: int | None = 255) -> None:
+        if num_classes < 1:
+            raise ValueError(f"num_classes must be at least 1, got {num_classes}")
+        self.num_classes = num_classes
+        self.ignore_index = ignore_index
+        self._matrix = torch.zeros(num_classes, num_classes, dtype=torch.int64)
+
+    @property
+    def matrix(self) -> Tensor:
+        """The counts, (C, C) int64, rows the truth; the live tensor, for instance to all-reduce."""
+        return self._matrix
+
+    def update(
+        self, prediction: Tensor | npt.NDArray[Any], target: Tensor | npt.NDArray[Any]
+    ) -> ConfusionMatrix:
+        """Counts the pixels of one or more images; returns itself.
+
+        prediction, target: class indices, integers of any width, of one shape (…, H, W).
+        Raises ValueError if the shapes differ, a dtype is not integer, a label is neither a class
+        nor `ignore_index`, or the prediction of a pixel that is not void is not a class. Nothing is
+        counted then.
+        """
+        predicted, truth = integers(prediction, "prediction"), integers(target, "target")
+        if predicted.shape != truth.shape:
+            raise ValueError(
+                "prediction and target must have the same shape, "
+                f"got {tuple(predicted.shape)} and {tuple(truth.shape)}"
+            )
+        counts = _joint_counts(
+            predicted, truth.to(predicted.device), self.num_classes, self.ignore_index
+        )
+        self._matrix = self._matrix.to(counts.device) + counts
+        return self
+
+    def merge(self, other: ConfusionMatrix) -> ConfusionMatrix:
+        """Adds the counts of another matrix, from another process or part of the data.
+
+        Returns itself. Raises ValueError if its num_classes or ignore_index differ.
+        """
+        mine, theirs = ((m.num_classes, m.ignore_index) for m in (self, other))
+        if mine != theirs:
+            raise ValueError(
+                f"other must have (num_classes, ignore_index) = {mine} as this one, got {theirs}"
+            )
+        self._matrix = self._matrix + other._matrix.to(self._matrix.device)
+        return self
+
+    def compute(self, absent: Absent = "score_zero_if_predicted") -> Scores:
+        """The scores of what was counted so far; see `score` for `absent`."""
+        return score(self._matrix, absent)
+
+    def reset(self) -> None:
+        """Forgets all counts."""
+        self._matrix = torch.zeros_like(self._matrix)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint needs: the counts, and what they mean."""
+        return {
+            "matrix": self._matrix.clone(),
+            "num_classes": self.num_classes,
+            "ignore_index": self.ignore_index,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes up the counts of `state_dict`. Raises ValueError as `merge`."""
+        saved = ConfusionMatrix(state["num_classes"], state["ignore_index"])
+        saved._matrix = state["matrix"].to(self._matrix.device)
+        self.reset()
+        self.merge(saved)
+
+    def __repr__(self) -> str:
+        return (
+            f"ConfusionMatrix(num_classes={self.num_classes}, ignore_index={self.ignore_index}, "
+            f"pixels={int(self._matrix.sum())})"
+        )
+
+
+def _joint_counts(
+    predicted: Tensor, truth: Tensor, num_classes: int, ignore_index: int | None
+) -> Tensor:
+    """(C, C) int64 counts of the pixels that are not void."""
+    counts = torch.zeros(num_classes, num_classes, dtype=torch.int64, device=truth.device)
+    if truth.numel() == 0:
+        return counts
+    low_t, high_t, low_p, high_p = torch.stack(
+        [end.to(torch.int64) for labels in (truth, predicted) for end in torch.aminmax(labels)]
+    ).tolist()
+    rows, columns = high_t + 1, high_p + 1
+    if min(low_t, low_p) >= 0 and rows * columns <= _MAX_BINS:
+        # Void and whatever is out of range get bins of their own: no pass over the pixels for them.
+        bins = truth.to(torch.int32) * columns + predicted.to(torch.int32)
+        table = torch.bincount(bins.reshape(-1), minlength=rows * columns).view(rows, columns)
+        if ignore_index is not None and 0 <= ignore_index < rows:
+            table[ignore_index] = 0
+        inside = table[:num_classes, :num_classes]
+        counts[: inside.shape[0], : inside.shape[1]] = inside
+        if max(rows, columns) <= num_classes or bool(counts.sum() == table.sum()):
+            return counts
+    valid = check_labels(truth, num_classes, ignore_index)
+    predicted, truth = predicted[valid].to(torch.int64), truth[valid].to(torch.int64)
+    check_predictions(predicted, num_classes)
+    bins = truth * num_classes + predicted
+    return torch.bincount(bins, minlength=num_classes**2).view(num_classes, num_classes)
+
+
+def _ratio(part: Any, whole: Any) -> FloatArray:
+    """The quotient in float64, nan where whole is zero, without a warning."""
+    part, whole = np.asarray(part, dtype=np.float64), np.asarray(whole, dtype=np.float64)
+    ratio: FloatArray = np.full(part.shape, np.nan)
+    np.divide(part, whole, out=ratio, where=whole > 0)
+    return ratio
+
+
+def _mean(values: FloatArray) -> float:
+    kept = values[~np.isnan(values)]
+    return float(kept.mean()) if kept.size else float("nan")
