@@ -29,7 +29,7 @@ class Predictor:
         """From a run folder or a weights file. Raises FileNotFoundError or ValueError naming it."""
         path = source / "best.safetensors" if source.is_dir() else source
         model, card = models.load(path, device)
-        return cls(model.to(memory_format=torch.channels_last), card)  # type: ignore[call-overload]
+        return cls(model.to(memory_format=torch.channels_last), card)
 
 
 def read_image(path: Path) -> Tensor:

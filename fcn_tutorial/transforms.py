@@ -17,14 +17,15 @@ import fcn_tutorial._torchvision  # noqa: F401
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
-#: name → (channel order, scale, mean, standard deviation); applied to RGB uint8 images.
-PREPROCESSING: dict[str, tuple[str, float, tuple[float, ...], tuple[float, ...]]] = {
+#: name → (scale, mean, standard deviation), in RGB order; applied to RGB uint8 images.
+PREPROCESSING: dict[str, tuple[float, tuple[float, ...], tuple[float, ...]]] = {
     # torchvision.models weights, and the ONNX Model Zoo's.
-    "imagenet": ("rgb", 1 / 255, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-    # The authors' nets: BGR, 0–255, mean subtracted (reference voc_layers.py).
-    "caffe": ("bgr", 1.0, (104.00699, 116.66877, 122.67892), (1.0, 1.0, 1.0)),
+    "imagenet": (1 / 255, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    # The authors' nets: 0–255, mean subtracted (reference voc_layers.py). Their files read BGR;
+    # `surgery.load_caffemodel` turns the first layer round, so that everything here is RGB.
+    "caffe": (1.0, (122.67892, 116.66877, 104.00699), (1.0, 1.0, 1.0)),
     # For nets trained from nothing: [-1, 1].
-    "centred": ("rgb", 1 / 255, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+    "centred": (1 / 255, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
 }
 
 
@@ -32,7 +33,7 @@ class Preprocess(nn.Module):
     """RGB uint8 (…, 3, H, W) → normalised float32 of the same shape.
 
     Args:
-        name: "imagenet", "caffe" (BGR minus the mean, 0–255) or "centred" ([-1, 1]).
+        name: "imagenet", "caffe" (0–255 minus the mean) or "centred" ([-1, 1]).
 
     Raises ValueError for another name, TypeError for images that are not uint8.
     """
@@ -43,7 +44,7 @@ class Preprocess(nn.Module):
             raise ValueError(
                 f"preprocessing={name!r} is not known; choose one of {', '.join(PREPROCESSING)}"
             )
-        self.order, self.scale, mean, std = PREPROCESSING[name]
+        self.scale, mean, std = PREPROCESSING[name]
         self.mean: Tensor
         self.std: Tensor
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
@@ -54,8 +55,6 @@ class Preprocess(nn.Module):
         if images.dtype != torch.uint8:
             raise TypeError(f"images of dtype {images.dtype}: preprocessing starts from uint8")
         images = images.as_subclass(torch.Tensor)
-        if self.order == "bgr":
-            images = images.flip(-3)
         return (images * self.scale - self.mean) / self.std
 
 

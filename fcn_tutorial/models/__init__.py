@@ -2,6 +2,8 @@
 
 from fcn_tutorial.models.classifier import CropClassifier
 from fcn_tutorial.models.fcn import FCN
+from fcn_tutorial.models.fusion import LateFusion
+from fcn_tutorial.models.published import load_published
 from fcn_tutorial.models.weights import Card, load, save
 
-__all__ = ["FCN", "Card", "CropClassifier", "load", "save"]
+__all__ = ["FCN", "Card", "CropClassifier", "LateFusion", "load", "load_published", "save"]

@@ -1,18 +1,13 @@
-"""Classifier trunks cut where the skips leave them: features at strides 8, 16 and 32.
+"""Trunks with taps: features at strides 8, 16 and 32, and where each of them lies on the image.
 
-Every trunk here is an ImageNet classifier's (or `tiny`, which is ours) in three consecutive stages.
-Cutting changes no value: the stages run one after the other are the original trunk. What the cut
-adds is the geometry of each tap, traced from the layers themselves.
-
-With `alignment="same"` every strided layer is padded so that n pixels give ceil(n / stride)
-features, whatever n. With `alignment="caffe"` the trunk is the published one: 100 pixels of padding
-on the first layer, ceil-rounded pooling, and an unpadded fc6.
+`make` cuts one of the trunks of `trunks.PLANS` into three consecutive stages. Cutting changes no
+value: the stages run one after the other are the trunk. `tap` does the same for a module of one's
+own. Either way the geometry of each tap is traced from the layers themselves.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import Literal, cast
@@ -23,42 +18,45 @@ from torch import Tensor, nn
 
 import fcn_tutorial._torchvision  # noqa: F401
 from fcn_tutorial import geometry, surgery
+from fcn_tutorial.models import trunks
+from fcn_tutorial.models.trunks import Alignment
 
-from torchvision.models import mobilenet_v2, squeezenet1_1
-from torchvision.models.mobilenetv2 import InvertedResidual
-from torchvision.models.squeezenet import Fire
+from torchvision.models.feature_extraction import create_feature_extractor
 
-Alignment = Literal["same", "caffe"]
 Norms = Literal["batch", "folded"]
-Cut = tuple[list[nn.Module], list[int]]
 STRIDES = (8, 16, 32)
 
-#: Rows and columns of zeros around the image in the published nets (reference net.py, conv1_1).
-CAFFE_PADDING = 100
 #: Side of the image on which a trunk is traced: large enough for every layer to have work.
 TRACED_SIZE = 512
 
 
 class Backbone(nn.Module):
-    """Three stages of a trunk; `forward` maps (N, 3, H, W) to {8: …, 16: …, 32: …}."""
+    """Features of an image at the strides of its taps, by stride.
 
-    def __init__(
-        self, stages: Sequence[nn.Module], channels: Sequence[int], preprocessing: str
-    ) -> None:
+    name: of the trunk, as `make` knows it, or of the class of a module of one's own.
+    paths: for each stride, the module that leads from the image to that tap; only read, to know
+    its layers and channels. preprocessing: what the weights expect (`transforms.Preprocess`).
+
+    Raises ValueError where a path does not lie at its stride, or its layers cannot be traced.
+    """
+
+    def __init__(self, name: str, paths: Mapping[int, nn.Module], preprocessing: str) -> None:
         super().__init__()
-        self.stage8, self.stage16, self.stage32 = stages
-        self.channels = dict(zip(STRIDES, channels, strict=True))
-        self.preprocessing = preprocessing
-        self._layers = {
-            stride: surgery.trace(nn.Sequential(*stages[: i + 1]), TRACED_SIZE)
-            for i, stride in enumerate(STRIDES)
-        }
+        self.name, self.preprocessing = name, preprocessing
+        self.channels: dict[int, int] = {}
+        self._layers: dict[int, list[geometry.Layer]] = {}
+        self._maps: dict[int, tuple[Fraction, Fraction]] = {}
+        for stride, path in paths.items():
+            self._layers[stride] = surgery.trace(path, TRACED_SIZE)
+            self._maps[stride] = geometry.coordinate_map(self._layers[stride])
+            found = self._maps[stride][0]
+            if found != stride:
+                raise ValueError(f"taps: the one at {stride} lies at stride {found}")
+            self.channels[stride] = surgery.output_channels(path, TRACED_SIZE)
 
     def forward(self, images: Tensor) -> dict[int, Tensor]:
         """Images (N, 3, H, W) → features by stride, (N, channels[s], ~H/s, ~W/s)."""
-        pool3 = self.stage8(images)
-        pool4 = self.stage16(pool3)
-        return {8: pool3, 16: pool4, 32: self.stage32(pool4)}
+        raise NotImplementedError
 
     def layers(self, stride: int) -> list[geometry.Layer]:
         """The widest path from the image to the tap at `stride`, as geometry reads it."""
@@ -66,12 +64,50 @@ class Backbone(nn.Module):
 
     def coordinate_map(self, stride: int) -> tuple[Fraction, Fraction]:
         """(scale, offset): feature i of the tap at `stride` sits at pixel scale·i + offset."""
-        return geometry.coordinate_map(self._layers[stride])
+        return self._maps[stride]
+
+
+class Staged(Backbone):
+    """A trunk cut into three stages that run one after the other."""
+
+    def __init__(self, name: str, stages: trunks.Stages, preprocessing: str) -> None:
+        paths = {s: nn.Sequential(*stages[: i + 1]) for i, s in enumerate(STRIDES)}
+        super().__init__(name, paths, preprocessing)
+        self.stage8, self.stage16, self.stage32 = stages
+
+    def forward(self, images: Tensor) -> dict[int, Tensor]:
+        """See `Backbone`."""
+        pool3 = self.stage8(images)
+        pool4 = self.stage16(pool3)
+        return {8: pool3, 16: pool4, 32: self.stage32(pool4)}
+
+
+class Tapped(Backbone):
+    """A module of one's own, read at the nodes that `taps` names."""
+
+    def __init__(self, module: nn.Module, taps: Mapping[int, str], preprocessing: str) -> None:
+        extractor = _extract(module, {name: str(stride) for stride, name in taps.items()})
+        paths = {stride: _Path(extractor, str(stride)) for stride in taps}
+        super().__init__(type(module).__qualname__, paths, preprocessing)
+        self.extractor = extractor
+
+    def forward(self, images: Tensor) -> dict[int, Tensor]:
+        """See `Backbone`."""
+        return {int(stride): tap for stride, tap in self.extractor(images).items()}
+
+
+class _Path(nn.Module):
+    def __init__(self, extractor: nn.Module, tap: str) -> None:
+        super().__init__()
+        self.extractor, self.tap = extractor, tap
+
+    def forward(self, images: Tensor) -> Tensor:
+        return cast(Tensor, self.extractor(images)[self.tap])
 
 
 def names() -> tuple[str, ...]:
     """The trunks `make` knows."""
-    return tuple(_PLANS)
+    return tuple(trunks.PLANS)
 
 
 def make(
@@ -80,24 +116,28 @@ def make(
     width: float = 1.0,
     alignment: Alignment = "same",
     norms: Norms = "batch",
+    extra_channels: int = 0,
     weights: Path | None = None,
-) -> Backbone:
+) -> Staged:
     """A trunk by name, cut at strides 8, 16 and 32.
 
     Args:
         name: one of `names()`.
         width: multiplies every channel count; below 1 only for trying things out.
-        alignment: "same", or "caffe" for trunks the reference published.
+        alignment: "same", or "caffe" for the trunks the reference published (and torchvision's
+            AlexNet in their manner).
         norms: "batch" keeps batch normalisation; "folded" merges its stored statistics into the
             convolutions, for trunks whose norms would stay frozen (fewer passes over memory).
+        extra_channels: input channels beside RGB, read by filters that start as the mean of the
+            RGB filters (early fusion).
         weights: a safetensors file in torchvision's key names; the classifier may be absent.
 
     Raises:
         ValueError: unknown name, an alignment the trunk does not have, or weights that do not fit.
     """
-    if name not in _PLANS:
-        raise ValueError(f"backbone={name!r} is not known; choose one of {', '.join(_PLANS)}")
-    plan = _PLANS[name]
+    if name not in trunks.PLANS:
+        raise ValueError(f"backbone={name!r} is not known; choose one of {', '.join(names())}")
+    plan = trunks.PLANS[name]
     if alignment not in plan.alignments:
         raise ValueError(
             f"alignment={alignment!r} is not offered for backbone={name!r}; "
@@ -105,13 +145,53 @@ def make(
         )
     if norms not in ("batch", "folded"):
         raise ValueError(f"norms={norms!r} is not known; choose 'batch' or 'folded'")
-    trunk = plan.build(width, alignment)
+    if extra_channels < 0:
+        raise ValueError(f"extra_channels={extra_channels} cannot be negative")
+    trunk = trunks.build(plan, width, alignment)
     if weights is not None:
         load_trunk(trunk, weights)
     if norms == "folded":
-        trunk = surgery.fold_norms(trunk)
-    stages, channels = plan.cut(trunk)
-    return Backbone(stages, channels, plan.preprocessing)
+        trunk = cast(nn.Sequential, surgery.fold_norms(trunk))
+    if extra_channels:
+        surgery.widen_input(trunk, extra_channels)
+    return Staged(name, plan.cut(trunk), plan.preprocessing)
+
+
+def tap(
+    module: nn.Module, taps: Mapping[int, str] | None = None, preprocessing: str = "imagenet"
+) -> Backbone:
+    """A backbone from any module that torch.fx can follow, read where `taps` says.
+
+    taps: {stride: name}, strides among 8, 16 and 32 (32 at least), names as torchvision's
+        `get_graph_node_names` gives them: a submodule such as "layer3", or a node inside one.
+        By default the module's attribute `taps`.
+    preprocessing: what the module's weights expect (see `transforms.Preprocess`).
+
+    The module's weights are shared, not copied; a `Backbone` comes back as it is. Raises ValueError
+    for a name that is not in the module or lies at another stride, and for a path that cannot be
+    traced.
+    """
+    if isinstance(module, Backbone):
+        return module
+    taps = getattr(module, "taps", None) if taps is None else taps
+    if taps is None:
+        raise ValueError(
+            f"{type(module).__name__} names no taps: use backbones.tap(module, "
+            '{8: "…", 16: "…", 32: "…"}), or give it an attribute `taps`'
+        )
+    if 32 not in taps or not set(taps) <= set(STRIDES):
+        raise ValueError(f"taps={dict(taps)}: give names for strides among 8, 16 and 32, 32 always")
+    return Tapped(module, taps, preprocessing)
+
+
+def _extract(module: nn.Module, nodes: Mapping[str, str]) -> nn.Module:
+    try:
+        extractor: nn.Module = create_feature_extractor(module, dict(nodes))
+    except Exception as error:  # torch.fx raises all sorts
+        raise ValueError(
+            f"taps: cannot read {', '.join(nodes)} in {type(module).__name__} ({error})"
+        ) from error
+    return extractor
 
 
 def load_trunk(trunk: nn.Module, path: Path) -> None:
@@ -142,169 +222,3 @@ def load_trunk(trunk: nn.Module, path: Path) -> None:
             )
         own[key] = stored[key].reshape(value.shape)
     trunk.load_state_dict(own)
-
-
-def _scaled(channels: int, width: float) -> int:
-    return max(1, round(channels * width))
-
-
-def _same_padding(trunk: nn.Module) -> None:
-    """Pad unpadded windows by (k − 1) // 2, so that n pixels give ceil(n / stride) features."""
-    for layer in trunk.modules():
-        if isinstance(layer, nn.Conv2d):
-            k = layer.kernel_size[0]
-            layer.padding = ((k - 1) // 2, (k - 1) // 2)
-        elif isinstance(layer, nn.MaxPool2d):
-            assert isinstance(layer.kernel_size, int)
-            layer.padding = (layer.kernel_size - 1) // 2
-            layer.ceil_mode = layer.kernel_size % 2 == 0
-
-
-# One block of `tiny` or of VGG: 3×3 convolutions, each with ReLU, then a 2×2 maximum.
-def _block(fan_in: int, channels: int, convolutions: int, *, norm: bool) -> list[nn.Module]:
-    layers: list[nn.Module] = []
-    for _ in range(convolutions):
-        layers.append(nn.Conv2d(fan_in, channels, 3, padding=1, bias=not norm))
-        if norm:
-            layers.append(nn.BatchNorm2d(channels))
-        layers.append(nn.ReLU(inplace=True))
-        fan_in = channels
-    return [*layers, nn.MaxPool2d(2, ceil_mode=True)]
-
-
-def _blocks(widths: Sequence[int], convolutions: Sequence[int], *, norm: bool) -> nn.Sequential:
-    fan_ins = [3, *widths[:-1]]
-    blocks = zip(fan_ins, widths, convolutions, strict=True)
-    return nn.Sequential(*(layer for a, b, n in blocks for layer in _block(a, b, n, norm=norm)))
-
-
-def _cut_after_pools(features: nn.Sequential) -> tuple[nn.Module, nn.Module, nn.Module]:
-    """Cut after the third and the fourth pooling: strides 8 and 16."""
-    pools = [i for i, layer in enumerate(features) if isinstance(layer, nn.MaxPool2d)]
-    a, b = pools[2] + 1, pools[3] + 1
-    return features[:a], features[a:b], features[b:]
-
-
-def _build_tiny(width: float, alignment: Alignment) -> nn.Module:
-    """Five one-convolution blocks and a context layer: learns scenes in two minutes on a CPU."""
-    widths = [_scaled(c, width) for c in (16, 32, 64, 96, 128)]
-    trunk = nn.Module()
-    trunk.features = _blocks(widths, (1,) * 5, norm=True)
-    trunk.context = nn.Sequential(
-        nn.Conv2d(widths[4], widths[4], 3, padding=1, bias=False),
-        nn.BatchNorm2d(widths[4]),
-        nn.ReLU(inplace=True),
-    )
-    return trunk
-
-
-def _cut_tiny(trunk: nn.Module) -> Cut:
-    pool3, pool4, pool5 = _cut_after_pools(cast(nn.Sequential, trunk.features))
-    stages: list[nn.Module] = [pool3, pool4]
-    stages.append(nn.Sequential(pool5, cast(nn.Module, trunk.context)))
-    return stages, _channels_after(stages)
-
-
-def _build_vgg16(width: float, alignment: Alignment) -> nn.Module:
-    """Configuration D of Simonyan & Zisserman 2015, its classifier as fc6 (7×7) and fc7 (1×1)."""
-    widths = [_scaled(c, width) for c in (64, 128, 256, 512, 512)]
-    hidden = _scaled(4096, width)
-    features = _blocks(widths, (2, 2, 3, 3, 3), norm=False)
-    fc6, fc7 = nn.Conv2d(widths[4], hidden, 7, padding=3), nn.Conv2d(hidden, hidden, 1)
-    if alignment == "caffe":
-        cast(nn.Conv2d, features[0]).padding = (CAFFE_PADDING, CAFFE_PADDING)
-        fc6.padding = (0, 0)
-    trunk = nn.Module()
-    trunk.features = features
-    # Indices 0 and 3 as in torchvision's classifier; element-wise dropout as in the reference.
-    trunk.classifier = nn.Sequential(
-        fc6, nn.ReLU(inplace=True), nn.Dropout(), fc7, nn.ReLU(inplace=True), nn.Dropout()
-    )
-    return trunk
-
-
-def _cut_vgg16(trunk: nn.Module) -> Cut:
-    pool3, pool4, pool5 = _cut_after_pools(cast(nn.Sequential, trunk.features))
-    stages: list[nn.Module] = [pool3, pool4]
-    stages.append(nn.Sequential(pool5, cast(nn.Module, trunk.classifier)))
-    return stages, _channels_after(stages)
-
-
-def _build_squeezenet1_1(width: float, alignment: Alignment) -> nn.Module:
-    trunk = nn.Module()
-    trunk.features = squeezenet1_1(num_classes=1).features
-    if width != 1:
-        features = cast(nn.Sequential, trunk.features)
-        first = cast(nn.Conv2d, features[0])
-        fan_in = _scaled(first.out_channels, width)
-        features[0] = nn.Conv2d(3, fan_in, 3, stride=2)
-        for i, layer in enumerate(features):
-            if isinstance(layer, Fire):
-                squeeze = _scaled(layer.squeeze.out_channels, width)
-                expand = _scaled(layer.expand1x1.out_channels, width)
-                features[i] = Fire(fan_in, squeeze, expand, expand)
-                fan_in = 2 * expand
-    _same_padding(trunk)
-    return trunk
-
-
-def _cut_squeezenet1_1(trunk: nn.Module) -> Cut:
-    """The trunk ends at stride 16; one more 3×3 maximum, without weights, makes stride 32."""
-    features = cast(nn.Sequential, trunk.features)
-    pools = [i for i, layer in enumerate(features) if isinstance(layer, nn.MaxPool2d)]
-    stages = [features[: pools[2]], features[pools[2] :], nn.MaxPool2d(3, 2, padding=1)]
-    a, b = (cast(Fire, stage[-1]) for stage in cast(list[nn.Sequential], stages[:2]))
-    channels = [2 * a.expand1x1.out_channels, 2 * b.expand1x1.out_channels]
-    return stages, [*channels, channels[-1]]
-
-
-def _build_mobilenet_v2(width: float, alignment: Alignment) -> nn.Module:
-    trunk = nn.Module()
-    trunk.features = mobilenet_v2(width_mult=width).features
-    return trunk
-
-
-def _cut_mobilenet_v2(trunk: nn.Module) -> Cut:
-    """Taps inside the two striding blocks, after their 1×1 expansion and before the stride.
-
-    The expanded features (192 and 576 channels, rectified) say more to a linear scorer than the
-    32 and 96 unrectified ones between blocks, and the trunk computes them anyway. A striding block
-    has no residual connection, so the cut changes nothing.
-    """
-    features = cast(nn.Sequential, trunk.features)
-    blocks = list(features)
-    striding = [
-        i
-        for i, block in enumerate(blocks)
-        if isinstance(block, InvertedResidual) and block.stride == 2
-    ]
-    i, j = striding[-2:]
-    first, second = (cast(nn.Sequential, cast(InvertedResidual, blocks[k]).conv) for k in (i, j))
-    stages: list[nn.Module] = [
-        nn.Sequential(*blocks[:i], first[:1]),
-        nn.Sequential(first[1:], *blocks[i + 1 : j], second[:1]),
-        nn.Sequential(second[1:], *blocks[j + 1 :]),
-    ]
-    return stages, _channels_after(stages)
-
-
-def _channels_after(stages: Sequence[nn.Module]) -> list[int]:
-    """Channels each stage ends with: those of its last convolution."""
-    last = ([m for m in stage.modules() if isinstance(m, nn.Conv2d)][-1] for stage in stages)
-    return [convolution.out_channels for convolution in last]
-
-
-@dataclass(frozen=True)
-class _Plan:
-    build: Callable[[float, Alignment], nn.Module]
-    cut: Callable[[nn.Module], Cut]
-    preprocessing: str = "imagenet"
-    alignments: tuple[Alignment, ...] = ("same",)
-
-
-_PLANS = {
-    "tiny": _Plan(_build_tiny, _cut_tiny, preprocessing="centred"),
-    "squeezenet1_1": _Plan(_build_squeezenet1_1, _cut_squeezenet1_1),
-    "mobilenet_v2": _Plan(_build_mobilenet_v2, _cut_mobilenet_v2),
-    "vgg16": _Plan(_build_vgg16, _cut_vgg16, alignments=("same", "caffe")),
-}

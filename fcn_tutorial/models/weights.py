@@ -15,8 +15,10 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from torch import nn
 
 from fcn_tutorial.models.fcn import FCN
+from fcn_tutorial.models.fusion import LateFusion
 
 FORMAT = "fcn_tutorial/1"
 
@@ -44,7 +46,7 @@ class Card:
         return Card(tuple(classes), colours, recipe, dataset, details or {})
 
 
-def save(model: FCN, card: Card, path: Path) -> None:
+def save(model: FCN | LateFusion, card: Card, path: Path) -> None:
     """Write the weights and the card; the file appears whole or not at all."""
     tensors = {k: v.detach().contiguous().cpu() for k, v in model.state_dict().items()}
     metadata = {
@@ -57,8 +59,12 @@ def save(model: FCN, card: Card, path: Path) -> None:
     os.replace(partial, path)
 
 
-def load(path: Path, device: torch.device | str = "cpu") -> tuple[FCN, Card]:
-    """The network of a weights file, in evaluation mode, and its card.
+def load(
+    path: Path, device: torch.device | str = "cpu", backbone: nn.Module | None = None
+) -> tuple[Any, Card]:
+    """The network of a weights file (an FCN or a LateFusion), in evaluation mode, and its card.
+
+    backbone: a fresh module like the one the network was built on, where that was one's own.
 
     Raises FileNotFoundError, or ValueError naming a file that is damaged or not one of ours.
     """
@@ -73,10 +79,16 @@ def load(path: Path, device: torch.device | str = "cpu") -> tuple[FCN, Card]:
     if metadata.get("format") != FORMAT:
         raise ValueError(f"{path}: not a network saved by fcn_tutorial (no {FORMAT!r} metadata)")
     try:
-        model = FCN(**json.loads(metadata["model"]))
+        model = _build(json.loads(metadata["model"]), backbone)
         model.load_state_dict(tensors)
         fields = json.loads(metadata["card"])
         card = Card.of(**fields)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"{path}: its metadata does not match its tensors ({error})") from error
     return model.to(device).eval(), card
+
+
+def _build(config: dict[str, Any], backbone: nn.Module | None = None) -> FCN | LateFusion:
+    if "streams" in config:
+        return LateFusion([FCN(**stream) for stream in config["streams"]], config["shares"])
+    return FCN(**(config if backbone is None else {**config, "backbone": backbone}))

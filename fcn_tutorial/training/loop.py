@@ -137,7 +137,7 @@ def train(
                 raise Interrupted(f"stopped at step {progress.step} of {total}; --resume goes on")
 
     best, _ = models.load(folder.best, device)
-    best = best.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    best = best.to(memory_format=torch.channels_last)
     record = {
         "schema": SCHEMA,
         "recipe": recipe.name,

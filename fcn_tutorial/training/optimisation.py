@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from fcn_tutorial._tracing import meta_copy
 from fcn_tutorial.models import FCN
 from fcn_tutorial.training import recipes
 
@@ -54,15 +55,22 @@ def freeze(model: FCN, stride: int) -> None:
 
     They then need no backward pass, and what follows keeps no activations for them.
     """
-    reached = 1
-    for layer in model.backbone.stage8.modules():
-        if isinstance(layer, nn.Conv2d | nn.MaxPool2d):
-            step = layer.stride
-            reached *= step if isinstance(step, int) else step[0]
-        if reached > stride:
-            return
-        if stride > 1:
-            for parameter in layer.parameters(recurse=False):
+    if stride < 2:
+        return
+    side = 4096  # so large that no padding makes one stride look like another; "meta" is free
+    reached: dict[str, int] = {}
+
+    def note(name: str, output: Tensor) -> None:
+        reached[name] = round(side / output.shape[-1])
+
+    trunk = meta_copy(model.backbone)
+    for name, layer in trunk.named_modules():
+        if next(layer.parameters(recurse=False), None) is not None:
+            layer.register_forward_hook(lambda _, __, output, name=name: note(name, output))
+    trunk(torch.empty(1, model.in_channels, side, side, device="meta"))
+    for name, layer_stride in reached.items():
+        if layer_stride <= stride:
+            for parameter in model.backbone.get_submodule(name).parameters(recurse=False):
                 parameter.requires_grad_(False)
 
 

@@ -13,7 +13,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
-from fcn_tutorial.models.backbones import Alignment, Norms
+from fcn_tutorial.models.backbones import Norms
+from fcn_tutorial.models.trunks import Alignment
 
 
 @dataclass(frozen=True)
