@@ -146,7 +146,9 @@ def test_workflows_call_make(name: str) -> None:
     path = ROOT / ".github" / "workflows" / f"{name}.yml"
     jobs = yaml.safe_load(path.read_text(encoding="utf-8"))["jobs"]
     commands = [step["run"] for job in jobs.values() for step in job["steps"] if "run" in step]
-    assert commands and all(re.match(r"make (book|test)\b", command) for command in commands)
+    assert commands and all(
+        re.match(r"make (book|test|mutants)\b", command) for command in commands
+    )
 
 
 def test_ci_script_can_be_executed() -> None:
