@@ -181,7 +181,8 @@ def _joint_counts(
     rows, columns = high_t + 1, high_p + 1
     if min(low_t, low_p) >= 0 and rows * columns <= _MAX_BINS:
         # Void and whatever is out of range get bins of their own: no pass over the pixels for them.
-        bins = truth.to(torch.int32) * columns + predicted.to(torch.int32)
+        narrow = torch.int16 if rows * columns <= 1 << 15 else torch.int32  # half the memory moved
+        bins = truth.to(narrow, copy=True).mul_(columns).add_(predicted)
         table = torch.bincount(bins.reshape(-1), minlength=rows * columns).view(rows, columns)
         if ignore_index is not None and 0 <= ignore_index < rows:
             table[ignore_index] = 0
