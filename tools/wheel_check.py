@@ -99,8 +99,7 @@ def write_stubs() -> tuple[Path, Path]:
     (offline / "sitecustomize.py").write_text(NO_NETWORK, encoding="utf-8")
     package = colab / "google" / "colab"
     package.mkdir(parents=True)
-    (package.parent / "__init__.py").touch()
-    (package / "__init__.py").touch()
+    (package / "__init__.py").touch()  # not google/ itself: a namespace, with google.protobuf
     return offline, colab
 
 
