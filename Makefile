@@ -13,7 +13,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv book notebooks test lint types unit twins nbval wheel browser mutants format clean
+.PHONY: help venv book notebooks test lint types unit twins nbval wheel browser mutants damage format clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -79,6 +79,9 @@ browser: $(STAMP) $(if $(FRESH),,book) ## stage: the rendered pages in headless 
 
 mutants: $(STAMP) ## break each formula of tests/mutants.toml and see its test fail (minutes)
 	OMP_NUM_THREADS=1 $(PY) -m tools.mutants
+
+damage: $(STAMP) ## read 10,000 damaged files of every format; none may crash, hang or mislead (minutes)
+	OMP_NUM_THREADS=1 $(PY) -m tools.damage
 
 # Not the notebooks: `make notebooks` formats them from their texts.
 format: $(STAMP) ## put the code into form

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fcn_tutorial import __version__
+from fcn_tutorial import __version__, _cli_data
 
 if TYPE_CHECKING:  # the modules themselves are loaded by the verb that needs them
     from fcn_tutorial.training import Recipe
@@ -43,7 +43,12 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("name", nargs="?", metavar="NAME")
     verb.set_defaults(run=_recipes)
 
-    verb = verbs.add_parser("train", help="run a recipe")
+    verb = verbs.add_parser(
+        "train",
+        help="run a recipe",
+        epilog="your own photos: train folder --set data.images=DIR --set data.masks=DIR "
+        "(`recipes folder` lists its settings)",
+    )
     verb.add_argument("recipe", metavar="RECIPE")
     verb.add_argument("--data", type=Path, metavar="DIR", help="folder of the data set")
     verb.add_argument("--weights", type=Path, metavar="FILE", help="pretrained trunk (safetensors)")
@@ -71,6 +76,8 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--out", type=Path, required=True, metavar="DIR")
     verb.add_argument("--device", metavar="D")
     verb.set_defaults(run=_predict)
+
+    _cli_data.add_to(verbs)
     return parser
 
 
@@ -115,9 +122,10 @@ def _train(options: argparse.Namespace) -> int:
     except training.Interrupted as stopped:
         print(f"fcn-tutorial: {stopped}", file=sys.stderr)
         return 130
-    scores = {f"{recipe.model.backbone} {recipe.model.stride}s": record["test"]}
+    split = "val" if record["test"] is None else "test"
+    scores = {f"{recipe.model.backbone} {recipe.model.stride}s": record[split]}
     if recipe.baselines:
-        record["baselines"] = _baselines(recipe, options.data, options.seed)
+        record["baselines"] = _baselines(recipe, split, options.data, options.seed)
         RunFolder(out).write_record(record)
         scores.update(record["baselines"])
     print(_table(scores))
@@ -125,16 +133,18 @@ def _train(options: argparse.Namespace) -> int:
         percent = f"{100 * published['value']:.1f}"
         where = f"{published['of']} ({published['source']})"
         print(f"published {published['score']} {percent}: {where}")
+    for note in record.get("notes", ()):
+        print(f"note: {note}")
     print(f"run folder: {out}")
     return 0
 
 
-def _baselines(recipe: Recipe, data: Path | None, seed: int) -> dict[str, Any]:
-    """Scores of what needs no network, on the same test images."""
+def _baselines(recipe: Recipe, split: str, data: Path | None, seed: int) -> dict[str, Any]:
+    """Scores of what needs no network, on the same images."""
     from fcn_tutorial import prior, training
     from fcn_tutorial.training.run import describe
 
-    train_set, test_set = (training.open_split(recipe, s, data) for s in ("train", "test"))
+    train_set, test_set = (training.open_split(recipe, s, data) for s in ("train", split))
     count = len(train_set.classes)
     methods: dict[str, prior.Baseline] = {
         "majority": prior.MajorityClass(count),
@@ -143,7 +153,7 @@ def _baselines(recipe: Recipe, data: Path | None, seed: int) -> dict[str, Any]:
     found = {}
     for name, method in methods.items():
         confusion = prior.evaluate(method.fit(train_set), test_set)
-        found[name] = describe(confusion.compute(), test_set.classes, "test", len(test_set))
+        found[name] = describe(confusion.compute(), test_set.classes, split, len(test_set))
     return found
 
 

@@ -1,31 +1,115 @@
-"""From (uint8 image, mask) to what a network trains on: joint augmentation, then preprocessing.
+"""From items of uint8 images and masks to what a network trains on: augmentation, preprocessing.
 
-All are `torchvision.transforms.v2` transforms over `tv_tensors`, so image and mask always move
-together, and masks are never interpolated. What is added here is the little v2 lacks: a random
-scale whose crop is padded with void, and preprocessing as a named choice tied to the weights.
+All are `torchvision.transforms.v2` transforms over `tv_tensors`, so all parts of an item always
+move together, and masks are never interpolated. What is added here is the little v2 lacks: types
+for depth and HHA, a random scale whose crop is padded with void, and preprocessing as a named
+choice tied to the weights.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 import fcn_tutorial._torchvision  # noqa: F401
 
+from torchvision import tv_tensors
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
-#: name → (scale, mean, standard deviation), in RGB order; applied to RGB uint8 images.
-PREPROCESSING: dict[str, tuple[float, tuple[float, ...], tuple[float, ...]]] = {
+# --- Kinds of tensor ----------------------------------------------------------------------------
+
+
+class Depth(tv_tensors.Mask):  # type: ignore[misc]  # torchvision is untyped
+    """Depth (1, H, W) float32 in metres, 0 where unknown.
+
+    A `Mask` to transforms.v2: it moves with the picture but takes the nearest pixel, because the
+    mean of a near and a far surface is neither; colour transforms leave it alone. A magnified view
+    keeps its metres.
+    """
+
+
+class HHA(tv_tensors.Image):  # type: ignore[misc]
+    """HHA (3, H, W) uint8; channels as `fcn_tutorial.datasets.hha.encode`.
+
+    An `Image` to the geometric transforms.v2; those of colour leave it alone, because its channels
+    are measurements.
+    """
+
+
+def _unchanged(image: Tensor, *settings: Any, **named: Any) -> Tensor:
+    return image
+
+
+for _functional in (
+    F.adjust_brightness, F.adjust_contrast, F.adjust_saturation, F.adjust_hue, F.adjust_gamma,
+    F.autocontrast, F.equalize, F.invert, F.posterize, F.solarize, F.permute_channels,
+    F.rgb_to_grayscale,
+):  # fmt: skip
+    F.register_kernel(_functional, HHA)(_unchanged)
+
+
+def map_sample(function: Callable[[Tensor], Any], sample: Any) -> Any:
+    """`function` of a tensor, or of every tensor of {name: tensor}, which then stays such a dict.
+
+    Raises TypeError for anything else.
+    """
+    if isinstance(sample, Tensor):
+        return function(sample)
+    if isinstance(sample, Mapping):
+        return {name: map_sample(function, part) for name, part in sample.items()}
+    raise TypeError(f"{type(sample).__name__}: samples are tensors, or dicts of tensors")
+
+
+def mean_colour(image: Tensor) -> list[float]:
+    """The mean of each channel of (C, H, W), what an image is padded with."""
+    return [float(c) for c in image.float().mean((-2, -1))]
+
+
+# --- Preprocessing ------------------------------------------------------------------------------
+
+
+class Part(NamedTuple):
+    """One part of an input, (value · scale − mean) / std in each channel.
+
+    name: "rgb" or "hha", values 0–255; or "depth", whose value is ln(depth in mm), and the mean
+    where depth is missing.
+    """
+
+    name: str
+    scale: float
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+_ONES = (1.0, 1.0, 1.0)
+_NYUD_RGB = Part("rgb", 1.0, (92.318, 97.203, 116.190), _ONES)
+_NYUD_DEPTH = Part("depth", 1.0, (7.844,), (1.0,))
+# Not turned round: the authors' data layer reads the PNG's channels in their order.
+_NYUD_HHA = Part("hha", 1.0, (132.431, 94.076, 118.477), _ONES)
+
+#: The parts that a named preprocessing takes, in the order of the channels it makes. Colour is RGB
+#: everywhere: the authors' nets read BGR and their lists of means are BGR, but
+#: `surgery.load_caffemodel` turns a net's first layer round, so the means are turned round too.
+PREPROCESSING: dict[str, tuple[Part, ...]] = {
     # torchvision.models weights, and the ONNX Model Zoo's.
-    "imagenet": (1 / 255, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-    # The authors' nets: 0–255, mean subtracted (reference voc_layers.py). Their files read BGR;
-    # `surgery.load_caffemodel` turns the first layer round, so that everything here is RGB.
-    "caffe": (1.0, (122.67892, 116.66877, 104.00699), (1.0, 1.0, 1.0)),
+    "imagenet": (Part("rgb", 1 / 255, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),),
+    # The authors' nets: 0–255, mean subtracted (reference voc_layers.py).
+    "caffe": (Part("rgb", 1.0, (122.67892, 116.66877, 104.00699), _ONES),),
     # For nets trained from nothing: [-1, 1].
-    "centred": (1 / 255, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+    "centred": (Part("rgb", 1 / 255, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),),
+    # The authors' nets for other data have that data's means (reference siftflow_layers.py,
+    # nyud_layers.py); those of NYUDv2 are named by `NYUDv2.modalities`.
+    "siftflow": (Part("rgb", 1.0, (108.353, 115.294, 114.578), _ONES),),
+    "nyud-rgb": (_NYUD_RGB,),
+    "nyud-depth": (_NYUD_DEPTH,),
+    "nyud-hha": (_NYUD_HHA,),
+    "nyud-rgbd": (_NYUD_RGB, _NYUD_DEPTH),
+    "nyud-rgb-hha": (_NYUD_RGB, _NYUD_HHA),
 }
 
 
@@ -33,9 +117,15 @@ class Preprocess(nn.Module):
     """RGB uint8 (…, 3, H, W) → normalised float32 of the same shape.
 
     Args:
-        name: "imagenet", "caffe" (0–255 minus the mean) or "centred" ([-1, 1]).
+        name: one of `PREPROCESSING`: "imagenet", "caffe" (0–255 minus the mean), "centred"
+            ([-1, 1]); "siftflow" and "nyud-rgb" (as "caffe", with that data's means); "nyud-depth"
+            (metres (…, 1, H, W) → ln mm minus its mean, 0 where missing), "nyud-hha"; "nyud-rgbd"
+            and "nyud-rgb-hha", which take a dict of both parts, as items have them, and stack their
+            channels: 4 for early fusion, 6 of which the two streams of late fusion take three.
 
-    Raises ValueError for another name, TypeError for images that are not uint8.
+    A dict is taken by every name. Raises ValueError for another name, for parts that are not those
+    of the name, and for channels that are not those of the part; TypeError for images that are not
+    uint8 and depth that is not floating point.
     """
 
     def __init__(self, name: str) -> None:
@@ -44,26 +134,52 @@ class Preprocess(nn.Module):
             raise ValueError(
                 f"preprocessing={name!r} is not known; choose one of {', '.join(PREPROCESSING)}"
             )
-        self.scale, mean, std = PREPROCESSING[name]
+        self.name, self.parts = name, PREPROCESSING[name]
         self.mean: Tensor
         self.std: Tensor
-        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
+        for statistic in ("mean", "std"):
+            values = [value for part in self.parts for value in getattr(part, statistic)]
+            self.register_buffer(statistic, torch.tensor(values).view(-1, 1, 1), persistent=False)
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor | Mapping[str, Tensor]) -> Tensor:
         """Normalise; see the class."""
-        if images.dtype != torch.uint8:
-            raise TypeError(f"images of dtype {images.dtype}: preprocessing starts from uint8")
-        images = images.as_subclass(torch.Tensor)
-        return (images * self.scale - self.mean) / self.std
+        names = [part.name for part in self.parts]
+        given = images if isinstance(images, Mapping) else {names[0]: images}
+        if set(given) != set(names):
+            got = sorted(given) if isinstance(images, Mapping) else "one tensor"
+            raise ValueError(f"preprocessing {self.name!r} takes {' and '.join(names)}, got {got}")
+        values = [_values(part, given[part.name]) for part in self.parts]
+        stacked = values[0] if len(values) == 1 else torch.cat(values, -3)
+        return stacked.sub_(self.mean).div_(self.std)
+
+
+def _values(part: Part, tensor: Tensor) -> Tensor:
+    """What the mean is subtracted from: a new float32 tensor of the part's shape."""
+    if tensor.ndim < 3 or tensor.shape[-3] != len(part.mean):
+        raise ValueError(
+            f"{part.name} of shape {tuple(tensor.shape)}: expected (…, {len(part.mean)}, H, W)"
+        )
+    plain = tensor.as_subclass(torch.Tensor)
+    if part.name == "depth":
+        if not plain.is_floating_point():
+            raise TypeError(f"depth of dtype {plain.dtype}: preprocessing starts from metres")
+        millimetres = plain.float() * 1000
+        return torch.where(millimetres > 0, millimetres.log(), part.mean[0])
+    if plain.dtype != torch.uint8:
+        raise TypeError(f"images of dtype {plain.dtype}: preprocessing starts from uint8")
+    return plain * part.scale
+
+
+# --- Augmentation -------------------------------------------------------------------------------
 
 
 class RandomScaleCrop(nn.Module):
     """Magnify by a random factor and cut a random window of fixed size from the result.
 
-    Only the part of the image that the window shows is resampled. Where the rescaled image is
-    smaller than the window it is padded: the image with its own mean colour, the mask with void,
-    so padding is never scored. (A plain module, so that it runs under torchvision 0.19 as well,
+    All parts of an item are cut alike, each as what it is: an `Image` is resampled and padded with
+    its own mean colour; a `Mask` takes the nearest pixel and is padded with void, so padding is
+    never scored; `Depth` takes the nearest pixel and is padded with 0, unknown. Only the part that
+    the window shows is resampled. (A plain module, so that it runs under torchvision 0.19 as well,
     whose v2.Transform had other hooks.)
 
     Args:
@@ -85,20 +201,43 @@ class RandomScaleCrop(nn.Module):
         self.scale = scale
         self.ignore_index = ignore_index
 
-    def forward(self, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Image (3, H, W) and mask (H, W), cut alike to `size`."""
+    def forward(self, image: Any, mask: Any) -> tuple[Any, Any]:
+        """Input and target, each a tensor (…, H, W) or a dict of such, cut alike to `size`.
+
+        Raises TypeError for a tensor that is no `tv_tensors.Image` or `Mask`, and ValueError where
+        sizes differ.
+        """
+        sizes = {tuple(part.shape[-2:]) for part in (*_parts(image), *_parts(mask))}
+        if len(sizes) != 1:
+            raise ValueError(f"parts of sizes {sorted(sizes)} in one item: all must be alike")
         low, high = (math.log(s) for s in self.scale)
         factor = math.exp(low + (high - low) * float(torch.rand(())))
-        windows = [_window(*pair, factor) for pair in zip(image.shape[-2:], self.size, strict=True)]
+        windows = [_window(*pair, factor) for pair in zip(sizes.pop(), self.size, strict=True)]
         (top, height, shown_h, above), (left, width, shown_w, before) = windows
         padding = [before, above, self.size[1] - shown_w - before, self.size[0] - shown_h - above]
         cut = (top, left, height, width, [shown_h, shown_w])
-        image = F.resized_crop(image, *cut, antialias=True)
-        mask = F.resized_crop(mask, *cut, interpolation=v2.InterpolationMode.NEAREST)
-        if any(padding):
-            image = F.pad(image, padding, fill=_mean_colour(image))
-            mask = F.pad(mask, padding, fill=self.ignore_index)
-        return image, mask
+
+        def window(part: Tensor) -> Any:
+            if isinstance(part, tv_tensors.Image):
+                shown = F.resized_crop(part, *cut, antialias=True)
+                return F.pad(shown, padding, fill=mean_colour(shown)) if any(padding) else shown
+            shown = F.resized_crop(part, *cut, interpolation=v2.InterpolationMode.NEAREST)
+            void = 0 if isinstance(part, Depth) else self.ignore_index
+            return F.pad(shown, padding, fill=void) if any(padding) else shown
+
+        return map_sample(window, image), map_sample(window, mask)
+
+
+def _parts(sample: Any) -> list[Tensor]:
+    """Every tensor of an input or a target."""
+    if isinstance(sample, Mapping):
+        return [tensor for part in sample.values() for tensor in _parts(part)]
+    if not isinstance(sample, tv_tensors.Image | tv_tensors.Mask):
+        raise TypeError(
+            f"a part of an item is a {type(sample).__name__}: make it a tv_tensors.Image or "
+            "tv_tensors.Mask, so that it is clear what it is"
+        )
+    return [sample]
 
 
 def _window(have: int, want: int, factor: float) -> tuple[int, int, int, int]:
@@ -110,8 +249,31 @@ def _window(have: int, want: int, factor: float) -> tuple[int, int, int, int]:
     return first, source, shown, before
 
 
-def _mean_colour(image: Tensor) -> list[float]:
-    return [float(c) for c in image.float().mean((-2, -1))]
+class LimitSide(nn.Module):
+    """Shrink image and mask until the longer side has `longest` pixels; smaller ones stay.
+
+    The image is averaged over the pixels that become one, the mask keeps the label of the nearest.
+    """
+
+    def __init__(self, longest: int) -> None:
+        super().__init__()
+        if longest < 1:
+            raise ValueError(f"longest={longest}: at least one pixel")
+        self.longest = longest
+
+    def forward(self, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Image (3, H, W) and mask (H, W), of one new size."""
+        size = self.size(image)
+        if size == tuple(image.shape[-2:]):
+            return image, mask
+        nearest = v2.InterpolationMode.NEAREST_EXACT
+        return F.resize(image, size, antialias=True), F.resize(mask, size, interpolation=nearest)
+
+    def size(self, image: Tensor) -> tuple[int, int]:
+        """(H, W) of what comes out for `image`."""
+        height, width = image.shape[-2:]
+        factor = min(1.0, self.longest / max(height, width))
+        return max(1, round(height * factor)), max(1, round(width * factor))
 
 
 def augmentation(
@@ -127,8 +289,8 @@ def augmentation(
         crop: (H, W) of what comes out, in pixels.
         scale: range of the random factor, log-uniform.
         flip: mirror left and right half the time.
-        jitter: largest relative change of brightness, contrast and saturation (image only); the
-            hue turns by a tenth of it.
+        jitter: largest relative change of brightness, contrast and saturation (colours only: not
+            of masks, depth and HHA); the hue turns by a tenth of it.
     """
     steps: list[nn.Module] = [RandomScaleCrop(crop, scale, ignore_index)]
     if flip:

@@ -1,13 +1,26 @@
 """Augmentation keeps image and mask together; preprocessing is what the weights expect."""
 
+import hashlib
+import math
+from typing import Any
+
 import pytest
 import torch
 
 import fcn_tutorial._torchvision  # noqa: F401
-from fcn_tutorial.transforms import Preprocess, RandomScaleCrop, augmentation
+from fcn_tutorial.transforms import (
+    HHA,
+    PREPROCESSING,
+    Depth,
+    Preprocess,
+    RandomScaleCrop,
+    augmentation,
+)
 
 from torchvision import tv_tensors
 from torchvision.models import MobileNet_V2_Weights
+from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional as F
 
 
 def _pair(height: int, width: int) -> tuple[tv_tensors.Image, tv_tensors.Mask]:
@@ -47,6 +60,123 @@ def test_padding_shows_the_mean_colour_and_is_the_only_void() -> None:
     assert torch.allclose(padded.mean(1), inside.mean(1), atol=1.0)  # uint8 rounds
 
 
+def _drawn(height: int, width: int, seed: int) -> tuple[tv_tensors.Image, tv_tensors.Mask]:
+    generator = torch.Generator().manual_seed(seed)
+    image = torch.randint(256, (3, height, width), generator=generator, dtype=torch.uint8)
+    mask = torch.randint(22, (height, width), generator=generator, dtype=torch.uint8)
+    return tv_tensors.Image(image), tv_tensors.Mask(mask)
+
+
+def test_windows_and_mirrors_are_those_the_published_records_were_made_with() -> None:
+    """Whatever is not interpolated is the same to the bit on every machine."""
+    digest = hashlib.sha256()
+    for seed in range(20):
+        size = 48 + seed, 56 - seed
+        torch.manual_seed(seed)
+        image, mask = augmentation((40, 64), (1.0, 1.0))(*_drawn(*size, seed))
+        digest.update(image.numpy().tobytes() + mask.numpy().tobytes())
+        image, mask = augmentation((64, 40), (0.4, 3.0), jitter=0.5)(*_drawn(*size, seed))
+        digest.update(mask.numpy().tobytes())
+        digest.update(str(float(torch.rand(()))).encode())  # as many numbers were drawn
+    assert digest.hexdigest() == "504e98805cd70c2a17e6a74cffe642ef024c96701e141d773b1f48f29cbdfb42"
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_an_image_is_resampled_within_its_window_alone(seed: int) -> None:
+    """The drawing, in the order that the records depend on, written out for one pair."""
+    image, mask = _drawn(48, 56, seed)
+    want = (70, 30)
+    torch.manual_seed(seed)
+    found, _ = RandomScaleCrop(want, (0.4, 3.0))(image, mask)
+    torch.manual_seed(seed)
+    factor = math.exp(math.log(0.4) + math.log(3.0 / 0.4) * float(torch.rand(())))
+    sides = []
+    for have, side in zip((48, 56), want, strict=True):
+        source = min(have, max(1, round(side / factor)))
+        shown = side if source < have else min(side, max(1, round(have * factor)))
+        first = int(torch.randint(have - source + 1, ()))
+        sides.append((first, source, shown, int(torch.randint(side - shown + 1, ()))))
+    (top, height, rows, above), (left, width, columns, before) = sides
+    cut = image.as_subclass(torch.Tensor)[:, top : top + height, left : left + width]
+    cut = F.resize(cut, [rows, columns], antialias=True)
+    assert torch.equal(found[:, above : above + rows, before : before + columns], cut)
+
+
+def _rgbd_and_tasks(seed: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    image, mask = _drawn(48, 56, seed)
+    other = (mask.as_subclass(torch.Tensor) % 3).to(torch.uint8)
+    inputs = {
+        "rgb": image,
+        "depth": Depth(1 + mask.as_subclass(torch.Tensor)[None].float() / 8),
+        "hha": HHA(255 - image.as_subclass(torch.Tensor)),
+    }
+    return inputs, {"semantic": mask, "geometric": tv_tensors.Mask(other)}
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_every_part_of_an_item_is_cut_alike_as_what_it_is(seed: int) -> None:
+    transform = RandomScaleCrop((70, 30), (0.4, 3.0))
+    inputs, targets = _rgbd_and_tasks(seed)
+    torch.manual_seed(seed)
+    found, masks = transform(inputs, targets)
+    assert list(found) == list(inputs) and list(masks) == list(targets)
+    for name, part in {**found, **masks}.items():
+        assert type(part) is type({**inputs, **targets}[name]) and part.shape[-2:] == (70, 30)
+    torch.manual_seed(seed)
+    rgb, semantic = transform(inputs["rgb"], targets["semantic"])
+    assert torch.equal(found["rgb"], rgb) and torch.equal(masks["semantic"], semantic)
+    torch.manual_seed(seed)
+    hha, geometric = transform(tv_tensors.Image(inputs["hha"]), targets["geometric"])
+    assert torch.equal(found["hha"], hha) and torch.equal(masks["geometric"], geometric)
+    # Depth was made from the labels, so its pixels must be those of the mask; 0 is unknown.
+    labels = semantic.as_subclass(torch.Tensor)[None]
+    expected = torch.where(labels == 255, 0.0, 1 + labels.float() / 8)
+    assert torch.equal(found["depth"].as_subclass(torch.Tensor), expected)
+
+
+def test_light_changes_colours_alone() -> None:
+    inputs, targets = _rgbd_and_tasks(0)
+    results = []
+    for jitter in (0.0, 0.5):
+        torch.manual_seed(3)
+        results.append(augmentation((40, 40), (0.5, 2.0), jitter=jitter)(inputs, targets))
+    (plain, masks), (lit, lit_masks) = results
+    assert not torch.equal(plain["rgb"], lit["rgb"])
+    assert all(torch.equal(plain[name], lit[name]) for name in ("depth", "hha"))
+    assert all(torch.equal(masks[name], lit_masks[name]) for name in masks)
+
+
+@pytest.mark.parametrize(
+    "light",
+    [
+        v2.ColorJitter(0.5, 0.5, 0.5, 0.3), v2.RandomPhotometricDistort(p=1.0),
+        v2.RandomGrayscale(1.0), v2.RandomEqualize(1.0), v2.RandomAutocontrast(1.0),
+        v2.RandomInvert(1.0), v2.RandomPosterize(2, 1.0), v2.RandomSolarize(100.0, 1.0),
+    ],
+    ids=lambda light: type(light).__name__,
+)  # fmt: skip
+def test_hha_is_left_alone_by_every_change_of_light(light: Any) -> None:
+    inputs, _ = _rgbd_and_tasks(1)
+    for name in ("rgb", "hha"):  # less than full contrast
+        inputs[name] = tv_tensors.wrap(inputs[name] // 2 + 20, like=inputs[name])
+    torch.manual_seed(0)
+    changed = light(inputs)
+    assert type(changed["hha"]) is HHA and torch.equal(changed["hha"], inputs["hha"])
+    assert torch.equal(changed["depth"], inputs["depth"])
+    assert not torch.equal(changed["rgb"], inputs["rgb"])
+
+
+def test_what_cannot_be_cut_is_named() -> None:
+    image, mask = _pair(48, 56)
+    crop = RandomScaleCrop((8, 8))
+    with pytest.raises(ValueError, match=r"sizes \[\(24, 56\), \(48, 56\)\]"):
+        crop({"rgb": image, "hha": tv_tensors.Image(image[:, ::2])}, mask)
+    with pytest.raises(TypeError, match=r"is a Tensor: make it a tv_tensors\.Image or"):
+        crop(image, mask.as_subclass(torch.Tensor))
+    with pytest.raises(TypeError, match="is a list"):
+        crop([image], mask)
+
+
 def test_scale_range_is_checked() -> None:
     with pytest.raises(ValueError, match="scale="):
         RandomScaleCrop((8, 8), (2.0, 0.5))
@@ -66,8 +196,60 @@ def test_caffe_preprocessing_subtracts_the_published_means_channel_by_channel() 
     assert torch.allclose(Preprocess("caffe")(image).flatten(), expected, atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("name", "published"),  # blue, green, red, as the authors' data layers list them
+    [("caffe", (104.00699, 116.66877, 122.67892)), ("nyud-rgb", (116.190, 97.203, 92.318)),
+     ("siftflow", (114.578, 115.294, 108.353))],
+)  # fmt: skip
+def test_published_means_are_turned_round_to_red_green_blue(
+    name: str, published: tuple[float, ...]
+) -> None:
+    blue, green, red = published
+    image = torch.tensor([200, 100, 50], dtype=torch.uint8).view(3, 1, 1).expand(3, 2, 2)
+    expected = torch.tensor([200 - red, 100 - green, 50 - blue])
+    assert torch.allclose(Preprocess(name)(image)[:, 1, 0], expected, atol=1e-4)
+
+
+def test_stacked_inputs_have_their_parts_one_after_the_other() -> None:
+    inputs, _ = _rgbd_and_tasks(0)
+    depth = torch.tensor([2.55, 0.0, 1.0, 10.0]).view(1, 2, 2)
+    # ln 2550 = 7.84385, ln 1000 = 6.90776, ln 10000 = 9.21034; the mean for the missing one
+    expected = torch.tensor([-0.00015, 0.0, -0.93624, 1.36634]).view(1, 2, 2)
+    assert torch.allclose(Preprocess("nyud-depth")(Depth(depth)), expected, atol=1e-5)
+    parts = {name: Preprocess(f"nyud-{name}")(inputs[name]) for name in inputs}
+    hha = inputs["hha"].as_subclass(torch.Tensor).float()
+    means = torch.tensor([132.431, 94.076, 118.477]).view(3, 1, 1)  # as the PNG has them
+    assert torch.allclose(parts["hha"], hha - means, atol=1e-4)
+    for name, second in (("nyud-rgbd", "depth"), ("nyud-rgb-hha", "hha")):
+        given = {key: inputs[key][None] for key in (second, "rgb")}  # in any order
+        stacked = Preprocess(name)(given)
+        assert stacked.shape == (1, 4 if second == "depth" else 6, 48, 56)
+        assert type(stacked) is torch.Tensor and stacked.dtype == torch.float32
+        assert torch.equal(stacked[0], torch.cat([parts["rgb"], parts[second]]))
+
+
+def test_preprocessing_leaves_its_input_as_it_was() -> None:
+    inputs, _ = _rgbd_and_tasks(0)
+    before = {name: part.clone() for name, part in inputs.items()}
+    for name, parts in PREPROCESSING.items():
+        given = {part.name: inputs[part.name] for part in parts}
+        result = Preprocess(name)(given)
+        assert all(torch.equal(inputs[key], before[key]) for key in before)
+        if len(parts) == 1:
+            assert torch.equal(result, Preprocess(name)(inputs[parts[0].name]))
+
+
 def test_preprocessing_refuses_what_it_cannot_mean() -> None:
     with pytest.raises(ValueError, match="imagenet"):
         Preprocess("imagnet")
     with pytest.raises(TypeError, match="uint8"):
         Preprocess("centred")(torch.zeros(3, 4, 4))
+    inputs, _ = _rgbd_and_tasks(0)
+    with pytest.raises(ValueError, match="'nyud-rgbd' takes rgb and depth, got one tensor"):
+        Preprocess("nyud-rgbd")(inputs["rgb"])
+    with pytest.raises(ValueError, match=r"takes rgb and hha, got \['depth', 'rgb'\]"):
+        Preprocess("nyud-rgb-hha")({"rgb": inputs["rgb"], "depth": inputs["depth"]})
+    with pytest.raises(ValueError, match=r"rgb of shape \(4, 4, 4\): expected \(…, 3, H, W\)"):
+        Preprocess("caffe")(torch.zeros(4, 4, 4, dtype=torch.uint8))
+    with pytest.raises(TypeError, match="depth of dtype torch.uint8"):
+        Preprocess("nyud-depth")(torch.zeros(1, 4, 4, dtype=torch.uint8))

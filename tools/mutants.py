@@ -19,7 +19,15 @@ from tools.project import ROOT
 
 LIST = "tests/mutants.toml"
 #: What a copy holds: enough to run the tests of the package.
-COPIED = ("fcn_tutorial", "tests", "benchmarks", "data", "pyproject.toml", "CONTRIBUTING.md")
+COPIED = (
+    "fcn_tutorial",
+    "tests",
+    "tools",
+    "benchmarks",
+    "data",
+    "pyproject.toml",
+    "CONTRIBUTING.md",
+)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
-"""Write what README.md states in numbers from where it was measured.
+"""Write what README.md and data/README.md state in numbers from where it is known.
 
-python -m tools.readme            stamp the chapters and the scores between their markers
+python -m tools.readme            stamp chapters, scores and data sets between their markers
 python -m tools.readme --picture RUN_FOLDER   draw book/_static/scenes.webp from a scenes run
 """
 
@@ -17,6 +17,7 @@ import yaml
 from tools.project import ROOT
 
 README = ROOT / "README.md"
+DATA_README = ROOT / "data" / "README.md"
 PICTURE = ROOT / "book" / "_static" / "scenes.webp"
 
 
@@ -92,12 +93,79 @@ def chapters_block(root: Path = ROOT) -> str:
     return "\n".join(lines)
 
 
+def data_sets_block() -> str:
+    """A section for each data set that has files, from the catalogue."""
+    from fcn_tutorial.datasets.catalogue import CATALOGUE
+
+    lines: list[str] = []
+    for entry in CATALOGUE.values():
+        if not entry.files:
+            continue
+        images = ", ".join(f"{split} {count:,}" for split, count in entry.counts.items())
+        lines += [
+            f"### `{entry.name}`: {entry.title}",
+            "",
+            f"- {entry.classes} classes; images: {images}; {entry.disk:.1f} GB on disk, about.",
+            f"- Licence: {entry.licence}.",
+            f"- Source: {entry.source}",
+            f"- Cite: {entry.citation}",
+            f"- Folder: `{entry.folder}/`; `fcn-tutorial data download {entry.name} --to DIR`.",
+            *([f"- Note: {entry.note}."] if entry.note else []),
+            "",
+            "| file | bytes | md5 |",
+            "|---|---|---|",
+        ]
+        for remote in entry.files:
+            size = f"{remote.size:,}" if remote.size else "not known"
+            checksum = f"`{remote.md5}`" if remote.md5 else "not known"
+            lines.append(f"| [{remote.name}]({remote.urls[0]}) | {size} | {checksum} |")
+        lines.append("")
+    return "\n".join(lines).rstrip()
+
+
+def kept_block(root: Path = ROOT) -> str:
+    """A row for each file that is committed here, with the command that made it."""
+    from safetensors import safe_open
+
+    lines = ["| file | made by | on |", "|---|---|---|"]
+    for path in sorted((root / "data" / "weights").glob("*.safetensors")):
+        with safe_open(path, "pt") as file:
+            script = (file.metadata() or {})["made by"]
+        name = path.relative_to(root / "data")
+        lines.append(
+            f"| `{name.as_posix()}`, {path.stat().st_size:,} bytes | `python {script}` | |"
+        )
+    for path in sorted((root / "data" / "results").glob("*/*.json")):
+        record = json.loads(path.read_text(encoding="utf-8"))
+        made = f"fcn-tutorial train {record['recipe']} --seed {record['seed']}"
+        if record["settings"]["data"]["name"] != "scenes":
+            made += " --data DIR"
+        if record["settings"]["model"]["backbone"] != "tiny":
+            made += " --weights FILE"
+        name = path.relative_to(root / "data")
+        lines.append(
+            f"| `{name.as_posix()}` | `{made}` | {record['device']}, {record['created'][:10]} |"
+        )
+    return "\n".join(lines)
+
+
 def stamped(text: str, root: Path = ROOT) -> str:
     """README with both blocks as they should be. Raises ValueError for a missing marker."""
-    for name, block in (("scores", scores_block(root)), ("chapters", chapters_block(root))):
+    blocks = {"scores": scores_block(root), "chapters": chapters_block(root)}
+    return _stamp(text, blocks, "README.md")
+
+
+def stamped_data(text: str, root: Path = ROOT) -> str:
+    """data/README.md with both blocks as they should be. Raises ValueError likewise."""
+    blocks = {"data sets": data_sets_block(), "kept": kept_block(root)}
+    return _stamp(text, blocks, "data/README.md")
+
+
+def _stamp(text: str, blocks: dict[str, str], where: str) -> str:
+    for name, block in blocks.items():
         begin, end = f"<!-- {name}: made by tools/readme.py -->", f"<!-- end {name} -->"
         if begin not in text or end not in text:
-            raise ValueError(f"README.md lacks the markers {begin} and {end}")
+            raise ValueError(f"{where} lacks the markers {begin} and {end}")
         before, after = text.split(begin)[0], text.split(end)[1]
         text = f"{before}{begin}\n{block}\n{end}{after}"
     return text
@@ -122,14 +190,15 @@ def draw_picture(run: Path) -> None:
 
 
 def main() -> int:
-    """Stamp README.md, or draw its picture."""
+    """Stamp both files, or draw the picture of README.md."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--picture", type=Path, metavar="RUN_FOLDER")
     options = parser.parse_args()
     if options.picture:
         draw_picture(options.picture)
         return 0
-    README.write_text(stamped(README.read_text(encoding="utf-8")), encoding="utf-8")
+    for path, stamp in ((README, stamped), (DATA_README, stamped_data)):
+        path.write_text(stamp(path.read_text(encoding="utf-8")), encoding="utf-8")
     return 0
 
 

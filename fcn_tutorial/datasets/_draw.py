@@ -92,11 +92,15 @@ def _ground_shadow(street: Street, x: Floats, z: Floats) -> Bools:
     light = street.light
     dx, dz = light.shadow
     dark = np.zeros(x.shape, bool)
+    fronts: dict[float, tuple[Floats, Floats]] = {}  # houses in a row share their line
     for building in street.buildings:
-        if building.start[0] != building.end[0] or building.start[1] > 45:
+        line = building.start[0]
+        if line != building.end[0] or building.start[1] > 45:
             continue
-        k = (x - building.start[0]) / np.float32(dx if abs(dx) > 0.05 else 0.05)
-        foot = z - k * np.float32(dz)
+        if line not in fronts:
+            k = (x - line) / np.float32(dx if abs(dx) > 0.05 else 0.05)
+            fronts[line] = k, z - k * np.float32(dz)
+        k, foot = fronts[line]
         dark |= (
             (k > 0)
             & (k < building.height * light.reach)
@@ -160,7 +164,7 @@ def _paint_ground(canvas: Canvas, street: Street) -> None:
     colour = colours[strip] * tone[..., None]
     _paint_markings(colour, street, x, z, label == ROAD)
     dark = _ground_shadow(street, x, z)
-    lit = np.where(dark, np.float32(light.ambient), np.float32(light.on_ground))
+    lit = np.where(dark, np.float32(light.in_shade), np.float32(light.on_ground))
     canvas.colour[first:] = colour * lit[..., None]
     canvas.label[first:] = label
     canvas.depth[first:] = depth
@@ -204,17 +208,19 @@ def _paint_building(canvas: Canvas, camera: Camera, b: Building) -> None:
     tone -= (t / 0.3 % 1 < 0.3) * courses
     colour = b.wall_colour * tone[..., None]
 
-    column, row = s / b.bay, t / b.storey
-    glass = (np.abs(column % 1 - 0.5) < b.window[0] / 2) & (
-        np.abs(row % 1 - 0.55) < b.window[1] / 2
-    )
-    if b.shop:
-        glass = np.where(t < b.storey, (column % 1 > 0.1) & (t > 0.5) & (t < 2.6), glass)
-    glass = glass & (t < b.height - 0.3)
-    shine = 0.5 + 0.9 * white_noise(column + key, row) + 0.1 * (t % b.storey)
-    colour = np.where(glass[..., None], b.glass * shine[..., None], colour)
-    slates = 0.9 - (t / 0.5 % 1 < 0.3) * courses + 0.1 * white_noise(s * 3, t * 3 + key)
-    colour = np.where((t > b.height)[..., None], b.roof_colour * slates[..., None], colour)
+    if b.shop or all(b.window):
+        column, row = s / b.bay, t / b.storey
+        glass = (np.abs(column % 1 - 0.5) < b.window[0] / 2) & (
+            np.abs(row % 1 - 0.55) < b.window[1] / 2
+        )
+        if b.shop:
+            glass = np.where(t < b.storey, (column % 1 > 0.1) & (t > 0.5) & (t < 2.6), glass)
+        glass = glass & (t < b.height - 0.3)
+        shine = 0.5 + 0.9 * white_noise(column + key, row) + 0.1 * (t % b.storey)
+        colour = np.where(glass[..., None], b.glass * shine[..., None], colour)
+    if b.roof:
+        slates = 0.9 - (t / 0.5 % 1 < 0.3) * courses + 0.1 * white_noise(s * 3, t * 3 + key)
+        colour = np.where((t > b.height)[..., None], b.roof_colour * slates[..., None], colour)
     width = math.hypot(b.end[0] - b.start[0], b.end[1] - b.start[1])
     eaves = np.minimum(s, width - s)
     shape = (t < b.height) | (eaves > (t - b.height) * 0.6)

@@ -121,7 +121,7 @@ def _panel(camera: Camera, start: Point, end: Point, bottom: float, top: float) 
     along = (slope * z0 - x0) / (step_x - slope * step_z)
     depth = z0 + along * step_z
     pixel = depth / camera.focal
-    near, far = float(pixel.min()), float(pixel.max())
+    near, far = float(pixel[0]), float(pixel[-1])  # depth falls or rises all along the panel
     above, below = camera.height - top, camera.height - bottom
     upper = max(0, math.floor(camera.horizon + min(above / near, above / far)))
     lower = min(height, math.ceil(camera.horizon + max(below / near, below / far)))
@@ -173,5 +173,5 @@ def cloud_noise(x: NDArray[np.floating], y: NDArray[np.floating]) -> Floats:
 def _look_up(table: Floats, x: NDArray[np.floating], y: NDArray[np.floating]) -> Floats:
     column = np.floor(x).astype(np.int32) & (_TILE - 1)
     row = np.floor(y).astype(np.int32) & (_TILE - 1)
-    values: Floats = table[(row << 8) | column]
+    values: Floats = table.take((row << 8) | column)
     return values

@@ -74,6 +74,7 @@ class Light:
     skyline: Floats
     clouds: float  # 0 clear, 1 covered
     haze: float  # share of light lost to haze, for each metre
+    penumbra: float = 0.0  # share of the sun that reaches the ground in the shade
 
     def on(self, normal: Point) -> float:
         """Light on an upright surface with this outward unit normal (X, Z)."""
@@ -86,6 +87,11 @@ class Light:
     def on_ground(self) -> float:
         """Light on level ground outside any shadow."""
         return self.ambient + self.direct / math.hypot(1, self.reach)
+
+    @property
+    def in_shade(self) -> float:
+        """Light on level ground in a shadow."""
+        return self.ambient + self.penumbra * (self.on_ground - self.ambient)
 
 
 @dataclass(frozen=True)
@@ -215,6 +221,14 @@ def invent(rng: Rng, size: tuple[int, int]) -> Street:
     _invent_persons(rng, street, half)
     _invent_posts(rng, street, half)
     return street
+
+
+def crowd(rng: Rng, street: Street) -> None:
+    """Put another helping of cars, people and posts into a street."""
+    half = next(-strip.left for strip in street.strips if strip.label == ROAD)
+    _invent_cars(rng, street, half)
+    _invent_persons(rng, street, half)
+    _invent_posts(rng, street, half)
 
 
 def _invent_camera(rng: Rng, size: tuple[int, int], x: float) -> Camera:

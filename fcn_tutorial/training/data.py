@@ -12,7 +12,11 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from tqdm import tqdm
 
 from fcn_tutorial.datasets import CamVid, Scenes
-from fcn_tutorial.training.recipes import Recipe
+from fcn_tutorial.datasets.loading import Augmented, collate, mix
+from fcn_tutorial.training import own_folder
+from fcn_tutorial.training.recipes import FolderData, Recipe
+
+__all__ = ["Augmented", "EpochSampler", "InMemory", "loader", "open_split", "root"]
 
 
 def root(dataset: str, data: Path | None) -> Path:
@@ -36,7 +40,11 @@ def open_split(recipe: Recipe, split: str, data: Path | None) -> Any:
     wanted = spec.train_images if split == "train" else spec.test_images
     if spec.name == "scenes":
         return InMemory(Scenes(n=wanted, split=split, size=spec.crop), wanted)
-    dataset = CamVid(root(spec.name, data), split)
+    dataset: Any
+    if isinstance(spec, FolderData):
+        dataset = own_folder.open_folder(spec, split, data)
+    else:
+        dataset = CamVid(root(spec.name, data), split)
     images = min(wanted, len(dataset)) if wanted else len(dataset)
     return InMemory(dataset, images)
 
@@ -57,27 +65,6 @@ class InMemory(Dataset[tuple[Any, Any]]):
         return self._items[index]
 
 
-class Augmented(Dataset[tuple[Any, Any]]):
-    """Items addressed by (epoch, index), augmented by random numbers that depend on nothing else.
-
-    So a run gives the same batches whatever the number of workers, and after a resumption.
-    """
-
-    def __init__(self, dataset: Any, transform: Any, seed: int) -> None:
-        self.dataset, self.transform, self.seed = dataset, transform, seed
-
-    def __len__(self) -> int:
-        return len(self.dataset)
-
-    def __getitem__(self, key: tuple[int, int]) -> tuple[Any, Any]:
-        epoch, index = key
-        image, mask = self.dataset[index]
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(_mix(self.seed, epoch, index))
-            image, mask = self.transform(image, mask)
-        return image.as_subclass(torch.Tensor), mask.as_subclass(torch.Tensor)
-
-
 class EpochSampler(Sampler[list[tuple[int, int]]]):
     """Batches of (epoch, index) in an order drawn from (seed, epoch), from step `start` on.
 
@@ -95,19 +82,11 @@ class EpochSampler(Sampler[list[tuple[int, int]]]):
         return self.images // self.batch - self.start
 
     def __iter__(self) -> Any:
-        generator = torch.Generator().manual_seed(_mix(self.seed, self.epoch, -1))
+        generator = torch.Generator().manual_seed(mix(self.seed, self.epoch, -1))
         order: Sequence[int] = torch.randperm(self.images, generator=generator).tolist()
         for step in range(self.start, self.images // self.batch):
             chosen = order[step * self.batch : (step + 1) * self.batch]
             yield [(self.epoch, index) for index in chosen]
-
-
-def _mix(*numbers: int) -> int:
-    """One 63-bit seed from several numbers (FNV-1a over them)."""
-    state = 0xCBF29CE484222325
-    for number in numbers:
-        state = ((state ^ (number & 0xFFFFFFFF)) * 0x100000001B3) & 0xFFFFFFFFFFFFFFFF
-    return state >> 1
 
 
 def loader(dataset: Augmented, sampler: EpochSampler, device: torch.device) -> DataLoader[Any]:
@@ -118,6 +97,7 @@ def loader(dataset: Augmented, sampler: EpochSampler, device: torch.device) -> D
         dataset,
         batch_sampler=sampler,
         num_workers=workers,
+        collate_fn=collate,
         pin_memory=device.type == "cuda",
         persistent_workers=False,
     )

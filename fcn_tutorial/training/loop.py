@@ -21,7 +21,7 @@ from tqdm import tqdm
 from fcn_tutorial import losses, models, visualize
 from fcn_tutorial.models import FCN
 from fcn_tutorial.training import data as training_data
-from fcn_tutorial.training import optimisation, recipes
+from fcn_tutorial.training import optimisation, own_folder, recipes
 from fcn_tutorial.training.evaluation import evaluate
 from fcn_tutorial.training.recipes import Recipe
 from fcn_tutorial.training.run import SCHEMA, RunFolder, describe, provenance
@@ -94,13 +94,14 @@ def train(
     folder.create()
     if not resume and folder.last.exists():
         raise ValueError(f"--out {out}: holds a run already; add --resume or name another folder")
-    train_set, val_set, test_set = (
-        training_data.open_split(recipe, split, data) for split in ("train", "val", "test")
-    )
-    augment = augmentation(
-        recipe.data.crop, recipe.data.scale, recipe.data.flip, recipe.data.jitter
-    )
-    sampler = training_data.EpochSampler(len(train_set), recipe.batch, seed)
+    spec = recipe.data
+    opened = {s: training_data.open_split(recipe, s, data) for s in own_folder.splits(spec)}
+    train_set, val_set, test_set = opened["train"], opened["val"], opened.get("test")
+    notes = own_folder.notes(spec, opened)
+    window = own_folder.window(spec, train_set)
+    augment = augmentation(window, spec.scale, spec.flip, spec.jitter)
+    shown = own_folder.epoch_images(spec, len(train_set))
+    sampler = training_data.EpochSampler(shown, recipe.batch, seed)
     augmented = training_data.Augmented(train_set, augment, seed)
     batches = training_data.loader(augmented, sampler, device)
     epoch_steps = len(sampler)
@@ -125,8 +126,8 @@ def train(
                 progress.step += 1
                 progress.losses.append(loss)
                 bar.update(recipe.batch)
-                shown = progress.losses[-SHOWN_LOSSES:]
-                bar.set_postfix_str(f"loss {sum(shown) / len(shown):.3f}", refresh=False)
+                latest = progress.losses[-SHOWN_LOSSES:]
+                bar.set_postfix_str(f"loss {sum(latest) / len(latest):.3f}", refresh=False)
                 if asked_to_stop():
                     break
             progress.seconds += time.perf_counter() - began
@@ -155,8 +156,9 @@ def train(
             "precision": str(session.precision).removeprefix("torch."),
         },
         "val": _scored(best, val_set, "val"),
-        "test": _scored(best, test_set, "test"),
+        "test": None if test_set is None else _scored(best, test_set, "test"),
         "published": [dataclasses.asdict(p) for p in recipe.published],
+        **({"notes": notes} if notes else {}),
     }
     folder.write_record(record)
     return record

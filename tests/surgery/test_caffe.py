@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fcn_tutorial.surgery import load_caffemodel
+from tests.datasets.damage import mutate
 from tests.surgery.caffe_files import (
     Array,
     caffemodel,
@@ -421,19 +422,9 @@ def test_changed_bytes_give_weights_or_one_clear_error(tmp_path: Path) -> None:
     ]
     outcomes = {"read": 0, "refused": 0}
     for _ in range(800):
-        raw = bytearray(rng.choice(seeds))
-        for _ in range(rng.choice([1, 1, 2, 8])):
-            # Three times of four in the structure rather than in a weight, which any byte may be.
-            at = rng.randrange(60) if rng.random() < 0.75 else rng.randrange(len(raw))
-            match rng.randrange(3):
-                case 0:
-                    raw[at] = rng.randrange(256)
-                case 1:
-                    del raw[at : at + rng.randrange(1, 9)]
-                case _:
-                    raw[at:at] = rng.randbytes(rng.randrange(1, 9))
+        raw = mutate(rng.choice(seeds), rng)
         try:
-            loaded = load(tmp_path, bytes(raw))
+            loaded = load(tmp_path, raw)
         except ValueError as error:
             assert "net.caffemodel" in str(error)
             outcomes["refused"] += 1

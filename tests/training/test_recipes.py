@@ -49,6 +49,8 @@ def test_overrides_change_only_what_they_name() -> None:
         ("precision=half", "expected one of float32, bfloat16, auto"),
         ("optimiser=sgd", "is a group; set one of optimiser.name"),
         ("epochs", "expected key=value"),
+        ("crop=3,3", "no setting 'crop'; did you mean data.crop?"),
+        ("lr=1", "did you mean optimiser.lr?"),
         ("batch=0", "batch=0"),
         ("epochs=-1", "epochs=-1"),
     ],

@@ -1,0 +1,209 @@
+"""Is this copy of a data set whole? Counts, label histograms, unreadable files, leaking splits."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fcn_tutorial.datasets import leakage
+from fcn_tutorial.datasets.catalogue import Entry
+from fcn_tutorial.datasets.writers import MARKER
+
+__all__ = ["Report", "Split", "check", "check_splits", "find_root", "open_split"]
+
+_SHOWN = 20  # faults that a report lists before it counts the others
+_PAIRS = 3  # the same for pairs of images in two splits
+
+
+@dataclass(frozen=True)
+class Split:
+    """What was found in one split.
+
+    images: how many it lists. expected: how many are published, or None. pixels: (256,) int64,
+    pixels of each label in the readable masks, void at 255; None where only counted. faults: what
+    is wrong with single items.
+    """
+
+    images: int
+    expected: int | None = None
+    pixels: NDArray[np.int64] | None = None
+    faults: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was found in a data set; `str` of it is a page to read.
+
+    leaks: images that two splits share. unopened: splits that could not be opened, and why. notes:
+    what is worth knowing, but not wrong.
+    """
+
+    classes: tuple[str, ...]
+    splits: Mapping[str, Split]
+    leaks: tuple[str, ...] = ()
+    unopened: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Everything wrong, one line each."""
+        counts = [
+            f"{name}: {split.images:,} images, published are {split.expected:,}"
+            for name, split in self.splits.items()
+            if split.expected is not None and split.images != split.expected
+        ]
+        faults = []
+        for name, split in self.splits.items():
+            faults += [f"{name}: {fault}" for fault in split.faults[:_SHOWN]]
+            if (more := len(split.faults) - _SHOWN) > 0:
+                faults.append(f"{name}: {more} more unreadable items")
+        return (*self.unopened, *counts, *faults, *self.leaks)
+
+    def __str__(self) -> str:
+        lines = []
+        for name, split in self.splits.items():
+            published = "" if split.expected is None else f" of {split.expected:,}"
+            lines.append(f"{name}: {split.images:,}{published} images")
+        lines += ["", *self._histogram()]
+        lines += [f"note: {note}" for note in self.notes]
+        lines += [f"problem: {problem}" for problem in self.problems]
+        if not self.problems:
+            lines.append("no problems found")
+        return "\n".join(lines)
+
+    def _histogram(self) -> list[str]:
+        """Percent of the labelled pixels by class and split, and void's percent of all."""
+        read = {n: s.pixels for n, s in self.splits.items() if s.pixels is not None}
+        label = max(18, *map(len, self.classes)) if self.classes else 18
+        lines = ["percent of pixels".ljust(label) + "".join(f"  {name:>9}" for name in read)]
+        scored = {name: max(1, int(pixels[:255].sum())) for name, pixels in read.items()}
+        for index, name in enumerate(self.classes):
+            cells = [f"  {100 * int(p[index]) / scored[n]:>9.3f}" for n, p in read.items()]
+            lines.append(name.ljust(label) + "".join(cells))
+        whole = [f"  {100 * int(p[255]) / max(1, int(p.sum())):>9.3f}" for p in read.values()]
+        return [*lines, "void, of all".ljust(label) + "".join(whole), ""]
+
+
+def find_root(entry: Entry, folder: Path) -> Path:
+    """The folder for the reader: `folder`, or the data set's own below it.
+
+    Raises FileNotFoundError where there is no such folder.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: no such folder; `download {entry.name}` fills one")
+    own = folder / entry.folder
+    return own if own.is_dir() else folder
+
+
+def open_split(entry: Entry, root: Path, split: str) -> Any:
+    """A split of a data set on disk. Raises what its reader raises."""
+    return entry.dataset(root, split=split, **entry.options)
+
+
+def check(entry: Entry, folder: Path) -> Report:
+    """Check a data set of the catalogue against its published numbers, reading every file of it.
+
+    Raises FileNotFoundError where `folder` does not exist; all else is in the report.
+    """
+    root = find_root(entry, folder)
+    opened: dict[str, Any] = {}
+    unopened: list[str] = []
+    notes: list[str] = []
+    for split in entry.counts:
+        try:
+            opened[split] = open_split(entry, root, split)
+        except (ValueError, OSError) as error:
+            reasons = notes if split in entry.optional else unopened
+            reasons.append(f"{split} cannot be opened: {error}")
+    found = check_splits(opened, entry.parts, entry.counts)
+    return Report(found.classes, found.splits, found.leaks, (*unopened,), (*notes, *found.notes))
+
+
+def check_splits(
+    datasets: Mapping[str, Any], parts: Sequence[str], counts: Mapping[str, int] | None = None
+) -> Report:
+    """Check opened splits by name. `parts`, which must not share an image, are read in full.
+
+    counts: images that each split should have, where known; not asked of generated pictures, which
+    `datasets.writers` marks.
+    """
+    generated = [name for name, data in datasets.items() if _is_generated(data)]
+    expected = {n: count for n, count in (counts or {}).items() if n not in generated}
+    splits: dict[str, Split] = {}
+    digests: dict[str, dict[bytes, str]] = {}
+    classes = next((tuple(data.classes) for data in datasets.values()), ())
+    readable: dict[str, list[int]] = {}
+    for name, data in datasets.items():
+        if name not in parts:
+            splits[name] = Split(len(data), expected.get(name))
+            continue
+        pixels, faults, digests[name], readable[name] = _read(name, data)
+        splits[name] = Split(len(data), expected.get(name), pixels, tuple(faults))
+    leaks = []
+    names = list(digests)
+    for place, first in enumerate(names):
+        for second in names[place + 1 :]:
+            pair = [(datasets[n], digests[n], readable[n]) for n in (first, second)]
+            if found := _shared(*pair):
+                shown = "; ".join(found[:_PAIRS])
+                leaks.append(f"{first} and {second} share {len(found)} images: {shown}")
+    notes = _unused(classes, splits)
+    if generated:
+        notes.insert(0, f"generated pictures ({MARKER}): counts are not compared with published")
+    return Report(classes, splits, tuple(leaks), notes=tuple(notes))
+
+
+def _is_generated(data: Any) -> bool:
+    root = getattr(data, "root", None)
+    return isinstance(root, Path) and (root / MARKER).is_file()
+
+
+def _read(name: str, data: Any) -> tuple[NDArray[np.int64], list[str], dict[bytes, str], list[int]]:
+    """Read every item: label counts, faults, a digest of each image, and the readable items."""
+    from tqdm import tqdm
+
+    pixels = np.zeros(256, np.int64)
+    faults: list[str] = []
+    digests: dict[bytes, str] = {}
+    readable: list[int] = []
+    for index in tqdm(range(len(data)), f"reading {name}", unit="img", leave=False, disable=None):
+        try:
+            image, mask = data[index]
+        except (ValueError, OSError) as error:
+            faults.append(str(error))
+            continue
+        pixels += np.bincount(np.asarray(mask).ravel(), minlength=256)
+        content = repr(tuple(image.shape)).encode() + np.asarray(image).tobytes()
+        digests.setdefault(hashlib.sha256(content).digest(), f"item {index}")
+        readable.append(index)
+    return pixels, faults, digests, readable
+
+
+Read = tuple[Any, dict[bytes, str], list[int]]  # a data set, its digests, its readable items
+
+
+def _shared(first: Read, second: Read) -> list[str]:
+    """Pairs of images that two splits share: by likeness too, where the sets list their files."""
+    if not all(hasattr(data, "files") and items for data, _, items in (first, second)):
+        both = first[1].keys() & second[1].keys()
+        return sorted(f"{first[1][key]} = {second[1][key]}" for key in both)
+    ours, theirs = ([data.files[i][0] for i in items] for data, _, items in (first, second))
+    found = leakage.report(ours, theirs, ("pixels", "likeness"))
+    return [f"{overlap.train} = {overlap.evaluation}" for overlap in found.overlaps]
+
+
+def _unused(classes: Sequence[str], splits: Mapping[str, Split]) -> list[str]:
+    notes = []
+    for name, split in splits.items():
+        if split.pixels is None or not split.pixels.any():
+            continue
+        missing = [c for i, c in enumerate(classes) if not split.pixels[i]]
+        if missing:
+            notes.append(f"{name} has no pixel of {', '.join(missing)}")
+    return notes

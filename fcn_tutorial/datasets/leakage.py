@@ -1,0 +1,156 @@
+"""Proof that no image a model is trained on is scored as well.
+
+The trap this guards against: 375 images of VOC 2011 val are in SBD's train list, under the same
+names. A net trained on SBD and scored on all of VOC val is scored on its own training images.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from fcn_tutorial.datasets._files import read_image
+
+TESTS = ("name", "pixels", "likeness")
+_SIDE = 16  # of the thumbnails compared for likeness
+# Measured on CamVid at 480×360: JPEG of quality 20 moves a thumbnail by at most 0.033 of its
+# contrast and resizing to a quarter by 0.036; the nearest frames of two splits differ by 0.27.
+_ALIKE = 0.05
+_FLAT = 2.0  # grey levels; below this contrast a thumbnail says nothing
+_ROWS = 512
+
+
+class Overlap(NamedTuple):
+    """One image of both sets, and the tests that found it, of "name", "pixels", "likeness"."""
+
+    train: Path
+    evaluation: Path
+    tests: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Leakage:
+    """What `report` found; true if anything did leak.
+
+    overlaps: pairs of (train, evaluation) files, in the order of the training set.
+    train, evaluation: how many images were compared.
+    tests: the tests that were made.
+    """
+
+    overlaps: tuple[Overlap, ...]
+    train: int
+    evaluation: int
+    tests: tuple[str, ...]
+
+    def __bool__(self) -> bool:
+        return bool(self.overlaps)
+
+    def __str__(self) -> str:
+        compared = f"{self.train} training and {self.evaluation} evaluation images"
+        if not self.overlaps:
+            return f"{compared} have none in common by {', '.join(self.tests)}"
+        leaked = len({overlap.evaluation for overlap in self.overlaps})
+        shown = [f"{a} = {b} ({', '.join(tests)})" for a, b, tests in self.overlaps[:10]]
+        more = [f"and {len(self.overlaps) - 10} pairs more"] if len(self.overlaps) > 10 else []
+        head = f"{compared}: {leaked} of the latter are trained on"
+        return "\n  ".join([head, *shown, *more])
+
+    def assert_disjoint(self) -> None:
+        """Raise ValueError naming the first ten pairs if any image is in both sets."""
+        if self.overlaps:
+            raise ValueError(f"{self}\n  take them out of one of the sets")
+
+
+def report(train: Any, evaluation: Any, tests: Collection[str] = TESTS) -> Leakage:
+    """Compare two sets of images: VOC with SBD, two splits of a folder, whatever lists its files.
+
+    train, evaluation: data sets with `files`, `Subset`s and `ConcatDataset`s of such, or iterables
+        of image paths.
+    tests: "name": the same file name without ending and folder, in any case. "pixels": the same
+        size and decoded pixels. "likeness": the same picture saved again, with JPEG losses or at
+        another size; crops, mirror images and edited colours are not found, nor are pictures of a
+        single colour. Leave "name" out for files numbered anew in each split.
+
+    Reads each image once, some 400 a second and core at VOC's size, unless `tests` is ("name",).
+    Raises TypeError for data sets that list no files, ValueError for an unknown test, a set
+    without images or a damaged image, and FileNotFoundError for a missing one.
+    """
+    for test in tests:
+        if test not in TESTS:
+            raise ValueError(f"tests={tests!r}: {test!r} is not one of {', '.join(TESTS)}")
+    ours, theirs = (list(dict.fromkeys(image_files(data))) for data in (train, evaluation))
+    if not ours or not theirs:
+        raise ValueError(f"{len(ours)} training and {len(theirs)} evaluation images to compare")
+    found: dict[tuple[int, int], list[str]] = defaultdict(list)
+    if "name" in tests:
+        names = ([path.stem.casefold() for path in files] for files in (ours, theirs))
+        for pair in _equal(*names):
+            found[pair].append("name")
+    if "pixels" in tests or "likeness" in tests:
+        prints = [[_fingerprint(path) for path in files] for files in (ours, theirs)]
+        if "pixels" in tests:
+            for pair in _equal(*([key for key, _ in side] for side in prints)):
+                found[pair].append("pixels")
+        if "likeness" in tests:
+            for pair in _alike(*(np.stack([thumb for _, thumb in side]) for side in prints)):
+                found[pair].append("likeness")
+    overlaps = tuple(Overlap(ours[a], theirs[b], tuple(t)) for (a, b), t in sorted(found.items()))
+    return Leakage(overlaps, len(ours), len(theirs), tuple(t for t in TESTS if t in tests))
+
+
+def image_files(data: Any) -> Iterator[Path]:
+    """The image files of a data set, of its `Subset` or `ConcatDataset`, or of a list of paths."""
+    if hasattr(data, "files"):
+        for entry in data.files:
+            yield Path(entry[0] if isinstance(entry, tuple) else entry)
+    elif hasattr(data, "dataset") and hasattr(data, "indices"):
+        files = list(image_files(data.dataset))
+        yield from (files[i] for i in data.indices)
+    elif hasattr(data, "datasets"):
+        for part in data.datasets:
+            yield from image_files(part)
+    elif isinstance(data, Iterable) and not isinstance(data, str | bytes | os.PathLike):
+        for entry in data:
+            if not isinstance(entry, str | os.PathLike):
+                raise TypeError(f"{type(data).__name__} yields {type(entry).__name__}, not paths")
+            yield Path(entry)
+    else:
+        raise TypeError(f"{type(data).__name__} has no `files`; give a list of image paths")
+
+
+def _fingerprint(path: Path) -> tuple[bytes, NDArray[np.float64]]:
+    """A digest of size and pixels, and the flattened thumbnail (768,), block means 0–255."""
+    pixels = read_image(path)
+    digest = hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).digest()
+    thumb = Image.fromarray(pixels).resize((_SIDE, _SIDE), Image.Resampling.BOX)
+    return digest, np.asarray(thumb, np.float64).reshape(-1)
+
+
+def _equal(ours: Iterable[Any], theirs: Iterable[Any]) -> Iterator[tuple[int, int]]:
+    places = defaultdict(list)
+    for j, key in enumerate(theirs):
+        places[key].append(j)
+    for i, key in enumerate(ours):
+        yield from ((i, j) for j in places.get(key, ()))
+
+
+def _alike(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> Iterator[tuple[int, int]]:
+    """Pairs whose RMS difference is small against the lower of their contrasts; (N, 768) each."""
+    contrast = [side.std(1) for side in (ours, theirs)]
+    squares = [(side**2).mean(1) for side in (ours, theirs)]
+    for start in range(0, len(ours), _ROWS):
+        rows = slice(start, start + _ROWS)
+        product = ours[rows] @ theirs.T / ours.shape[1]
+        apart = squares[0][rows, None] + squares[1] - 2 * product
+        least = np.minimum(contrast[0][rows, None], contrast[1])
+        hits = np.argwhere((apart <= (_ALIKE * least) ** 2) & (least >= _FLAT))
+        yield from ((start + int(i), int(j)) for i, j in hits)
