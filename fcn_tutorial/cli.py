@@ -82,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _recipes(options: argparse.Namespace) -> int:
-    from fcn_tutorial.training import recipes
+    from fcn_tutorial.training import explain, recipes
 
     if options.name is None:
         width = max(map(len, recipes.RECIPES))
@@ -91,7 +91,7 @@ def _recipes(options: argparse.Namespace) -> int:
         return 0
     recipe = recipes.get(options.name)
     print(f"{recipe.name}: {recipe.summary}\nsource: {recipe.source}\n")
-    for key, value, reason in recipes.explain(recipe):
+    for key, value, reason in explain(recipe):
         print(f"  {key:26} {value:14}  {reason}")
     for published in recipe.published:
         percent = f"{100 * published.value:.1f}"

@@ -12,7 +12,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Literal, cast
 
-from safetensors import SafetensorError
+import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -195,7 +195,7 @@ def _extract(module: nn.Module, nodes: Mapping[str, str]) -> nn.Module:
 
 
 def load_trunk(trunk: nn.Module, path: Path) -> None:
-    """Fill a trunk from a safetensors file in torchvision's key names.
+    """Fill a trunk from a safetensors or .pth file in torchvision's key names.
 
     A fully connected weight (out, c·k·k) fills the (out, c, k, k) convolution it is equal to.
     Tensors of the file that the trunk has no place for (the scorer) are left aside.
@@ -203,10 +203,7 @@ def load_trunk(trunk: nn.Module, path: Path) -> None:
     Raises:
         ValueError: the file is not readable as safetensors, lacks a tensor, or one does not fit.
     """
-    try:
-        stored = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise ValueError(f"weights={str(path)!r}: not a readable safetensors file") from error
+    stored = read_tensors(path)
     own = trunk.state_dict()
     missing = [key for key in own if key not in stored]
     if missing:
@@ -220,5 +217,26 @@ def load_trunk(trunk: nn.Module, path: Path) -> None:
                 f"weights={str(path)!r}: {key!r} has shape {tuple(stored[key].shape)}, "
                 f"the trunk needs {tuple(value.shape)}"
             )
+        if not stored[key].isfinite().all():
+            raise ValueError(
+                f"weights={str(path)!r}: {key!r} holds values that are no numbers; torchvision's "
+                "IMAGENET1K_FEATURES, for one, has a trunk without its classifier"
+            )
         own[key] = stored[key].reshape(value.shape)
     trunk.load_state_dict(own)
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file, or of a PyTorch one (.pth, .pt); no code of it is run.
+
+    Raises ValueError naming a file that is neither.
+    """
+    try:
+        if path.suffix not in (".pth", ".pt"):
+            return load_file(path)
+        stored: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+        if all(isinstance(tensor, Tensor) for tensor in stored.values()):
+            return stored
+    except Exception as error:  # the unpickler raises many kinds
+        raise ValueError(f"weights={str(path)!r}: not a readable safetensors file") from error
+    raise ValueError(f"weights={str(path)!r}: not a table of tensors")

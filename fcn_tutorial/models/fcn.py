@@ -21,11 +21,12 @@ from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import interpolate
 
 from fcn_tutorial.models import backbones
 from fcn_tutorial.models.backbones import Backbone, Norms
 from fcn_tutorial.models.trunks import Alignment
-from fcn_tutorial.transforms import Preprocess
+from fcn_tutorial.transforms import Preprocess, map_sample
 from fcn_tutorial.upsampling import Border, Deconvolution, default_kernel_size, kernel_for, upsample
 
 #: The score layer of each stride, finest last.
@@ -59,6 +60,9 @@ class FCN(nn.Module):
         extra_channels: input channels beside RGB (early fusion, see `backbones.make`).
         weights: safetensors file with the trunk's weights in torchvision's key names.
         preprocessing: what the trunk's weights expect, where it is not what comes with its name.
+        magnification: the image is enlarged by this (bilinearly) before the trunk, and the scores
+            are brought back to its size; finer maps of the scene, for so many times squared the
+            work. `fused_scores` takes what is enlarged already.
 
     Score layers start at zero, so the first loss is ln C. Raises ValueError for an argument out of
     its range and for weights that do not fit.
@@ -79,9 +83,12 @@ class FCN(nn.Module):
         extra_channels: int = 0,
         weights: Path | None = None,
         preprocessing: str | None = None,
+        magnification: float = 1.0,
     ) -> None:
         super().__init__()
         self.backbone: Backbone
+        if not magnification > 0:
+            raise ValueError(f"magnification={magnification}: expected more than 0")
         if stride not in SCORE_LAYERS:
             raise ValueError(f"stride={stride} is not offered; choose 32, 16 or 8")
         if deconvolution not in ("fixed", "learned"):
@@ -132,12 +139,14 @@ class FCN(nn.Module):
             "dropout": dropout,
             "extra_channels": extra_channels,
             "preprocessing": self.backbone.preprocessing,
+            "magnification": magnification,
         }
         self.num_classes = sum(counts)
         self.stride = stride
         self.alignment = alignment
         self.at_once = at_once
         self.in_channels = 3 + extra_channels
+        self.magnification = magnification
         self.preprocess = Preprocess(self.backbone.preprocessing)
         self.drop = nn.Dropout2d(dropout)
         self.score_fr: nn.Conv2d
@@ -157,7 +166,14 @@ class FCN(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor | dict[str, Tensor]:
         """Images (N, 3, H, W) → scores (N, C, H, W), or {task: scores} for several tasks."""
-        return self.by_task(self.enlarge(self.fused_scores(images), images.shape[-2:]))
+        size = images.shape[-2:]
+        if self.magnification != 1:
+            larger = [max(1, round(n * self.magnification)) for n in size]
+            images = interpolate(images, larger, mode="bilinear", antialias=True)
+        scores = self.enlarge(self.fused_scores(images), images.shape[-2:])
+        if self.magnification != 1:
+            scores = interpolate(scores, list(size), mode="bilinear", antialias=True)
+        return self.by_task(scores)
 
     def by_task(self, scores: Tensor) -> Tensor | dict[str, Tensor]:
         """Scores of all tasks one after the other, as {task: scores}; unchanged for one task."""
@@ -231,21 +247,15 @@ class FCN(nn.Module):
         return int(scale / fine_scale), (centre - fine_centre) / fine_scale
 
     @torch.no_grad()
-    def predict(self, image: Tensor) -> Tensor:
+    def predict(self, inputs: Tensor | Mapping[str, Tensor]) -> Tensor | dict[str, Tensor]:
         """RGB image (3, H, W) uint8 → labels (H, W) int64, at the size of the image.
 
-        Preprocesses as the trunk's weights expect. Raises ValueError for a network of several
-        tasks, and RuntimeError in training mode, where norms and dropout would blur the answer.
+        A network on other inputs takes the dict of its parts, as items of `NYUDv2` have them; one
+        of several tasks gives {task: labels}. Preprocesses as the trunk's weights expect. Raises
+        RuntimeError in training mode, where norms and dropout would blur the answer, and as
+        `transforms.Preprocess`.
         """
-        if self.training:
-            raise RuntimeError("predict: the network is in training mode; call .eval() first")
-        if self.in_channels != 3:
-            raise ValueError(f"predict: takes RGB, this network reads {self.in_channels} channels")
-        batch = self.preprocess(image.to(self.score_fr.weight.device)[None])
-        scores = self(batch.contiguous(memory_format=torch.channels_last))
-        if isinstance(scores, dict):
-            raise ValueError("predict: takes a network of one task")
-        return cast(Tensor, scores[0].argmax(0))
+        return predict(self, inputs)
 
     @classmethod
     def from_coarser(cls, coarser: FCN) -> FCN:
@@ -266,6 +276,24 @@ class FCN(nn.Module):
         finer.add_module(SCORE_LAYERS[finer.stride], layer)
         finer._add_upscore_layers()
         return finer.to(like.device, like.dtype)
+
+
+@torch.no_grad()
+def predict(model: Any, inputs: Tensor | Mapping[str, Tensor]) -> Tensor | dict[str, Tensor]:
+    """What `FCN.predict` and `LateFusion.predict` do."""
+    if model.training:
+        raise RuntimeError("predict: the network is in training mode; call .eval() first")
+    if isinstance(inputs, Tensor) and model.in_channels != 3:
+        raise ValueError(
+            f"predict: got one image, this network reads {model.in_channels} channels: give a dict "
+            "of its parts"
+        )
+    device = next(model.parameters()).device
+    batch = model.preprocess(map_sample(lambda part: part.to(device)[None], inputs))
+    scores = model(batch.contiguous(memory_format=torch.channels_last))
+    if isinstance(scores, dict):
+        return {task: part[0].argmax(0) for task, part in scores.items()}
+    return cast(Tensor, scores[0].argmax(0))
 
 
 class _Upscore(nn.Module):

@@ -5,14 +5,14 @@ Source: Long, Shelhamer, Darrell, CVPR 2015, §5.2 (RGB-HHA); reference nyud-fcn
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from fcn_tutorial.models.fcn import FCN
+from fcn_tutorial.models.fcn import FCN, predict
 from fcn_tutorial.upsampling import Border
 
 
@@ -59,7 +59,7 @@ class LateFusion(nn.Module):
 
     def fused_scores(self, images: Tensor) -> Tensor:
         """The shared scores before the last upsampling, (N, C, h, w) at `self.stride`."""
-        streams = [cast(FCN, stream) for stream in self.streams]
+        streams = self._all()
         parts = images.split([stream.in_channels for stream in streams], 1)
         scores = [
             share * stream.fused_scores(part)
@@ -80,5 +80,33 @@ class LateFusion(nn.Module):
         """As `FCN.placement`."""
         return self._first().placement(stride, finer)
 
+    def preprocess(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """The parts of an item or a batch as each stream expects them, (…, ΣC_i, H, W) float32.
+
+        Raises ValueError for a part that is missing, and as `transforms.Preprocess`.
+        """
+        wanted = [[part.name for part in s.preprocess.parts] for s in self._all()]
+        if missing := {name for names in wanted for name in names} - set(inputs):
+            raise ValueError(f"inputs lack {', '.join(sorted(missing))}, which a stream reads")
+        return torch.cat(
+            [
+                stream.preprocess({name: inputs[name] for name in names})
+                for stream, names in zip(self._all(), wanted, strict=True)
+            ],
+            -3,
+        )
+
+    def predict(self, inputs: Tensor | Mapping[str, Tensor]) -> Tensor | dict[str, Tensor]:
+        """As `FCN.predict`, for items that are dicts of what the streams read."""
+        return predict(self, inputs)
+
+    @classmethod
+    def from_coarser(cls, coarser: LateFusion) -> LateFusion:
+        """As `FCN.from_coarser`, stream by stream."""
+        return cls([FCN.from_coarser(stream) for stream in coarser._all()], coarser.shares)
+
+    def _all(self) -> list[FCN]:
+        return [cast(FCN, stream) for stream in self.streams]
+
     def _first(self) -> FCN:
-        return cast(FCN, self.streams[0])
+        return self._all()[0]

@@ -5,6 +5,7 @@ Loading runs no code from the file: tensors come from safetensors, the rest is J
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Sequence
@@ -48,7 +49,10 @@ class Card:
 
 
 def save(model: FCN | LateFusion, card: Card, path: Path) -> None:
-    """Write the weights and the card; the file appears whole or not at all."""
+    """Write the weights and the card; the file appears whole or not at all.
+
+    Raises OSError naming the file where it cannot be written.
+    """
     tensors = {k: v.detach().contiguous().cpu() for k, v in model.state_dict().items()}
     metadata = {
         "format": FORMAT,
@@ -56,8 +60,13 @@ def save(model: FCN | LateFusion, card: Card, path: Path) -> None:
         "card": json.dumps(asdict(card)),
     }
     partial = path.with_name(path.name + ".partial")
-    save_file(tensors, partial, metadata)
-    os.replace(partial, path)
+    try:
+        save_file(tensors, partial, metadata)
+        os.replace(partial, path)
+    except (OSError, SafetensorError) as error:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise OSError(f"{path}: cannot be written ({error}); what was there is kept") from error
 
 
 def load(

@@ -1,21 +1,29 @@
 """Training: recipes, the loop, and what a run leaves behind."""
 
 from fcn_tutorial.training.data import open_split
-from fcn_tutorial.training.evaluation import evaluate
+from fcn_tutorial.training.evaluation import evaluate, evaluate_tasks
 from fcn_tutorial.training.loop import Interrupted, train
-from fcn_tutorial.training.recipes import RECIPES, Recipe, from_dict, get, override, smoke
+from fcn_tutorial.training.recipe import Recipe
+from fcn_tutorial.training.recipes import RECIPES, chain, get, smoke
 from fcn_tutorial.training.run import RunFolder
+from fcn_tutorial.training.settings import as_dict, explain, from_dict, override
+from fcn_tutorial.training.staged import train_staged
 
 __all__ = [
     "RECIPES",
     "Interrupted",
     "Recipe",
     "RunFolder",
+    "as_dict",
+    "chain",
     "evaluate",
+    "evaluate_tasks",
+    "explain",
     "from_dict",
     "get",
     "open_split",
     "override",
     "smoke",
     "train",
+    "train_staged",
 ]

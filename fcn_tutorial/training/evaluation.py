@@ -2,32 +2,73 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+import torch
 from tqdm import tqdm
 
 from fcn_tutorial.metrics import ConfusionMatrix
-from fcn_tutorial.models import FCN
+from fcn_tutorial.models import FCN, LateFusion
+from fcn_tutorial.training import distributed
+from fcn_tutorial.training.run import describe
 
 
-def evaluate(model: FCN, dataset: Any, progress: str = "") -> ConfusionMatrix:
+def evaluate(model: FCN | LateFusion, dataset: Any, progress: str = "") -> ConfusionMatrix:
     """The confusion matrix of a network over a data set, every image at its own size.
 
     Args:
         model: put into evaluation mode here, and back afterwards.
-        dataset: items (image (3, H, W) uint8, mask (H, W) integer); names its `ignore_index`.
+        dataset: items (input, mask (H, W) integer); names its `ignore_index`. Of several tasks, the
+            first is scored: `evaluate_tasks` gives all.
         progress: label of the progress bar; empty for none.
+
+    Under `torchrun` each process takes its share of the images, none is taken twice, and all get
+    the matrix of the whole set.
     """
+    return next(iter(evaluate_tasks(model, dataset, progress).values()))
+
+
+def evaluate_tasks(
+    model: FCN | LateFusion, dataset: Any, progress: str = ""
+) -> dict[str, ConfusionMatrix]:
+    """`evaluate` for each task by name; "" is the only task of a network of one."""
     was_training = model.training
-    confusion = ConfusionMatrix(model.num_classes, dataset.ignore_index)
+    counts = model.tasks or {"": model.num_classes}
+    found = {task: ConfusionMatrix(n, dataset.ignore_index) for task, n in counts.items()}
+    nothing = torch.empty(0, dtype=torch.int64, device=next(model.parameters()).device)
+    for confusion in found.values():
+        confusion.update(nothing, nothing)  # on the network's device, also where no image is left
     model.eval()
+    mine = range(distributed.rank(), len(dataset), distributed.world_size())
     try:
         # disable=None: no bar where the terminal is a file.
-        disable = None if progress else True
-        for i in tqdm(range(len(dataset)), progress, leave=False, disable=disable, unit="img"):
-            image, target = dataset[i]
-            prediction = model.predict(image)
-            confusion.update(prediction, target.to(prediction.device))
+        disable = None if progress and distributed.rank() == 0 else True
+        for i in tqdm(mine, progress, leave=False, disable=disable, unit="img"):
+            inputs, target = dataset[i]
+            predicted = _by_task(model.predict(inputs))
+            for task, labels in _by_task(target).items():
+                found[task].update(predicted[task], labels.to(predicted[task].device))
     finally:
         model.train(was_training)
-    return confusion
+    for confusion in found.values():
+        distributed.total(confusion.matrix)
+    return found
+
+
+def scored(model: FCN | LateFusion, dataset: Any, split: str, progress: str) -> dict[str, Any]:
+    """What a record says of a split (see `run.describe`).
+
+    With several tasks it is the first one's scores, and all of them under "tasks".
+    """
+    classes = _by_task(dataset.classes)
+    described = {
+        task: describe(confusion.compute(), classes[task], split, len(dataset))
+        for task, confusion in evaluate_tasks(model, dataset, progress).items()
+    }
+    first = next(iter(described.values()))
+    return first if "" in described else {**first, "tasks": described}
+
+
+def _by_task(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {"": value}

@@ -11,7 +11,7 @@ import torch
 
 from fcn_tutorial.datasets import Folder
 from fcn_tutorial.datasets.folder import names_or_file
-from fcn_tutorial.training.recipes import Data, FolderData
+from fcn_tutorial.training.recipe import Data, FolderData
 from fcn_tutorial.transforms import LimitSide
 
 _SHOWN = 5  # classes that a note lists before it counts the others
@@ -22,7 +22,7 @@ def splits(spec: Data) -> tuple[str, ...]:
     if isinstance(spec, FolderData):
         tested = spec.test_fraction > 0 if _drawn(spec) else spec.test_list
         return ("train", "val", "test") if tested else ("train", "val")
-    return "train", "val", "test"
+    return ("train", "val", "test") if spec.test_split else ("train", "val")
 
 
 def _drawn(spec: FolderData) -> bool:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -78,13 +79,22 @@ class RunFolder:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write beside, flush to disk, rename over: `path` is always the old or the new content."""
+    """Write beside, flush to disk, rename over: `path` is always the old or the new content.
+
+    Raises OSError naming `path` where that fails, for want of space or of permission.
+    """
     partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+    try:
+        with partial.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+        reason = error.strerror or str(error)
+        raise OSError(f"{path}: cannot be written ({reason}); what was there is kept") from error
 
 
 def describe(scores: Scores, classes: Sequence[str], split: str, images: int) -> dict[str, Any]:

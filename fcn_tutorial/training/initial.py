@@ -1,0 +1,232 @@
+"""What a run starts from: random, pretrained or coarser weights, by name or as files."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import urllib.error
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import nn
+
+import fcn_tutorial._torchvision  # noqa: F401
+from fcn_tutorial import models
+from fcn_tutorial.models import FCN, LateFusion
+from fcn_tutorial.models.weights import FORMAT
+from fcn_tutorial.training import recipe as schema
+from fcn_tutorial.transforms import Preprocess
+
+import torchvision
+
+Network = FCN | LateFusion
+
+#: Where the Caffe files that recipes name are published; theirs are not ours to fetch.
+CAFFE_SOURCES = {
+    "VGG_ILSVRC_16_layers.caffemodel": "www.robots.ox.ac.uk/~vgg/research/very_deep",
+    "bvlc_reference_caffenet.caffemodel": "dl.caffe.berkeleyvision.org",
+}
+_HALVES = ("nyud-rgb", "nyud-hha")  # the streams of late fusion, in the order of "rgb-hha"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What the weights of a run's first step are: for its record, and for what looks at them."""
+
+    kind: str  # "random", "trunk", "caffe" or "network"
+    files: tuple[Path, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """Names and SHA-256 sums, without the folders of one machine."""
+        return {"kind": self.kind, "files": [_named(path) for path in self.files]}
+
+
+def build(
+    recipe: schema.Recipe, classes: Any, weights: Sequence[Path] = ()
+) -> tuple[Network, Origin]:
+    """The network of a recipe, on the CPU, and where its weights are from.
+
+    classes: names, or {task: names}. weights: a trunk in torchvision's key names (.safetensors,
+    .pth), a `.caffemodel`, or networks of ours (a run folder or its best.safetensors) of the same
+    or the next coarser stride; without, what the recipe names.
+
+    Raises FileNotFoundError saying what to fetch, from where and to where, and ValueError for files
+    that do not fit.
+    """
+    spec = recipe.model
+    if not weights and recipe.coarser:
+        raise FileNotFoundError(
+            f"{recipe.name} starts from the trained {recipe.coarser.replace(',', ' and ')}: "
+            "--staged trains what it needs first, or give --weights RUN_FOLDER"
+        )
+    files = [_best(path) for path in weights] or ([resolve(spec.weights)] if spec.weights else [])
+    kinds = {_kind(path) for path in files}
+    if "network" in kinds:
+        if len(kinds) > 1:
+            raise ValueError(f"--weights: {', '.join(map(str, files))} are of different kinds")
+        return _from_networks(recipe, classes, files), Origin("network", tuple(files))
+    if len(files) > 1:
+        raise ValueError("--weights: give one file of pretrained weights")
+    kind = kinds.pop() if kinds else "random"
+    model = _new(recipe, classes, files[0] if kind == "trunk" else None)
+    if kind == "caffe":
+        for stream in _streams(model):
+            models.load_published(stream, files[0])
+    _name_preprocessing(model, spec)
+    return model, Origin(kind, tuple(files))
+
+
+def _new(recipe: schema.Recipe, classes: Any, trunk: Path | None) -> Network:
+    spec = recipe.model
+    counts = (
+        {task: len(names) for task, names in classes.items()}
+        if isinstance(classes, Mapping)
+        else len(classes)
+    )
+    streams = [
+        FCN(
+            spec.backbone,
+            counts,
+            spec.stride,
+            spec.alignment,
+            spec.at_once,
+            spec.deconvolution,
+            width=spec.width,
+            norms=spec.norms,
+            dropout=spec.dropout,
+            extra_channels=1 if recipe.data.modality == "rgbd" else 0,
+            weights=trunk,
+            magnification=spec.magnification,
+        )
+        for _ in range(2 if spec.late_fusion else 1)
+    ]
+    return LateFusion(streams) if spec.late_fusion else streams[0]
+
+
+def _streams(model: Network) -> list[Any]:
+    return [model] if isinstance(model, FCN) else list(model.streams)
+
+
+def _name_preprocessing(model: Network, spec: schema.Model) -> None:
+    """Give each stream what the recipe, or late fusion, says its input is."""
+    names = _HALVES if spec.late_fusion else (spec.preprocessing,)
+    for stream, name in zip(_streams(model), names, strict=True):
+        if name:
+            stream.backbone.preprocessing = stream.config["preprocessing"] = name
+            stream.preprocess = Preprocess(name)
+
+
+def _from_networks(recipe: schema.Recipe, classes: Any, files: Sequence[Path]) -> Network:
+    spec = recipe.model
+    loaded: list[Any] = []
+    for path in files:
+        model, card = models.load(path)
+        names = [n for part in classes.values() for n in part] if isinstance(
+            classes, Mapping
+        ) else list(classes)  # fmt: skip
+        if list(card.classes) != names:
+            raise ValueError(
+                f"{path}: was trained on other classes ({', '.join(card.classes[:4])} …) than "
+                f"{recipe.data.name} has ({', '.join(names[:4])} …)"
+            )
+        for stream in _streams(model):
+            for key in ("backbone", "width", "alignment", "norms"):
+                if stream.config[key] != getattr(spec, key):
+                    raise ValueError(
+                        f"{path}: has {key}={stream.config[key]!r}, {recipe.name} has "
+                        f"model.{key}={getattr(spec, key)!r}"
+                    )
+            for key in ("dropout", "deconvolution", "at_once", "magnification"):
+                stream.config[key] = getattr(spec, key)
+            stream.drop = nn.Dropout2d(spec.dropout)
+            stream.at_once, stream.magnification = spec.at_once, spec.magnification
+        loaded.append(model)
+    model = LateFusion(loaded) if spec.late_fusion and len(loaded) == 2 else loaded[0]
+    if isinstance(model, LateFusion) != spec.late_fusion or len(files) > 1 + spec.late_fusion:
+        raise ValueError(
+            f"{', '.join(map(str, files))}: {recipe.name} starts from one network, or, for late "
+            "fusion, from one for each stream"
+        )
+    if model.stride == 2 * spec.stride:
+        model = type(model).from_coarser(model)
+    if model.stride != spec.stride:
+        raise ValueError(
+            f"{files[0]}: is an FCN-{model.stride}s; FCN-{spec.stride}s starts from an "
+            f"FCN-{spec.stride}s or FCN-{2 * spec.stride}s"
+        )
+    return model
+
+
+# --- Files --------------------------------------------------------------------------------------
+
+
+def resolve(name: str) -> Path:
+    """The file behind a recipe's `model.weights`.
+
+    "torchvision:ENUM.NAME" is fetched into torch's hub folder, unless it is there;
+    "caffe:FILE" is looked for in that folder, and in `weights/` in the folder that FCN_DATA names.
+
+    Raises FileNotFoundError saying which file to fetch and where to put it, ValueError for another
+    name.
+    """
+    kind, _, wanted = name.partition(":")
+    hub = Path(torch.hub.get_dir()) / "checkpoints"
+    if kind == "torchvision":
+        enum, _, member = wanted.partition(".")
+        try:
+            weights = torchvision.models.get_weight(f"{enum}.{member}")
+        except (ValueError, AttributeError) as error:
+            raise ValueError(f"model.weights={name}: torchvision has no such weights") from error
+        file = hub / Path(weights.url).name
+        if not file.is_file():
+            hub.mkdir(parents=True, exist_ok=True)
+            digest = file.stem.rpartition("-")[2]  # torchvision names files so
+            try:
+                torch.hub.download_url_to_file(weights.url, str(file), digest)
+            except (urllib.error.URLError, OSError, RuntimeError) as error:
+                raise FileNotFoundError(
+                    f"model.weights={name} cannot be fetched ({error}). Fetch {weights.url} "
+                    f"elsewhere and put it at {file}, or name a file with --weights; "
+                    '--set model.weights="" starts from random weights'
+                ) from error
+        return file
+    if kind == "caffe" and wanted:
+        places = [hub / wanted]
+        if "FCN_DATA" in os.environ:
+            places.insert(0, Path(os.environ["FCN_DATA"]) / "weights" / wanted)
+        for place in places:
+            if place.is_file():
+                return place
+        source = CAFFE_SOURCES.get(wanted, "its authors")
+        raise FileNotFoundError(
+            f"model.weights={name} is not here. Fetch {wanted} from {source} and put it at "
+            f"{' or '.join(map(str, places))}, or name a file with --weights; "
+            '--set model.weights="" starts from random weights'
+        )
+    raise ValueError(f"model.weights={name}: expected torchvision:ENUM.NAME or caffe:FILE")
+
+
+def _best(path: Path) -> Path:
+    path = path / "best.safetensors" if path.is_dir() else path
+    if not path.is_file():
+        raise FileNotFoundError(f"--weights {path} not found")
+    return path
+
+
+def _kind(path: Path) -> str:
+    if path.suffix == ".caffemodel":
+        return "caffe"
+    try:
+        with safe_open(path, "pt") as file:
+            return "network" if (file.metadata() or {}).get("format") == FORMAT else "trunk"
+    except (SafetensorError, OSError):
+        return "trunk"  # whose reader says what is wrong
+
+
+def _named(path: Path) -> dict[str, str]:
+    with path.open("rb") as file:
+        return {"name": path.name, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}

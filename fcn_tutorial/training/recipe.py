@@ -1,0 +1,150 @@
+"""What a recipe is: everything that decides a training run, as frozen data.
+
+A recipe is a value: `dataclasses.replace` (or `settings.override`, from text) makes a variant of
+it, and the record of a run holds it whole. Published scores travel with the recipe they belong to.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from fcn_tutorial.models.backbones import Norms
+from fcn_tutorial.models.trunks import Alignment
+
+Modality = Literal["rgb", "depth", "hha", "rgbd", "rgb-hha"]
+
+
+@dataclass(frozen=True)
+class Model:
+    """Arguments of `models.FCN`, and what its trunk starts from."""
+
+    backbone: Annotated[str, "trunk"]
+    stride: Annotated[int, "of the finest fused map: 32, 16 or 8"] = 8
+    alignment: Annotated[Alignment, "padded layers, or the published layout"] = "same"
+    at_once: Annotated[bool, "the published tap scales of all-at-once training"] = False
+    deconvolution: Annotated[
+        Literal["fixed", "learned"], "bilinear for good, or learned between strides"
+    ] = "fixed"
+    late_fusion: Annotated[bool, "a network for each half of rgb-hha, their scores averaged"] = (
+        False
+    )
+    norms: Annotated[Norms, "batch, or folded into the convolutions"] = "batch"
+    width: Annotated[float, "multiplies the trunk's channels"] = 1.0
+    dropout: Annotated[float, "share of channels dropped before each score layer"] = 0.0
+    magnification: Annotated[float, "of the image before the trunk; scores are brought back"] = 1.0
+    weights: Annotated[
+        str, "what the trunk starts from: torchvision:ENUM.NAME, caffe:FILE; empty: random"
+    ] = ""
+    preprocessing: Annotated[str, "of transforms.Preprocess; empty: what the weights expect"] = ""
+
+
+@dataclass(frozen=True)
+class Data:
+    """What is read, and what augmentation shows the network of it."""
+
+    name: Annotated[Literal["scenes", "camvid", "folder", "voc", "nyud", "siftflow"], "data set"]
+    crop: Annotated[
+        tuple[int, int], "rows, columns of a training window; scenes are rendered so; 0,0: whole"
+    ]
+    scale: Annotated[tuple[float, float], "range of the random magnification"] = (1.0, 1.0)
+    flip: Annotated[bool, "mirror half the images"] = True
+    jitter: Annotated[float, "largest change of brightness, contrast, saturation"] = 0.0
+    train_images: Annotated[int, "the first so many; 0: all there are"] = 0
+    test_images: Annotated[int, "the same for val and for test"] = 0
+    modality: Annotated[Modality, "what of NYUDv2 is read"] = "rgb"
+    task: Annotated[
+        Literal["semantic", "geometric", "both"], "labels of SIFT Flow and scenes; both: two heads"
+    ] = "semantic"
+    train_split: Annotated[str, "the data set's name of what is trained on"] = "train"
+    val_split: Annotated[str, "likewise, of what chooses the weights"] = "val"
+    test_split: Annotated[str, "likewise, scored once at the end; empty: none"] = "test"
+    replacement: Annotated[bool, "draw images with replacement, as the reference does"] = False
+    multiple: Annotated[int, "sides of a batch become multiples of it, for few shapes"] = 1
+
+
+@dataclass(frozen=True)
+class FolderData(Data):
+    """A folder of one's own, as `datasets.Folder` reads it; paths start where the command runs."""
+
+    images: Annotated[str, "folder of photos; by default `images` in --data DIR"] = ""
+    masks: Annotated[str, "folder of masks; by default `masks` in --data DIR"] = ""
+    classes: Annotated[str, "names with commas, or a file with one a line"] = ""
+    colours: Annotated[str, "for painted masks: a CSV file of name,r,g,b, or YAML"] = ""
+    mask_suffix: Annotated[str, "what masks' names have more than photos', such as _mask"] = ""
+    val_fraction: Annotated[float, "share of the photos that chooses the weights"] = 0.15
+    test_fraction: Annotated[float, "share that is scored once, at the end; 0: none"] = 0.15
+    split_seed: Annotated[int, "of the drawn shares; --seed leaves them alone"] = 0
+    train_list: Annotated[str, "instead of shares: a file of names, one a line"] = ""
+    val_list: Annotated[str, "likewise"] = ""
+    test_list: Annotated[str, "likewise; none: no test"] = ""
+    longest_side: Annotated[int, "pixels; larger photos are shrunk to it; 0: never"] = 480
+    epoch_images: Annotated[int, "fewer photos are shown again until an epoch has so many"] = 160
+
+
+@dataclass(frozen=True)
+class Optimiser:
+    """AdamW or SGD, the schedule of its rate, and who learns how fast."""
+
+    name: Annotated[Literal["adamw", "sgd"], "method"]
+    lr: Annotated[float, "peak learning rate of the score layers"]
+    trunk_lr: Annotated[float, "the trunk's rate as a multiple of lr"] = 1.0
+    bias_lr: Annotated[float, "the biases' rate as a multiple of their layer's"] = 1.0
+    weight_decay: Annotated[float, "of weights; biases and norms have none"] = 0.0
+    momentum: Annotated[float, "SGD's, or AdamW's first beta"] = 0.9
+    schedule: Annotated[Literal["poly", "step", "fixed"], "how the rate falls"] = "poly"
+    warmup: Annotated[float, "share of the steps in which the rate rises"] = 0.0
+    power: Annotated[float, "of poly: lr · (1 − progress)^power"] = 0.9
+    drop_every: Annotated[float, "of step: the share of the run between two drops"] = 0.4
+    drop: Annotated[float, "of step: what the rate is multiplied by"] = 0.1
+    clip: Annotated[float, "largest gradient norm; 0: as it is"] = 0.0
+
+
+@dataclass(frozen=True)
+class Published:
+    """A score somebody published, with where to find it."""
+
+    score: str
+    value: float  # fraction of one
+    of: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One training run, up to its data folder, its seed and its device."""
+
+    name: str
+    summary: str
+    source: str
+    model: Model
+    data: Data
+    optimiser: Optimiser
+    batch: Annotated[int, "images a step, in each process"]
+    epochs: Annotated[int, "passes over the training images"]
+    iterations: Annotated[int, "steps, instead of epochs; 0: epochs decide"] = 0
+    accumulate: Annotated[int, "parts that a batch is taken in, one after the other"] = 1
+    loss: Annotated[
+        Literal["mean", "sum", "image_mean"],
+        "over a step's pixels; image_mean: of each image, then of the images",
+    ] = "mean"
+    class_weights: Annotated[
+        Literal["none", "log", "inverse_sqrt", "inverse"], "how the loss favours rare classes"
+    ] = "none"
+    coarser: Annotated[str, "recipe whose trained network this one starts from"] = ""
+    frozen_stride: Annotated[int, "trunk layers up to this stride keep their weights"] = 1
+    frozen_norms: Annotated[bool, "batch norms keep their stored statistics"] = False
+    ema: Annotated[float, "decay a step of the averaged weights; 0: none"] = 0.0
+    precision: Annotated[
+        Literal["float32", "bfloat16", "float16", "auto"], "auto: bfloat16 where hardware has it"
+    ] = "float32"
+    compile: Annotated[bool, "torch.compile; worth its minute on CUDA with fixed shapes"] = False
+    validate_every: Annotated[int, "epochs"] = 1
+    save_every: Annotated[int, "steps between checkpoints, beside those at epochs' ends"] = 1000
+    select: Annotated[Literal["best", "last"], "weights that are kept: best on val, or last"] = (
+        "best"
+    )
+    baselines: Annotated[bool, "score majority class and pixel colour too"] = False
+    published: tuple[Published, ...] = ()
+    #: (setting, where its value is from), for `recipes NAME`; not part of a record's settings.
+    sources: tuple[tuple[str, str], ...] = ()

@@ -1,0 +1,152 @@
+"""Recipes from and to text: overrides that are checked, explanations, plain JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+
+from fcn_tutorial.training.recipe import (
+    Data,
+    FolderData,
+    Model,
+    Optimiser,
+    Published,
+    Recipe,
+)
+
+
+def override(recipe: Recipe, settings: Sequence[str]) -> tuple[Recipe, dict[str, Any]]:
+    """Apply "key=value" texts, dotted for nested fields ("optimiser.lr=1e-3").
+
+    Returns the variant and {key: value} of what was set. Values are read as the field's type:
+    numbers, true/false, "320,416" for pairs. Raises ValueError naming the setting otherwise.
+    """
+    done: dict[str, Any] = {}
+    for text in settings:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise ValueError(f"--set {text!r}: expected key=value")
+        _check_known(recipe, key)
+        recipe, done[key] = _replace(recipe, key, key.split("."), value)
+    check(recipe)
+    return recipe, done
+
+
+def check(recipe: Recipe) -> None:
+    """Raise ValueError, naming the setting, where numbers make no run."""
+    for key in ("batch", "epochs", "validate_every", "accumulate", "save_every"):
+        if getattr(recipe, key) < 1:
+            raise ValueError(f"--set {key}={getattr(recipe, key)}: expected 1 or more")
+    if recipe.batch % recipe.accumulate:
+        raise ValueError(
+            f"accumulate={recipe.accumulate} does not divide batch={recipe.batch} into equal parts"
+        )
+    if recipe.loss == "image_mean" and recipe.batch != recipe.accumulate:
+        raise ValueError(
+            f"loss=image_mean takes images one by one: set accumulate={recipe.batch}, as batch is"
+        )
+    if recipe.model.late_fusion != (recipe.data.modality == "rgb-hha"):
+        raise ValueError(
+            f"model.late_fusion={recipe.model.late_fusion} with data.modality="
+            f"{recipe.data.modality}: late fusion reads rgb-hha, and rgb-hha is fused late"
+        )
+
+
+def explain(recipe: Recipe) -> Iterator[tuple[str, str, str]]:
+    """(setting, value, what it means) of every setting, as `--set` names them."""
+    yield from _explain(recipe, "")
+
+
+def _explain(node: Any, prefix: str) -> Iterator[tuple[str, str, str]]:
+    for name, hint in get_type_hints(type(node), include_extras=True).items():
+        value = getattr(node, name)
+        if dataclasses.is_dataclass(value):
+            yield from _explain(value, f"{prefix}{name}.")
+        elif get_origin(hint) is Annotated:
+            shown = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+            yield f"{prefix}{name}", shown, hint.__metadata__[0]
+
+
+def as_dict(recipe: Recipe) -> dict[str, Any]:
+    """Plain JSON types, nested as the dataclasses are; without the sources of the settings."""
+    plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(recipe)))
+    del plain["sources"]
+    return plain
+
+
+def from_dict(fields: Mapping[str, Any]) -> Recipe:
+    """The inverse of `as_dict`; what is not there has its default, as in records of older versions.
+
+    Raises ValueError for what is not a recipe.
+    """
+    try:
+        rest = dict(fields)
+        rest["model"] = Model(**rest["model"])
+        kind = FolderData if rest["data"].get("name") == "folder" else Data
+        rest["data"] = kind(**{k: _tuple(v) for k, v in rest["data"].items()})
+        rest["optimiser"] = Optimiser(**rest["optimiser"])
+        rest["published"] = tuple(Published(**p) for p in rest["published"])
+        return Recipe(**rest)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"not a recipe: {error}") from error
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _check_known(recipe: Recipe, key: str) -> None:
+    """Raise ValueError for the bare name of a setting that is inside a group."""
+    if key not in get_type_hints(Recipe):
+        for known, _, _ in explain(recipe):
+            if known.split(".")[1:] == [key]:
+                raise ValueError(f"--set {key}: no setting {key!r}; did you mean {known}?")
+
+
+def _replace(node: Any, key: str, path: list[str], value: str) -> tuple[Any, Any]:
+    hints = get_type_hints(type(node))
+    name = path[0]
+    if name not in hints:
+        raise ValueError(f"--set {key}: no setting {name!r}{did_you_mean(name, hints)}")
+    old = getattr(node, name)
+    if dataclasses.is_dataclass(old):
+        if len(path) == 1:
+            inner = ", ".join(f"{key}.{f.name}" for f in dataclasses.fields(old))
+            raise ValueError(f"--set {key}: is a group; set one of {inner}")
+        new, parsed = _replace(old, key, path[1:], value)
+    elif len(path) > 1 or name in ("name", "published", "sources"):
+        raise ValueError(f"--set {key}: cannot be set")
+    else:
+        new = parsed = _parse(key, hints[name], value)
+    return dataclasses.replace(node, **{name: new}), parsed
+
+
+def _parse(key: str, hint: Any, value: str) -> Any:
+    """A value as a field's type; the error names the setting."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        if value not in arguments:
+            raise ValueError(f"--set {key}={value}: expected one of {', '.join(arguments)}")
+        return value
+    if origin is tuple:
+        parts = value.strip("()[] ").replace("x", ",").split(",")
+        if len(parts) != len(arguments):
+            raise ValueError(f"--set {key}={value}: expected {len(arguments)} numbers, as in 1,2")
+        return tuple(_parse(key, kind, part) for kind, part in zip(arguments, parts, strict=True))
+    if hint is bool:
+        if value.lower() not in ("true", "false"):
+            raise ValueError(f"--set {key}={value}: expected true or false")
+        return value.lower() == "true"
+    try:
+        return hint(value)
+    except ValueError:
+        raise ValueError(f"--set {key}={value}: expected {hint.__name__}") from None
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The end of an error: the nearest known names, or all of them."""
+    close = difflib.get_close_matches(name.lower(), list(known), n=3)
+    return f"; did you mean {' or '.join(close)}?" if close else f"; known: {', '.join(known)}"

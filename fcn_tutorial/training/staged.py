@@ -1,0 +1,77 @@
+"""The paper's stages, one run after the other: 32s, then 16s, then 8s."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from fcn_tutorial.training import recipes
+from fcn_tutorial.training.loop import train
+from fcn_tutorial.training.recipe import Recipe
+from fcn_tutorial.training.run import RunFolder
+from fcn_tutorial.training.settings import as_dict
+
+
+def train_staged(
+    recipe: Recipe,
+    out: Path,
+    vary: Callable[[Recipe], Recipe],
+    *,
+    data: Path | None = None,
+    weights: Path | Sequence[Path] | None = None,
+    seed: int = 0,
+    device: Any = "cpu",
+    overrides: dict[str, Any] | None = None,
+    resume: bool = False,
+    tensorboard: bool = False,
+) -> dict[str, Any]:
+    """Run the recipes that `recipe` starts from, coarsest first, then it; returns its record.
+
+    Each stage has a run folder of its own beside `out`, named RECIPE-seedN, as `train` by itself
+    would have it. A stage that is finished is taken as it is, one that was interrupted goes on with
+    `resume`. vary: what is done to every stage's recipe (overrides, smoke). weights: of the
+    coarsest stage. The other arguments are those of `train`. Raises as `train`, and ValueError
+    where a finished stage was run with other settings.
+    """
+    folders: dict[str, Path] = {}
+    record: dict[str, Any] = {}
+    for stage in recipes.chain(recipes.get(recipe.name)):
+        varied = vary(stage)
+        folder = out if stage.name == recipe.name else out.parent / f"{stage.name}-seed{seed}"
+        folders[stage.name] = folder
+        coarser = [folders[name] for name in stage.coarser.split(",") if name]
+        record = _finished(varied, folder)
+        if not record:
+            record = train(
+                # What it starts from is given here, whatever `vary` left of it.
+                dataclasses.replace(varied, coarser=stage.coarser),
+                folder,
+                data=data,
+                weights=coarser or weights,
+                seed=seed,
+                device=device,
+                overrides=overrides,
+                resume=resume and RunFolder(folder).last.exists(),
+                tensorboard=tensorboard,
+            )
+    return record
+
+
+def _finished(recipe: Recipe, folder: Path) -> dict[str, Any]:
+    """The record of a stage that has been run; empty where it has not."""
+    path = RunFolder(folder).record
+    if not path.is_file():
+        return {}
+    record: dict[str, Any] = json.loads(path.read_text())
+    ours, theirs = as_dict(recipe), dict(record["settings"])
+    for stored in (ours, theirs):
+        stored.pop("coarser")
+    if ours != theirs:
+        raise ValueError(
+            f"{folder}: holds {recipe.name} run with other settings; name another folder with "
+            "--out, or move it away"
+        )
+    return record
