@@ -70,7 +70,7 @@ def imported_modules(path: Path, *, at_import_time: bool = False) -> set[str]:
 
 
 def test_the_table_names_the_floors() -> None:
-    assert set(floors().values()) == set(range(6))
+    assert set(floors().values()) == set(range(7))
 
 
 def test_every_module_stands_on_a_floor() -> None:

@@ -1,0 +1,151 @@
+"""The verbs `recipes` and `train`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fcn_tutorial._cli_common import chosen_device, score_table
+
+if TYPE_CHECKING:  # the modules themselves are loaded by the verb that needs them
+    from fcn_tutorial.training import Recipe
+
+
+def add_to(verbs: Any) -> None:
+    """Add the two verbs to a parser's subparsers."""
+    verb = verbs.add_parser("recipes", help="list the recipes, or explain one line by line")
+    verb.add_argument("name", nargs="?", metavar="NAME")
+    verb.set_defaults(run=_recipes)
+
+    verb = verbs.add_parser(
+        "train",
+        help="run a recipe",
+        epilog="Your own photos: train folder --set data.images=DIR --set data.masks=DIR "
+        "(`recipes folder` lists its settings). Several processes: torchrun --nproc-per-node=N "
+        "-m fcn_tutorial train RECIPE …",
+    )
+    verb.add_argument("recipe", metavar="RECIPE")
+    verb.add_argument("--data", type=Path, metavar="DIR", help="folder of the data set")
+    verb.add_argument(
+        "--weights",
+        type=Path,
+        action="append",
+        metavar="FILE",
+        help="start from this instead: a trunk (.safetensors, .pth), a .caffemodel, a run folder",
+    )
+    verb.add_argument("--out", type=Path, metavar="DIR", help="run folder [runs/RECIPE-seedN]")
+    verb.add_argument("--epochs", type=int, metavar="N", help="same as --set epochs=N")
+    verb.add_argument("--seed", type=int, default=0, metavar="N")
+    verb.add_argument("--device", metavar="D", help="cpu, cuda, cuda:1 … [cuda where there is one]")
+    verb.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="change one setting"
+    )
+    verb.add_argument(
+        "--staged", action="store_true", help="first train the coarser nets it starts from"
+    )
+    verb.add_argument("--resume", action="store_true", help="go on from the run folder's last.pt")
+    verb.add_argument("--smoke", action="store_true", help="the same path in seconds, tiny")
+    verb.add_argument("--tensorboard", action="store_true", help="write event files as well")
+    verb.set_defaults(run=_train)
+
+
+def _recipes(options: argparse.Namespace) -> int:
+    from fcn_tutorial import training
+
+    if options.name is None:
+        width = max(map(len, training.RECIPES))
+        for recipe in training.RECIPES.values():
+            print(f"{recipe.name:{width}}  {recipe.summary}")
+        return 0
+    recipe = training.get(options.name)
+    print(f"{recipe.name}: {recipe.summary}\nsource: {recipe.source}\n")
+    sources = dict(recipe.sources)
+    for key, value, reason in training.explain(recipe):
+        print(f"  {key:26} {value:14}  {reason}")
+        if key in sources:
+            print(f"  {'':26} {'':14}  from {sources[key]}")
+    for published in recipe.published:
+        percent = f"{100 * published.value:.1f}"
+        print(f"  published {published.score} {percent}: {published.of}; {published.source}")
+    return 0
+
+
+def _train(options: argparse.Namespace) -> int:
+    from fcn_tutorial import training
+    from fcn_tutorial.training import distributed
+    from fcn_tutorial.training.run import RunFolder
+
+    settings = list(options.set)
+    if options.epochs is not None:
+        settings.append(f"epochs={options.epochs}")
+    registered = training.get(options.recipe)
+    recipe, overrides = training.override(registered, settings)
+    if options.smoke:
+        recipe = training.smoke(recipe)
+        overrides["smoke"] = True
+
+    def vary(stage: Recipe) -> Recipe:
+        changed, _ = training.override(stage, settings)
+        return training.smoke(changed) if options.smoke else changed
+
+    out = options.out or Path("runs") / f"{recipe.name}-seed{options.seed}"
+    # A trunk of a sixteenth of the width has no place for pretrained weights.
+    weights: Sequence[Path] = () if options.smoke else options.weights or ()
+    common: dict[str, Any] = {
+        "data": options.data,
+        "weights": weights,
+        "seed": options.seed,
+        "device": chosen_device(options.device),
+        "overrides": overrides,
+        "resume": options.resume,
+        "tensorboard": options.tensorboard,
+    }
+    try:
+        if options.staged:
+            record = training.train_staged(registered, out, vary, **common)
+        else:
+            record = training.train(recipe, out, **common)
+    except training.Interrupted as stopped:
+        print(f"fcn-tutorial: {stopped}", file=sys.stderr)
+        return 130
+    if not distributed.leads():
+        return 0
+    split = "val" if record["test"] is None else "test"
+    scores = {f"{recipe.model.backbone} {recipe.model.stride}s": record[split]}
+    if recipe.baselines:
+        record["baselines"] = _baselines(recipe, split, options.data, options.seed)
+        RunFolder(out).write_record(record)
+        scores.update(record["baselines"])
+    for task, described in record[split].get("tasks", {"": record[split]}).items():
+        if task:
+            print(f"\n{task}")
+        print(score_table({**scores, next(iter(scores)): described}))
+    for published in record["published"]:
+        percent = f"{100 * published['value']:.1f}"
+        where = f"{published['of']} ({published['source']})"
+        print(f"published {published['score']} {percent}: {where}")
+    for note in record.get("notes", ()):
+        print(f"note: {note}")
+    print(f"run folder: {out}")
+    return 0
+
+
+def _baselines(recipe: Recipe, split: str, data: Path | None, seed: int) -> dict[str, Any]:
+    """Scores of what needs no network, on the same images."""
+    from fcn_tutorial import prior, training
+    from fcn_tutorial.training.run import describe
+
+    train_set, test_set = (training.open_split(recipe, s, data) for s in ("train", split))
+    count = len(train_set.classes)
+    methods: dict[str, prior.Baseline] = {
+        "majority": prior.MajorityClass(count),
+        "colour": prior.ColourForest(count, seed=seed),
+    }
+    found = {}
+    for name, method in methods.items():
+        confusion = prior.evaluate(method.fit(train_set), test_set)
+        found[name] = describe(confusion.compute(), test_set.classes, split, len(test_set))
+    return found
