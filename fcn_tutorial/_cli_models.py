@@ -1,13 +1,18 @@
-"""The verbs on trained networks: `evaluate` and `predict`."""
+"""The verbs on trained networks: `evaluate`, `predict`, `export` and `results`."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fcn_tutorial._cli_common import chosen_device, score_table
+
+if TYPE_CHECKING:  # the modules themselves are loaded by the verb that needs them
+    from fcn_tutorial.predict import Predictor
 
 
 def add_to(verbs: Any) -> None:
@@ -16,43 +21,154 @@ def add_to(verbs: Any) -> None:
     verb.add_argument("source", type=Path, metavar="RUN_OR_CHECKPOINT")
     verb.add_argument("--data", type=Path, metavar="DIR", help="folder of the data set")
     verb.add_argument("--split", default="test", metavar="S", help="train, val or test [test]")
+    _add_test_time(verb)
     verb.add_argument("--device", metavar="D")
     verb.set_defaults(run=_evaluate)
 
-    verb = verbs.add_parser("predict", help="label pictures: palette PNG and overlay for each")
+    verb = verbs.add_parser(
+        "predict",
+        help="label pictures: palette PNG and overlay for each",
+        epilog="STEM.png holds the labels, STEM-overlay.png shows them; networks of several tasks "
+        "write STEM-TASK.png and so on. A picture that cannot be read is named, the others go on, "
+        "and the exit status is 1.",
+    )
     verb.add_argument("source", type=Path, metavar="RUN_OR_CHECKPOINT")
-    verb.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="pictures or folders")
+    verb.add_argument(
+        "paths", nargs="+", type=Path, metavar="PATH", help="pictures, folders, or patterns"
+    )
     verb.add_argument("--out", type=Path, required=True, metavar="DIR")
+    verb.add_argument(
+        "--probabilities", action="store_true", help="STEM.npz too: float16 (classes, H, W)"
+    )
+    verb.add_argument(
+        "--tile",
+        type=int,
+        metavar="N",
+        help="compute N×N pixels at a time, with the same result; 0: whole pictures [above "
+        "4 megapixels 1024, counted at the size the network sees]",
+    )
+    _add_test_time(verb)
     verb.add_argument("--device", metavar="D")
     verb.set_defaults(run=_predict)
+
+    verb = verbs.add_parser("export", help="write a trained network for other programs")
+    verb.add_argument("source", type=Path, metavar="RUN_OR_CHECKPOINT")
+    verb.add_argument("--to", required=True, choices=("onnx", "torch"), help="torch: a .pt2 file")
+    verb.add_argument("--out", type=Path, required=True, metavar="FILE")
+    verb.add_argument("--size", metavar="HxW", help="for images of this size only [any size]")
+    verb.add_argument(
+        "--uint8", action="store_true", help="preprocess inside: takes RGB uint8 (N, 3, H, W)"
+    )
+    verb.set_defaults(run=_export)
+
+    verb = verbs.add_parser("results", help="published, reference port and ours, side by side")
+    verb.add_argument(
+        "folders",
+        nargs="*",
+        type=Path,
+        metavar="DIR",
+        help="run folders, or folders of them [runs]",
+    )
+    verb.add_argument("--json", action="store_true", help="the same as JSON")
+    verb.set_defaults(run=_results)
+
+
+def _add_test_time(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "--scales",
+        type=_scales,
+        default=(1.0,),
+        metavar="S,S,…",
+        help="average over these sizes, such as 0.75,1,1.25 [1]",
+    )
+    verb.add_argument("--flip", action="store_true", help="average over mirror images too")
+
+
+def _scales(text: str) -> tuple[float, ...]:
+    scales = tuple(float(part) for part in text.split(","))
+    if not all(0 < scale < float("inf") for scale in scales):
+        raise ValueError(text)
+    return scales
+
+
+_scales.__name__ = "numbers above 0"  # how argparse calls it in "invalid … value"
 
 
 def _evaluate(options: argparse.Namespace) -> int:
     from fcn_tutorial import training
-    from fcn_tutorial.predict import Predictor
+    from fcn_tutorial.models.inference import Averaged
     from fcn_tutorial.training.run import describe
 
-    predictor = Predictor.load(options.source, chosen_device(options.device))
+    predictor = _load(options)
     stored = predictor.card.details.get("recipe")
     if stored is None:
         raise ValueError(f"{options.source}: does not say what recipe made it")
     dataset = training.open_split(training.from_dict(stored), options.split, options.data)
-    confusion = training.evaluate(predictor.model, dataset, f"scoring {options.split}")
-    scores = describe(confusion.compute(), dataset.classes, options.split, len(dataset))
-    print(score_table({options.split: scores}))
-    print(json.dumps(scores))
+    network: Any = predictor.model
+    tta: dict[str, Any] | None = None
+    if options.flip or options.scales != (1.0,):
+        network = Averaged(predictor.model, options.scales, options.flip)
+        tta = {"scales": list(options.scales), "flip": options.flip}
+    matrices = training.evaluate_tasks(network, dataset, f"scoring {options.split}")
+    names = dataset.classes if isinstance(dataset.classes, Mapping) else {"": dataset.classes}
+    found = {
+        task: describe(matrix.compute(), names[task], options.split, len(dataset), tta)
+        for task, matrix in matrices.items()
+    }
+    for task, described in found.items():
+        if task:
+            print(f"\n{task}")
+        print(score_table({options.split: described}))
+    first = next(iter(found.values()))
+    print(json.dumps(first if "" in found else {**first, "tasks": found}))
     return 0
 
 
 def _predict(options: argparse.Namespace) -> int:
     from tqdm import tqdm
 
-    from fcn_tutorial.predict import Predictor, find_images, write_predictions
+    from fcn_tutorial.predict import find_images, write_predictions
 
-    predictor = Predictor.load(options.source, chosen_device(options.device))
+    predictor = _load(options).with_settings(options.scales, options.flip, options.tile)
     images = find_images(options.paths)
-    written = write_predictions(predictor, images, options.out)
-    bar = tqdm(written, "predicting", total=len(images), unit="img", leave=False, disable=None)
-    count = sum(1 for _ in bar)
+    written = write_predictions(predictor, images, options.out, options.probabilities)
+    unread = 0
+    for outcome in tqdm(
+        written, "predicting", total=len(images), unit="img", leave=False, disable=None
+    ):
+        if outcome.error is not None:
+            tqdm.write(f"fcn-tutorial: {outcome.error}", file=sys.stderr)
+            unread += 1
+    count = len(images) - unread
     print(f"{count} {'image' if count == 1 else 'images'} labelled, in {options.out}")
+    return 1 if unread else 0
+
+
+def _load(options: argparse.Namespace) -> Predictor:
+    from fcn_tutorial.predict import Predictor
+
+    return Predictor.load(options.source, chosen_device(options.device))
+
+
+def _export(options: argparse.Namespace) -> int:
+    from fcn_tutorial import export
+    from fcn_tutorial.predict import Predictor
+
+    predictor = Predictor.load(options.source)
+    size = export.parse_size(options.size) if options.size else None
+    done = export.export(
+        predictor.model, predictor.card, options.out, options.to, size, options.uint8
+    )
+    sizes = ", ".join(f"{h}×{w}" for h, w in done.sizes)
+    print(f"{options.out}: {done.inputs}")
+    print(f"largest difference from PyTorch {done.error:.1e} (scores up to {done.largest:.3g}), "
+          f"at {sizes}")  # fmt: skip
+    return 0
+
+
+def _results(options: argparse.Namespace) -> int:
+    from fcn_tutorial.training import results
+
+    tables = results.collect(results.find(options.folders))
+    print(json.dumps(results.as_dict(tables)) if options.json else results.text(tables))
     return 0

@@ -1,33 +1,70 @@
-"""From image files to label files: palette PNGs and overlays, at the size of the image."""
+"""From image files to label files, at the size of the image: palette PNGs, overlays, probabilities.
+
+For each image STEM.png holds the labels (a palette PNG whose values are the labels) and
+STEM-overlay.png shows them over the image; a network of several tasks writes STEM-TASK.png and
+STEM-TASK-overlay.png for each. STEM.npz, if asked for, holds the class probabilities: float16
+(C, H, W) under "probabilities" and the names of the classes under "classes"; for several tasks
+under TASK and "TASK_classes".
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+import glob
+import os
+import zipfile
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple, cast
 
+import numpy as np
 import torch
+from numpy.lib.format import open_memmap
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
 import fcn_tutorial._torchvision  # noqa: F401
 from fcn_tutorial import models, visualize
+from fcn_tutorial._atomic import replacing
 from fcn_tutorial.datasets.folder import read_upright
-from fcn_tutorial.models import FCN, Card
+from fcn_tutorial.models import Card, LateFusion, inference
+from fcn_tutorial.models.fcn import FCN
+from fcn_tutorial.models.inference import Part
 from fcn_tutorial.transforms import LimitSide
 
 from torchvision import tv_tensors
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm")
+#: Rows of an overlay that are drawn at once.
+_BAND = 512
+
+
+class Task(NamedTuple):
+    """What a network tells apart: names and colours of classes, at `channels` of its scores."""
+
+    classes: tuple[str, ...]
+    palette: tuple[tuple[int, int, int], ...]
+    channels: slice
 
 
 @dataclass(frozen=True)
 class Predictor:
-    """A trained network and what it says of itself; `predictor.label(image)` labels."""
+    """A trained network and what it says of itself; `predictor.label(image)` labels.
 
-    model: FCN
+    longest_side: pixels that larger images are shrunk to; 0: never. scales, flip, tile: as
+    `models.inference.scores` takes them.
+    """
+
+    model: FCN | LateFusion
     card: Card
-    longest_side: int = 0  # pixels that larger images are shrunk to; 0: never
+    longest_side: int = 0
+    scales: tuple[float, ...] = (1.0,)
+    flip: bool = False
+    tile: int | None = None
 
     @classmethod
     def load(cls, source: Path, device: torch.device | str = "cpu") -> Predictor:
@@ -44,18 +81,78 @@ class Predictor:
             raise ValueError(f"{path}: the recipe in it is damaged ({error})") from error
         return cls(model.to(memory_format=torch.channels_last), card, longest)
 
-    def label(self, image: Tensor) -> Tensor:
-        """Class indices (H, W) of an image uint8 (3, H, W), at its own size."""
-        if not self.longest_side:
-            return self.model.predict(image)
+    def with_settings(
+        self, scales: Sequence[float] = (1.0,), flip: bool = False, tile: int | None = None
+    ) -> Predictor:
+        """The same network with other settings of inference."""
+        return replace(self, scales=tuple(scales), flip=flip, tile=tile)
+
+    @property
+    def tasks(self) -> dict[str, Task]:
+        """Classes by task; "" is the only task of a network of one.
+
+        Raises ValueError where the card does not have a name and a colour for every class.
+        """
+        counts = {"": self.model.num_classes} if self.model.tasks is None else self.model.tasks
+        if sum(counts.values()) != len(self.card.classes):
+            raise ValueError(
+                f"the network scores {sum(counts.values())} classes, its card names "
+                f"{len(self.card.classes)}"
+            )
+        found, first = {}, 0
+        for task, count in counts.items():
+            here = slice(first, first + count)
+            found[task] = Task(self.card.classes[here], self.card.palette[here], here)
+            first += count
+        return found
+
+    def label(self, image: Tensor) -> Tensor | dict[str, Tensor]:
+        """Class indices int64 (H, W) of an image uint8 (3, H, W), at its own size.
+
+        {task: indices} for several tasks. Raises ValueError for a network that does not read RGB.
+        """
+        found = {task: torch.empty(image.shape[-2:], dtype=torch.int64) for task in self.tasks}
+        for part, values in self.probabilities(image):
+            for task, spec in self.tasks.items():
+                found[task][part.slices] = values[spec.channels].argmax(0).cpu()
+        return found[""] if self.model.tasks is None else found
+
+    def probabilities(self, image: Tensor) -> Iterator[tuple[Part, Tensor]]:
+        """Class probabilities of an image uint8 (3, H, W), part by part: (part, (ΣC, h, w)).
+
+        An image that was shrunk has at each pixel those of the pixel it was shrunk to. Raises
+        ValueError for a network that does not read RGB.
+        """
+        self.check()
+        settings = self.scales, self.flip, self.tile
+        if not self.longest_side or max(image.shape[-2:]) <= self.longest_side:
+            yield from inference.probabilities(self.model, image, *settings)
+            return
         limit = LimitSide(self.longest_side)
         shrunk, _ = limit(tv_tensors.Image(image), tv_tensors.Mask(image[0]))
-        labels = self.model.predict(shrunk.as_subclass(Tensor))
+        small = torch.empty(self.model.num_classes, *shrunk.shape[-2:])
+        for part, values in inference.probabilities(
+            self.model, shrunk.as_subclass(Tensor), *settings
+        ):
+            small[part.slices] = values.to(small)
         rows, columns = (
-            ((torch.arange(n, device=labels.device) + 0.5) * (m / n)).long()
-            for n, m in zip(image.shape[-2:], labels.shape, strict=True)
+            ((torch.arange(n) + 0.5) * (m / n)).long()
+            for n, m in zip(image.shape[-2:], small.shape[-2:], strict=True)
         )
-        return labels[rows[:, None], columns]
+        for part in inference.parts((len(rows), len(columns)), inference.TILE):
+            here = rows[part.top : part.bottom, None], columns[part.left : part.right]
+            yield part, small[:, here[0], here[1]]
+
+    def check(self) -> None:
+        """Raise ValueError, saying what it reads, for a network that does not label RGB images."""
+        streams = self.model.streams if isinstance(self.model, LateFusion) else [self.model]
+        read = [part.name for stream in streams for part in cast(FCN, stream).preprocess.parts]
+        if read != ["rgb"] or self.model.in_channels != 3:
+            raise ValueError(
+                f"this network reads {' and '.join(read)} ({self.model.in_channels} channels), and "
+                "an image file has colour only: score it on its data set with "
+                "`fcn-tutorial evaluate`, or give `model.predict` the dict of its parts"
+            )
 
 
 def read_image(path: Path) -> Tensor:
@@ -67,43 +164,152 @@ def read_image(path: Path) -> Tensor:
 
 
 def find_images(paths: Iterable[Path]) -> list[Path]:
-    """Files as given, and the pictures directly inside each folder.
+    """Files as given, the pictures directly inside each folder, and those that a pattern matches.
 
-    Raises FileNotFoundError for a path that is not there, ValueError for a folder without pictures.
+    A pattern is a path that is not there and holds *, ? or [; ** goes through folders of any depth.
+    Files whose names begin with a dot are left out of folders, and each file comes once. Raises
+    FileNotFoundError for a path that is not there, and ValueError for a folder or a pattern without
+    pictures.
     """
     found: list[Path] = []
     for path in paths:
-        if not path.exists():
-            raise FileNotFoundError(f"{path} not found")
         if path.is_dir():
-            inside = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
-            if not inside:
-                raise ValueError(f"{path} holds no pictures ({', '.join(SUFFIXES)})")
-            found += inside
+            inside = _pictures(path.iterdir())
+        elif path.exists():
+            inside = [path]
+        elif glob.has_magic(str(path)):
+            inside = _pictures(map(Path, glob.glob(str(path), recursive=True)))
         else:
-            found.append(path)
-    return found
+            raise FileNotFoundError(f"{path} not found")
+        if not inside:
+            raise ValueError(f"{path} holds no pictures ({', '.join(SUFFIXES)})")
+        found += inside
+    return list({os.path.realpath(path): path for path in reversed(found)}.values())[::-1]
+
+
+def _pictures(paths: Iterable[Path]) -> list[Path]:
+    return sorted(
+        p
+        for p in paths
+        if p.suffix.lower() in SUFFIXES and not p.name.startswith(".") and p.is_file()
+    )
+
+
+class Outcome(NamedTuple):
+    """One image: the files that were written, or why it could not be read."""
+
+    image: Path
+    files: tuple[Path, ...]
+    error: ValueError | None = None
 
 
 def write_predictions(
-    predictor: Predictor, images: Iterable[Path], out: Path
-) -> Iterator[tuple[Path, Path, Path]]:
-    """Write STEM.png (palette, values are labels) and STEM-overlay.png for each image, one by one.
+    predictor: Predictor, images: Iterable[Path], out: Path, probabilities: bool = False
+) -> Iterator[Outcome]:
+    """Label image files one by one into the folder `out`; see the module for what is written.
 
-    Yields (image, labels, overlay) as they are done. Raises ValueError before writing anything
-    where two images would write the same file.
+    An image that cannot be read is an `Outcome` with its error, and the others go on. Raises,
+    before anything is written, ValueError where two images would write the same file or one would
+    be written over, and for a network that does not read RGB; and OSError naming a file that cannot
+    be written, which ends the run. Every file appears whole or not at all.
     """
     images = list(images)
-    stems = [path.stem for path in images]
-    twice = sorted({stem for stem in stems if stems.count(stem) > 1})
-    if twice:
-        raise ValueError(f"two images are called {twice[0]!r}; predict their folders one by one")
+    predictor.check()
+    written = [_Files.of(image, out, predictor.tasks, probabilities) for image in images]
+    _check_names(images, [file for files in written for file in files.all])
     out.mkdir(parents=True, exist_ok=True)
-    palette = predictor.card.palette
-    for path in images:
-        image = read_image(path)
-        labels = predictor.label(image)
-        files = out / f"{path.stem}.png", out / f"{path.stem}-overlay.png"
-        visualize.save_mask(labels, palette, files[0])
-        Image.fromarray(visualize.overlay(image, labels, palette)).save(files[1])
-        yield (path, *files)
+    for path, files in zip(images, written, strict=True):
+        try:
+            image = read_image(path)
+        except ValueError as error:
+            yield Outcome(path, (), error)
+            continue
+        _write(predictor, image, files)
+        yield Outcome(path, files.all)
+
+
+@dataclass(frozen=True)
+class _Files:
+    """What is written of one image: labels and overlay by task, and the probabilities."""
+
+    pictures: Mapping[str, tuple[Path, Path]]
+    archive: Path | None
+
+    @classmethod
+    def of(cls, image: Path, out: Path, tasks: Iterable[str], probabilities: bool) -> _Files:
+        stems = {task: f"{image.stem}-{task}" if task else image.stem for task in tasks}
+        pictures = {t: (out / f"{s}.png", out / f"{s}-overlay.png") for t, s in stems.items()}
+        return cls(pictures, out / f"{image.stem}.npz" if probabilities else None)
+
+    @property
+    def all(self) -> tuple[Path, ...]:
+        pictures = [file for pair in self.pictures.values() for file in pair]
+        return (*pictures, *([self.archive] if self.archive else []))
+
+
+def _check_names(images: Sequence[Path], files: Sequence[Path]) -> None:
+    for stem, count in Counter(path.stem for path in images).items():
+        if count > 1:
+            raise ValueError(f"two images are called {stem!r}; predict their folders one by one")
+    for file, count in Counter(files).items():
+        if count > 1:
+            raise ValueError(f"two images would write {file}; predict them one by one")
+    inputs = {os.path.realpath(image) for image in images}
+    for file in files:
+        if os.path.realpath(file) in inputs:
+            raise ValueError(f"--out: {file} is one of the images to label; name another folder")
+
+
+def _write(predictor: Predictor, image: Tensor, files: _Files) -> None:
+    tasks = predictor.tasks
+    size = image.shape[-2], image.shape[-1]
+    labels = {task: np.empty(size, np.uint8) for task in tasks}
+    nothing: AbstractContextManager[dict[str, NDArray[np.float16]]] = nullcontext({})
+    archive = _archive(files.archive, tasks, size) if files.archive else nothing
+    with archive as arrays:
+        for part, values in predictor.probabilities(image):
+            for task, spec in tasks.items():
+                mine = values[spec.channels].cpu()
+                labels[task][part.slices] = mine.argmax(0).numpy()
+                if task in arrays:
+                    arrays[task][part.slices] = mine.numpy()
+    for task, (picture, laid_over) in files.pictures.items():
+        palette = tasks[task].palette
+        with replacing(picture) as path:
+            visualize.save_mask(labels[task], palette, path)
+        with replacing(laid_over) as path:
+            Image.fromarray(_overlay(image, labels[task], palette)).save(path)
+
+
+@contextmanager
+def _archive(
+    path: Path, tasks: Mapping[str, Task], size: tuple[int, int]
+) -> Iterator[dict[str, NDArray[np.float16]]]:
+    """Arrays (C, H, W) by task that become the .npz at `path`; until then they lie on disk."""
+    with (
+        replacing(path) as partial,
+        TemporaryDirectory(dir=path.parent, prefix=".fcn-", ignore_cleanup_errors=True) as folder,
+    ):
+        arrays: dict[str, NDArray[np.float16]] = {}
+        for task, spec in tasks.items():
+            name = Path(folder) / f"{task or 'probabilities'}.npy"
+            shape = (len(spec.classes), *size)
+            arrays[task] = open_memmap(name, "w+", np.float16, shape)
+            np.save(Path(folder) / f"{f'{task}_' if task else ''}classes.npy", spec.classes)
+        yield arrays
+        with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as packed:
+            for array in arrays.values():
+                array.flush()  # type: ignore[attr-defined]  # of the memory map it is
+            for file in sorted(Path(folder).iterdir()):
+                packed.write(file, file.name)
+
+
+def _overlay(
+    image: Tensor, labels: NDArray[np.uint8], palette: Sequence[Sequence[int]]
+) -> NDArray[np.uint8]:
+    """`visualize.overlay` in bands of rows: its intermediate values are floats."""
+    drawn = np.empty((*labels.shape, 3), np.uint8)
+    for top in range(0, len(labels), _BAND):
+        band = slice(top, top + _BAND)
+        drawn[band] = visualize.overlay(image[:, band], labels[band], palette)
+    return drawn

@@ -21,7 +21,8 @@ from benchmarks.steps import OurStep, PlainStep, make_batch, randomise, sgd
 from benchmarks.timing import Settings, against, alternate, peak_on_device, with_tf32
 from fcn_tutorial.losses import translate
 from fcn_tutorial.models import FCN
-from fcn_tutorial.training import optimisation, recipes
+from fcn_tutorial.training import optimisation
+from fcn_tutorial.training.recipe import Optimiser
 from tests.published import Published
 
 CASE = "published"
@@ -82,7 +83,7 @@ def our_step(
 ) -> OurStep:
     """The published settings, translated to the mean loss."""
     rates = translate(LR, WEIGHT_DECAY, size[0] * size[1])
-    spec = recipes.Optimiser("sgd", lr=rates.lr, weight_decay=rates.weight_decay, momentum=MOMENTUM)
+    spec = Optimiser("sgd", lr=rates.lr, weight_decay=rates.weight_decay, momentum=MOMENTUM)
     return OurStep(model, optimisation.make(spec, model), precision, compiler)
 
 

@@ -1,0 +1,350 @@
+"""What a network says of images of any size: part by part, over several scales and mirror images.
+
+A picture or a map of scores is a `Lazy` here: its size, and a function that computes any part of
+it. The scores of a part need the image a margin around it. The margin follows from the receptive
+field (`margin`), and parts start on the grid of the coarsest tap, so that what is computed part by
+part is what the whole image gives, to rounding.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+from fcn_tutorial import geometry
+from fcn_tutorial.models.fcn import FCN, SCORE_LAYERS
+from fcn_tutorial.models.fusion import LateFusion
+from fcn_tutorial.transforms import map_sample
+
+Network = FCN | LateFusion
+
+#: Pixels up to which an image is taken in one piece: 2048 × 2048, about 3 GB in a VGG16 trunk.
+LARGE = 1 << 22
+#: Side in pixels of the parts of larger ones, without their margins.
+TILE = 1024
+
+
+class Part(NamedTuple):
+    """A rectangle of pixels: rows top … bottom − 1, columns left … right − 1."""
+
+    top: int
+    bottom: int
+    left: int
+    right: int
+
+    @property
+    def slices(self) -> tuple[Any, slice, slice]:
+        """What indexes it in a tensor (…, H, W)."""
+        return ..., slice(self.top, self.bottom), slice(self.left, self.right)
+
+
+@dataclass(frozen=True)
+class Lazy:
+    """A map of `size` (H, W) that is computed where it is asked for.
+
+    `read(part)` gives (1, C, rows, columns), on the network's device and in its dtype.
+    """
+
+    size: tuple[int, int]
+    read: Callable[[Part], Tensor]
+
+    @property
+    def whole(self) -> Part:
+        """All of it."""
+        return Part(0, self.size[0], 0, self.size[1])
+
+
+# ---- Answers -------------------------------------------------------------------------------------
+
+
+def scores(
+    model: Network,
+    image: Tensor | Mapping[str, Tensor],
+    scales: Sequence[float] = (1.0,),
+    flip: bool = False,
+    tile: int | None = None,
+) -> Tensor | dict[str, Tensor]:
+    """Class probabilities of an image at its own size, averaged over `scales` and, with `flip`,
+    over each scale's mirror image.
+
+    Args:
+        model: in evaluation mode.
+        image: as `FCN.predict` takes it: uint8 (3, H, W), or the dict of its parts.
+        scales: the preprocessed image is resampled to each of these times its size (bilinear, and
+            averaged where it shrinks), and the probabilities are resampled back.
+        flip: take the image and its mirror image, left and right exchanged, at every scale.
+        tile: largest side in pixels of what is computed at once, its margin left out; 0: the whole
+            image. None takes an image of more than `LARGE` pixels, at the largest size the network
+            sees of it, in tiles that have `TILE` pixels there.
+
+    Returns softmax probabilities (C, H, W), {task: probabilities} for several tasks. Tiles change
+    them by rounding only. Raises ValueError for scales that are not positive numbers and for a
+    negative tile, and as `FCN.predict`.
+    """
+    like = next(model.parameters())
+    found = torch.empty(model.num_classes, *_size(image), dtype=like.dtype, device=like.device)
+    for part, values in probabilities(model, image, scales, flip, tile):
+        found[part.slices] = values
+    if model.tasks is None:
+        return found
+    return dict(zip(model.tasks, found.split(_counts(model)), strict=True))
+
+
+def labels(
+    model: Network,
+    image: Tensor | Mapping[str, Tensor],
+    scales: Sequence[float] = (1.0,),
+    flip: bool = False,
+    tile: int | None = None,
+) -> Tensor | dict[str, Tensor]:
+    """The most probable class of each pixel, int64 (H, W), or {task: labels}.
+
+    Arguments and errors as those of `scores`, whose memory for all classes it does without.
+    """
+    counts = _counts(model)
+    device = next(model.parameters()).device
+    found = torch.empty(len(counts), *_size(image), dtype=torch.int64, device=device)
+    for part, values in probabilities(model, image, scales, flip, tile):
+        for task, mine in enumerate(values.split(counts)):
+            found[task][part.slices] = mine.argmax(0)
+    return found[0] if model.tasks is None else dict(zip(model.tasks, found, strict=True))
+
+
+@torch.no_grad()
+def probabilities(
+    model: Network,
+    image: Tensor | Mapping[str, Tensor],
+    scales: Sequence[float] = (1.0,),
+    flip: bool = False,
+    tile: int | None = None,
+) -> Iterator[tuple[Part, Tensor]]:
+    """`scores` one part after the other: (part, values), each pixel once.
+
+    Values are (ΣC, rows, columns), the tasks' classes one after the other. Arguments and errors as
+    those of `scores`; a tile at a time is in memory.
+    """
+    if model.training:
+        raise RuntimeError("scores: the network is in training mode; call .eval() first")
+    if not scales or not all(0 < scale < math.inf for scale in scales):
+        raise ValueError(f"scales={tuple(scales)}: expected at least one, each more than 0")
+    if tile is not None and tile < 0:
+        raise ValueError(f"tile={tile}: expected the side of a tile in pixels, or 0 for no tiles")
+    if isinstance(image, Tensor) and model.in_channels != 3:
+        raise ValueError(
+            f"scores: got one image, this network reads {model.in_channels} channels: give a dict "
+            "of its parts"
+        )
+    answer = averaged(model, pixels(model, image), scales, flip)
+    seen = max(scales) * _magnification(model)
+    if tile is None:
+        large = math.prod(answer.size) * seen**2 > LARGE
+        tile = max(1, int(TILE / seen)) if large else 0
+    for part in parts(answer.size, tile):
+        yield part, answer.read(part)[0]
+
+
+def parts(size: tuple[int, int], tile: int) -> Iterator[Part]:
+    """Rectangles that cover (H, W) once, row by row, no side longer than `tile`; 0: the whole."""
+    cuts = []
+    for n in size:
+        pieces = -(-n // tile) if tile else 1
+        cuts.append([i * n // pieces for i in range(pieces + 1)])
+    rows, columns = ([*pairwise(c)] for c in cuts)
+    for top, bottom in rows:
+        for left, right in columns:
+            yield Part(top, bottom, left, right)
+
+
+class Averaged(nn.Module):
+    """A network that predicts by `labels` over scales and mirror images, for what only predicts.
+
+    Has `predict`, `tasks` and `num_classes` as the network has them. Raises ValueError as `scores`.
+    """
+
+    def __init__(self, model: Network, scales: Sequence[float], flip: bool) -> None:
+        super().__init__()
+        self.model, self.scales, self.flip = model, tuple(scales), flip
+        self.tasks, self.num_classes = model.tasks, model.num_classes
+        self.train(model.training)
+
+    def predict(self, inputs: Tensor | Mapping[str, Tensor]) -> Tensor | dict[str, Tensor]:
+        """As `FCN.predict`."""
+        return labels(self.model, inputs, self.scales, self.flip)
+
+
+def margin(model: Network) -> int:
+    """Pixels around a score of the image, at most, that it depends on (magnification aside).
+
+    The field of a tap, and for each upsampling the reach of its tent: a stride of what it leaves.
+    """
+    networks: list[Any] = list(model.streams) if isinstance(model, LateFusion) else [model]
+    widest = Fraction(0)
+    for network in networks:
+        reach = 0
+        for stride in sorted(SCORE_LAYERS):
+            if stride >= network.stride:
+                reach += stride
+                field = geometry.receptive_field(network.backbone.layers(stride))
+                widest = max(widest, reach + Fraction(field.size - 1, 2))
+    return math.ceil(widest)
+
+
+# ---- Maps of maps --------------------------------------------------------------------------------
+
+
+def pixels(model: Network, image: Tensor | Mapping[str, Tensor]) -> Lazy:
+    """An image, preprocessed where it is read; in memory it stays as it is."""
+    like = next(model.parameters())
+
+    def read(part: Part) -> Tensor:
+        cut = map_sample(lambda t: t[part.slices].to(like.device)[None], image)
+        return model.preprocess(cut).to(like.dtype)
+
+    return Lazy(_size(image), read)
+
+
+def averaged(model: Network, image: Lazy, scales: Sequence[float], flip: bool) -> Lazy:
+    """Probabilities over every scale and, with `flip`, mirror image: their mean."""
+    passes = []
+    for scale in scales:
+        size = _scaled(image.size, scale)
+        passes.append(resized(_softmax(model, scored(model, resized(image, size))), image.size))
+        if flip:
+            mirrored = resized(flipped(image), size)
+            back = resized(_softmax(model, scored(model, mirrored)), image.size)
+            passes.append(flipped(back))
+
+    def read(part: Part) -> Tensor:
+        total = passes[0].read(part)
+        for other in passes[1:]:
+            total = total + other.read(part)
+        return total / len(passes)
+
+    return Lazy(image.size, read)
+
+
+def scored(model: Network, image: Lazy) -> Lazy:
+    """The network's scores, (1, ΣC, rows, columns), from the image with a margin around a part."""
+    larger = _scaled(image.size, _magnification(model))
+    return resized(_scored(model, resized(image, larger)), image.size)
+
+
+def _scored(model: Network, image: Lazy) -> Lazy:
+    around, grid = margin(model), max(SCORE_LAYERS)
+
+    def read(part: Part) -> Tensor:
+        # Starting on the grid of the coarsest map, every layer finds its windows where they were.
+        top, left = (max(0, first - around) // grid * grid for first in (part.top, part.left))
+        bottom, right = (
+            min(n, last + around)
+            for n, last in zip(image.size, (part.bottom, part.right), strict=True)
+        )
+        seen = image.read(Part(top, bottom, left, right))
+        coarse = model.fused_scores(seen.contiguous(memory_format=torch.channels_last))
+        fine = model.enlarge(coarse, (bottom - top, right - left))
+        return fine[..., part.top - top : part.bottom - top, part.left - left : part.right - left]
+
+    return Lazy(image.size, read)
+
+
+def flipped(source: Lazy) -> Lazy:
+    """The mirror image, left and right exchanged."""
+    width = source.size[1]
+
+    def read(part: Part) -> Tensor:
+        mirrored = Part(part.top, part.bottom, width - part.right, width - part.left)
+        return source.read(mirrored).flip(-1)
+
+    return Lazy(source.size, read)
+
+
+def resized(source: Lazy, size: tuple[int, int]) -> Lazy:
+    """`source` at another (H, W): bilinear, over the pixels that become one where it shrinks.
+
+    The same as `interpolate(mode="bilinear", antialias=True)`, of which a part takes some rows and
+    columns only.
+    """
+    if source.size == size:
+        return source
+
+    def read(part: Part) -> Tensor:
+        if part == Part(0, size[0], 0, size[1]):
+            return interpolate(source.read(source.whole), size, mode="bilinear", antialias=True)
+        top, bottom = _support(part.top, part.bottom, source.size[0], size[0])
+        left, right = _support(part.left, part.right, source.size[1], size[1])
+        values = source.read(Part(top, bottom, left, right))
+        rows = resampling_matrix(source.size[0], size[0], (part.top, part.bottom), (top, bottom))
+        columns = resampling_matrix(source.size[1], size[1], (part.left, part.right), (left, right))
+        return rows.to(values) @ values @ columns.to(values).T
+
+    return Lazy(size, read)
+
+
+def resampling_matrix(
+    n: int,
+    size: int,
+    rows: tuple[int, int] | None = None,
+    columns: tuple[int, int] | None = None,
+) -> Tensor:
+    """The matrix that resamples a line of `n` values to `size` values, as `resized` does.
+
+    rows, columns: the first and one past the last that are wanted; by default all. A row sums to
+    one where `columns` hold all that it reads. Returns float64, on the CPU. Weights fall linearly
+    with the distance of pixel centres, to nothing at one pixel of the coarser line.
+    """
+    first, last = rows or (0, size)
+    low, high = columns or (0, n)
+    # Centres (j + 1/2) of n and (y + 1/2)·n/size of size pixels, times 2·size: whole numbers.
+    there = (2 * torch.arange(low, high) + 1) * size
+    here = (2 * torch.arange(first, last) + 1) * n
+    reach = 2 * torch.sym_max(n, size)
+    rise = (reach - (here[:, None] - there).abs()).clamp(min=0).double()
+    weights: Tensor = rise / rise.sum(1, keepdim=True)
+    return weights
+
+
+def _support(first: int, last: int, n: int, size: int) -> tuple[int, int]:
+    """The values of `n` that rows first … last − 1 of `size` read, as a range."""
+    widest = max(n, size)
+    low = ((2 * first + 1) * n - 2 * widest) // (2 * size)
+    high = -(-((2 * last - 1) * n + 2 * widest) // (2 * size))
+    return max(0, low), min(n, high)
+
+
+def _softmax(model: Network, source: Lazy) -> Lazy:
+    """Probabilities of each task's classes."""
+
+    def read(part: Part) -> Tensor:
+        by_task = source.read(part).split(_counts(model), 1)
+        return torch.cat([values.softmax(1) for values in by_task], 1)
+
+    return Lazy(source.size, read)
+
+
+# ---- Sizes ---------------------------------------------------------------------------------------
+
+
+def _counts(model: Network) -> list[int]:
+    return [model.num_classes] if model.tasks is None else list(model.tasks.values())
+
+
+def _magnification(model: Network) -> float:
+    """What the network enlarges an image by, itself."""
+    return model.magnification if isinstance(model, FCN) else 1.0
+
+
+def _scaled(size: tuple[int, int], scale: float) -> tuple[int, int]:
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def _size(image: Tensor | Mapping[str, Tensor]) -> tuple[int, int]:
+    tensor = image if isinstance(image, Tensor) else next(iter(image.values()))
+    return tensor.shape[-2], tensor.shape[-1]
