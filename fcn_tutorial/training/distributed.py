@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,6 +14,9 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+#: Seconds.
+_LETTING_GO = 0.2
 
 
 def rank() -> int:
@@ -41,6 +45,10 @@ def group(device: torch.device) -> Iterator[torch.device]:
     try:
         yield device
     finally:
+        # Gloo's thread lets go of its last tensors under Python's lock. A group whose end waits for
+        # that thread with the lock held, as that of DistributedDataParallel does, would wait for
+        # ever: asleep, this thread leaves the lock to it.
+        time.sleep(_LETTING_GO)
         dist.destroy_process_group()
 
 

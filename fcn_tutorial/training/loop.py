@@ -183,7 +183,6 @@ def train(
         }
         if first:
             folder.write_record(record)
-            pass  # card
         return record
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from fcn_tutorial import models, visualize
+from fcn_tutorial._atomic import replacing
 from fcn_tutorial.metrics import Scores
 from fcn_tutorial.models import FCN, LateFusion
 from fcn_tutorial.training import diagnosis, distributed, settings
@@ -75,8 +76,10 @@ def finish_epoch(
         if better or (due and not folder.best.exists()):
             _keep(session, val_set)
         if due:
-            visualize.training_curve(progress.rows, folder.curve)
-            _draw_samples(session.average, val_set, folder.samples)
+            with replacing(folder.curve) as path:
+                visualize.training_curve(progress.rows, path)
+            with replacing(folder.samples) as path:
+                _draw_samples(session.average, val_set, path)
         folder.write_log(progress.rows)
     say(line)
 

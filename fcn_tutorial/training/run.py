@@ -1,12 +1,12 @@
 """A run folder: what a training run leaves behind, written so that no crash leaves half a file.
 
 `record.json` (what was run and what came out), `last.pt` (everything needed to go on),
-`best.safetensors` (the network), `log.csv` (a row an epoch), `curve.png`, `samples.png`.
+`best.safetensors` (the network), `model_card.md` (the record for people), `log.csv` (a row an
+epoch), `curve.png`, `samples.png`.
 """
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import io
 import json
@@ -21,7 +21,9 @@ from typing import Any
 
 import torch
 
+from fcn_tutorial._atomic import replacing
 from fcn_tutorial.metrics import Scores
+from fcn_tutorial.training.card import model_card
 
 SCHEMA = 1
 
@@ -34,6 +36,7 @@ class RunFolder:
         self.record = path / "record.json"
         self.last = path / "last.pt"
         self.best = path / "best.safetensors"
+        self.card = path / "model_card.md"
         self.log = path / "log.csv"
         self.curve = path / "curve.png"
         self.samples = path / "samples.png"
@@ -74,8 +77,9 @@ class RunFolder:
         write_atomically(self.log, text.getvalue().encode())
 
     def write_record(self, record: Mapping[str, Any]) -> None:
-        """Replace `record.json` whole."""
+        """Replace `record.json`, and the model card that is made from it, each whole."""
         write_atomically(self.record, (json.dumps(record, indent=1) + "\n").encode())
+        write_atomically(self.card, model_card(record).encode())
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -83,22 +87,23 @@ def write_atomically(path: Path, content: bytes) -> None:
 
     Raises OSError naming `path` where that fails, for want of space or of permission.
     """
-    partial = path.with_name(path.name + ".partial")
-    try:
-        with partial.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
-        reason = error.strerror or str(error)
-        raise OSError(f"{path}: cannot be written ({reason}); what was there is kept") from error
+    with replacing(path) as partial, partial.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
 
 
-def describe(scores: Scores, classes: Sequence[str], split: str, images: int) -> dict[str, Any]:
-    """The part of a record that says how well: fractions of one, None where a class is absent."""
+def describe(
+    scores: Scores,
+    classes: Sequence[str],
+    split: str,
+    images: int,
+    tta: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The part of a record that says how well: fractions of one, None where a class is absent.
+
+    tta: {"scales": […], "flip": …} of test-time augmentation; None, false in the record, without.
+    """
     per_class = {
         name: None if iu != iu else float(iu) for name, iu in zip(classes, scores.iu, strict=True)
     }
@@ -111,7 +116,7 @@ def describe(scores: Scores, classes: Sequence[str], split: str, images: int) ->
         "fw_iu": scores.fw_iu,
         "iu": per_class,
         "absent": scores.absent,
-        "tta": False,
+        "tta": False if tta is None else dict(tta),
     }
 
 

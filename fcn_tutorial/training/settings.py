@@ -94,6 +94,24 @@ def from_dict(fields: Mapping[str, Any]) -> Recipe:
         raise ValueError(f"not a recipe: {error}") from error
 
 
+def changed(stored: Mapping[str, Any], recipe: Recipe) -> list[str]:
+    """Settings, dotted, that a record's `stored` has otherwise than `recipe` has them.
+
+    What the record does not state came later and is passed over, and so are words and quotations.
+    """
+    return _changed(stored, as_dict(recipe), "")
+
+
+def _changed(stored: Mapping[str, Any], now: Mapping[str, Any], prefix: str) -> list[str]:
+    found: list[str] = []
+    for key, value in stored.items():
+        if isinstance(value, Mapping) and isinstance(now.get(key), Mapping):
+            found += _changed(value, now[key], f"{key}.")
+        elif key not in ("summary", "source", "published") and now.get(key) != value:
+            found.append(f"{prefix}{key}")
+    return found
+
+
 def _tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 

@@ -550,7 +550,7 @@ def _read_folder(folder: Path, name: str) -> None:
 def _lay_weights(folder: Path) -> None:
     folder.mkdir(parents=True)
     model = models.FCN("tiny", 3, width=0.25)
-    recipe = training.recipes.as_dict(training.get("scenes-fcn8s"))
+    recipe = training.as_dict(training.get("scenes-fcn8s"))
     card = models.Card.of("abc", [(0, 0, 0), (1, 1, 1), (2, 2, 2)], details={"recipe": recipe})
     models.save(model, card, folder / "net.safetensors")
     trunk = models.backbones.trunks.build(models.backbones.trunks.PLANS["tiny"], 0.25, "same")

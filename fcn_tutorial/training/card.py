@@ -1,0 +1,128 @@
+"""The model card of a run: what its record says, as a page for whoever is handed the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from fcn_tutorial.datasets.catalogue import CATALOGUE, Entry
+
+MEASURES = {
+    "mean_iu": "mean IU",
+    "pixel_accuracy": "pixel accuracy",
+    "mean_accuracy": "mean accuracy",
+    "fw_iu": "f.w. IU",
+}
+_ABSENT = {
+    "score_zero_if_predicted": "a class absent from the truth counts as zero where it is predicted",
+    "truth_only": "classes absent from the truth are left out",
+}
+
+
+def model_card(record: Mapping[str, Any]) -> str:
+    """Markdown of a record (see `run`); percent with one decimal.
+
+    After Mitchell et al., "Model cards for model reporting", FAT* 2019: details, use, data, scores,
+    limits. Raises KeyError for what is not a record.
+    """
+    return "\n".join([*_details(record), *_scores(record), *_limits(record)]) + "\n"
+
+
+def percent(value: float | None) -> str:
+    """A fraction of one in percent with one decimal; a dash for None."""
+    return "–" if value is None else f"{100 * value:.1f}"
+
+
+def _details(record: Mapping[str, Any]) -> Iterator[str]:
+    settings, cost = record["settings"], record["train"]
+    model, data, optimiser = (settings[part] for part in ("model", "data", "optimiser"))
+    entry = _entry(data["name"])
+    title = entry.title if entry else data["name"]
+    yield from (f"# {record['recipe']}, seed {record['seed']}", "")
+    yield from (f"{settings['summary']}.", "")
+    yield from ("| | |", "|---|---|")
+    kind = "late fusion of two nets" if model.get("late_fusion") else "FCN"
+    yield f"| network | {kind}, {model['stride']}s on {model['backbone']}, `{model['alignment']}` |"
+    steps = f"{cost['steps']:,} steps of {_batch(record)}"
+    yield f"| trained on | {title}: {cost['images']:,} images, {steps} |"
+    if entry:
+        yield f"| licence of the data | {entry.licence} |"
+    yield f"| started from | {_origin(cost.get('weights'))} |"
+    yield f"| optimiser | {optimiser['name']}, learning rate {optimiser['lr']:g} |"
+    yield f"| took | {_time(cost['seconds'])} on {record['device']}, in {cost['precision']} |"
+    yield f"| made | {record['created']}, code {record['git'] or 'of no checkout'} |"
+    versions = ", ".join(f"{name} {number}" for name, number in record["versions"].items())
+    yield f"| with | {versions} |"
+    for key, value in record["overrides"].items():
+        yield f"| changed from the recipe | `{key}={value}` |"
+    yield from ("", "## Use", "", "```python", "from fcn_tutorial.predict import Predictor", "")
+    yield 'predictor = Predictor.load("best.safetensors")'
+    yield "labels = predictor.label(image)  # RGB uint8 (3, H, W) -> class indices (H, W)"
+    yield from ("```", "")
+
+
+def _scores(record: Mapping[str, Any]) -> Iterator[str]:
+    splits = {name: record[name] for name in ("val", "test") if record.get(name)}
+    chose = "The weights were chosen on val; test was scored once, at the end."
+    if record["settings"].get("select") == "last":
+        chose = "The last step's weights, whatever val said of them."
+    absent = _ABSENT[next(iter(splits.values()))["absent"]]
+    yield from ("## Scores", "")
+    yield (
+        f"Percent, one confusion matrix over the whole split; void is not scored; {absent}. {chose}"
+    )
+    tasks = next(iter(splits.values())).get("tasks", {"": None})
+    for task in tasks:
+        found = {n: s["tasks"][task] if task else s for n, s in splits.items()}
+        yield from ("", *([f"### {task}", ""] if task else []))
+        yield "| | " + " | ".join(f"{n}, {s['images']:,} images" for n, s in found.items()) + " |"
+        yield "|---|" + "--:|" * len(found)
+        for key, name in MEASURES.items():
+            yield f"| **{name}** | " + " | ".join(percent(s[key]) for s in found.values()) + " |"
+        for name in next(iter(found.values()))["iu"]:
+            yield f"| {name} | " + " | ".join(percent(s["iu"][name]) for s in found.values()) + " |"
+    if record["published"]:
+        yield from ("", "Published:", "")
+        for entry in record["published"]:
+            name = MEASURES.get(entry["score"], entry["score"].replace("_", " "))
+            yield f"- {entry['of']}: {name} {percent(entry['value'])} ({entry['source']})"
+    yield ""
+
+
+def _limits(record: Mapping[str, Any]) -> Iterator[str]:
+    name = record["settings"]["data"]["name"]
+    last = record.get("test") or record["val"]
+    weak = sorted((iu, label) for label, iu in last["iu"].items() if iu is not None and iu < 0.5)
+    yield from ("## Limits", "")
+    yield (
+        f"- It knows the {len(last['iu'])} classes above and no others: every pixel gets one of "
+        "them, whatever it shows."
+    )
+    yield f"- It was scored on {name} only. Other cameras, places and seasons are untried."
+    if weak:
+        worst = ", ".join(f"{label} {percent(iu)}" for iu, label in weak)
+        yield f"- Classes below half in IU on {last['split']}: {worst}."
+    if not record.get("test"):
+        yield "- No test images: the scores above are of the images that chose the weights."
+    for note in record.get("notes", ()):
+        yield f"- Noted while it ran: {note}"
+
+
+def _entry(name: str) -> Entry | None:
+    return CATALOGUE.get({"voc": "voc2012"}.get(name, name))
+
+
+def _batch(record: Mapping[str, Any]) -> str:
+    batch, processes = record["settings"]["batch"], record["train"].get("processes", 1)
+    return f"{batch}" if processes == 1 else f"{batch} in each of {processes} processes"
+
+
+def _origin(weights: Mapping[str, Any] | None) -> str:
+    if weights is None:
+        return "not recorded"
+    names = [f"`{file['name']}`" for file in weights["files"]]
+    return f"{weights['kind']} weights" + (f": {', '.join(names)}" if names else "")
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 300 else f"{seconds / 60:.0f} min"
