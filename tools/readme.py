@@ -8,16 +8,21 @@ import argparse
 import io
 import json
 import re
+import statistics
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from tools.chapter_form import listed_files
 from tools.project import ROOT
 
 README = ROOT / "README.md"
 DATA_README = ROOT / "data" / "README.md"
+#: What the tables of scores show, of all that a record holds.
+SHOWN = ("mean_iu", "pixel_accuracy")
 PICTURE = ROOT / "book" / "_static" / "scenes.webp"
 
 
@@ -34,52 +39,56 @@ def records(root: Path, dataset: str) -> list[dict[str, Any]]:
 
 def scores_block(root: Path = ROOT) -> str:
     """The two tables of scores, from the records in data/results."""
-    lines = [
-        "| generated scenes, 12 classes | seed | mean IU | pixel accuracy | training |",
-        "|---|---|---|---|---|",
-    ]
-    for record in records(root, "scenes"):
-        test, cost = record["test"], record["train"]
-        lines.append(
-            f"| `{record['recipe']}` | {record['seed']} | **{percent(test['mean_iu'])}** "
-            f"| {percent(test['pixel_accuracy'])} | {cost['seconds']:.0f} s on a CPU |"
-        )
-        for name, baseline in record["baselines"].items():
-            lines.append(
-                f"| baseline: {name} | {record['seed']} | {percent(baseline['mean_iu'])} "
-                f"| {percent(baseline['pixel_accuracy'])} | |"
-            )
-    lines += [
-        "",
-        "| CamVid, 11 classes, 233 test images | mean IU | pixel accuracy | source |",
-        "|---|---|---|---|",
-    ]
-    for record in records(root, "camvid"):
-        test, cost = record["test"], record["train"]
-        lines.append(
-            f"| `{record['recipe']}`, seed {record['seed']} | **{percent(test['mean_iu'])}** "
-            f"| {percent(test['pixel_accuracy'])} | {cost['epochs']} epochs, "
-            f"{cost['seconds'] / 60:.0f} min on {record['device']} |"
-        )
-        quoted: dict[tuple[str, str], dict[str, float]] = {}
+    head = "| {} | seeds | mean IU | pixel accuracy | training |\n|---|---|---|---|---|"
+    scenes, camvid = (records(root, name) for name in ("scenes", "camvid"))
+    lines = [head.format("generated scenes, 12 classes, 200 test images"), *_rows(scenes)]
+    with_baselines = [record["baselines"] for record in scenes if "baselines" in record]
+    for name in with_baselines[0] if with_baselines else ():
+        found = [baselines[name] for baselines in with_baselines]
+        cells = " | ".join(_spread([f[key] for f in found]) for key in SHOWN)
+        lines.append(f"| baseline: {name} | {len(found)} | {cells} | |")
+    lines += ["", head.format("CamVid, 11 classes, 233 test images"), *_rows(camvid)]
+    quoted: dict[tuple[str, str], dict[str, float]] = {}
+    for record in camvid:
         for entry in record["published"]:
             scores = quoted.setdefault((entry["of"], entry["source"]), {})
             scores[entry["score"]] = entry["value"]
-        for (what, source), scores in quoted.items():
-            cells = " | ".join(
-                percent(scores[key]) if key in scores else "–"
-                for key in ("mean_iu", "pixel_accuracy")
-            )
-            lines.append(f"| {what} | {cells} | {source} |")
+    for (what, source), scores in quoted.items():
+        cells = " | ".join(percent(scores[key]) if key in scores else "–" for key in SHOWN)
+        lines.append(f"| {what}: {source} | | {cells} | |")
     return "\n".join(lines)
+
+
+def _rows(found: list[dict[str, Any]]) -> Iterator[str]:
+    """A row a recipe, in the order of the recipes: the mean over its seeds and their spread."""
+    from fcn_tutorial.training import RECIPES
+
+    for name in RECIPES:
+        several = [record for record in found if record["recipe"] == name]
+        if not several:
+            continue
+        iu, accuracy = (_spread([r["test"][key] for r in several]) for key in SHOWN)
+        cost = [r["train"] for r in several]
+        seconds = sum(c["seconds"] for c in cost) / len(cost)
+        took = f"{seconds:.0f} s" if seconds < 600 else f"{seconds / 60:.0f} min"
+        training = f"{cost[0]['epochs']} epochs, {took} on {several[0]['device']}"
+        if coarser := several[0]["settings"].get("coarser"):
+            training += f", after `{coarser}`"
+        yield f"| `{name}` | {len(several)} | **{iu}** | {accuracy} | {training} |"
+
+
+def _spread(values: Sequence[float]) -> str:
+    """Mean and standard deviation of fractions of one, in percent."""
+    text = percent(statistics.fmean(values))
+    return f"{text} ± {percent(statistics.stdev(values))}" if len(values) > 1 else text
 
 
 def chapters_block(root: Path = ROOT) -> str:
     """A row for each chapter in the table of contents, with the question it answers."""
     contents = yaml.safe_load((root / "_toc.yml").read_text(encoding="utf-8"))
     lines = ["| chapter | question it answers |", "|---|---|"]
-    for entry in contents.get("chapters", []):
-        path = root / f"{entry['file']}.ipynb"
+    for page in listed_files(contents):
+        path = root / f"{page}.ipynb"
         if not path.exists():
             continue
         cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
@@ -89,7 +98,7 @@ def chapters_block(root: Path = ROOT) -> str:
         if title is None or question is None:
             raise ValueError(f"{path}: no title or no question in its first cells")
         number = int(path.name[:2])
-        lines.append(f"| {number}. [{title[1]}]({entry['file']}.ipynb) | {question[1]} |")
+        lines.append(f"| {number}. [{title[1]}]({page}.ipynb) | {question[1]} |")
     return "\n".join(lines)
 
 
@@ -138,6 +147,8 @@ def kept_block(root: Path = ROOT) -> str:
     for path in sorted((root / "data" / "results").glob("*/*.json")):
         record = json.loads(path.read_text(encoding="utf-8"))
         made = f"fcn-tutorial train {record['recipe']} --seed {record['seed']}"
+        if record["settings"].get("coarser"):
+            made += " --staged"
         if record["settings"]["data"]["name"] != "scenes":
             made += " --data DIR"
         if record["settings"]["model"]["backbone"] != "tiny":
