@@ -184,7 +184,10 @@ def find_images(paths: Iterable[Path]) -> list[Path]:
         if not inside:
             raise ValueError(f"{path} holds no pictures ({', '.join(SUFFIXES)})")
         found += inside
-    return list({os.path.realpath(path): path for path in reversed(found)}.values())[::-1]
+    once: dict[str, Path] = {}
+    for path in found:
+        once.setdefault(os.path.realpath(path), path)
+    return list(once.values())
 
 
 def _pictures(paths: Iterable[Path]) -> list[Path]:

@@ -1,0 +1,140 @@
+"""An exported file says what the network says, or it is not kept."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from fcn_tutorial import export, models
+from fcn_tutorial.cli import main
+from fcn_tutorial.models import FCN, Card
+
+onnx = pytest.importorskip("onnx")
+onnxruntime = pytest.importorskip("onnxruntime")
+pytest.importorskip("onnxscript")
+
+CARD = Card.of(["sky", "road", "car"], [(0, 0, 0), (9, 9, 9), (90, 0, 0)], "test", "none")
+
+
+def network(classes: Any = 3, backbone: str = "tiny", width: float = 0.25, **options: Any) -> FCN:
+    torch.manual_seed(0)
+    model = FCN(backbone, classes, width=width, **options).eval()
+    for name, layer in model.named_modules():
+        if name.startswith("score_"):
+            torch.nn.init.normal_(layer.weight, std=0.3)
+    return model
+
+
+def run_onnx(path: Path, images: Tensor) -> list[Tensor]:
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return [torch.from_numpy(a) for a in session.run(None, {"images": images.numpy()})]
+
+
+@pytest.mark.parametrize("to", ["onnx", "torch"])
+def test_a_file_takes_any_size_and_any_batch(to: Any, tmp_path: Path) -> None:
+    model = network()
+    path = tmp_path / f"net{export.SUFFIXES[to]}"
+    done = export.export(model, CARD, path, to)
+    assert done.error <= export.TOLERANCE * max(1, done.largest) and len(done.sizes) == 3
+    for shape in ((1, 3, 64, 64), (3, 3, 97, 71), (2, 3, 40, 150)):
+        images = torch.randn(shape)
+        with torch.no_grad():
+            wanted = model(images)
+            if to == "onnx":
+                (found,) = run_onnx(path, images)
+            else:
+                found = torch.export.load(path).module()(images)
+        assert torch.allclose(found, wanted, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("options", "size"),
+    [
+        ({"backbone": "vgg16", "width": 1 / 32, "alignment": "caffe"}, (70, 90)),
+        ({"magnification": 1.5}, None),
+        ({"stride": 16, "deconvolution": "learned"}, None),
+        ({"backbone": "mobilenet_v2", "norms": "folded"}, None),
+    ],
+    ids=["caffe, one size", "magnified", "learned deconvolution", "folded norms"],
+)
+def test_networks_of_every_kind_reach_onnx(
+    options: dict[str, Any], size: tuple[int, int] | None, tmp_path: Path
+) -> None:
+    model, path = network(**options), tmp_path / "net.onnx"
+    export.export(model, CARD, path, "onnx", size)
+    images = torch.randn(1, 3, *(size or (75, 101)))
+    with torch.no_grad():
+        wanted = model(images)
+    (found,) = run_onnx(path, images)
+    assert torch.allclose(found, wanted, rtol=0, atol=1e-4 * float(wanted.abs().max()))
+
+
+def test_pixels_go_in_where_preprocessing_is_inside(tmp_path: Path) -> None:
+    model, path = network(), tmp_path / "net.onnx"
+    export.export(model, CARD, path, "onnx", uint8=True)
+    pixels = torch.randint(0, 256, (2, 3, 50, 66), dtype=torch.uint8)
+    with torch.no_grad():
+        wanted = model(model.preprocess(pixels))
+    (found,) = run_onnx(path, pixels)
+    assert torch.allclose(found, wanted, rtol=0, atol=1e-4)
+
+
+def test_every_task_is_an_output_and_the_file_says_what_it_is(tmp_path: Path) -> None:
+    model, path = network({"semantic": 2, "geometric": 1}), tmp_path / "net.onnx"
+    export.export(model, CARD, path, "onnx")
+    images = torch.randn(1, 3, 48, 64)
+    with torch.no_grad():
+        wanted = model(images)
+    found = run_onnx(path, images)
+    proto = onnx.load(path)
+    assert [output.name for output in proto.graph.output] == ["semantic", "geometric"]
+    for values, task in zip(found, wanted, strict=True):
+        assert torch.allclose(values, wanted[task], rtol=0, atol=1e-4)
+    (entry,) = (p for p in proto.metadata_props if p.key == "fcn_tutorial")
+    said = json.loads(entry.value)
+    assert said["classes"] == ["sky", "road", "car"] and said["tasks"] == model.tasks
+    dimensions = [
+        d.dim_param or d.dim_value for d in proto.graph.input[0].type.tensor_type.shape.dim
+    ]
+    assert dimensions == ["batch", 3, "height", "width"]
+
+
+def test_scores_that_differ_leave_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "net.pt2"
+    export.export(network(), CARD, path, "torch", (64, 64))
+    before = path.read_bytes()
+    monkeypatch.setattr(export, "TOLERANCE", -1.0)
+    with pytest.raises(ValueError, match="differ from the network's"):
+        export.export(network(), CARD, path, "torch", (64, 64))
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["net.pt2"]
+
+
+def test_wrong_requests_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValueError, match=r"ends in \.onnx"):
+        export.export(network(), CARD, tmp_path / "net.pt2", "onnx")
+    with pytest.raises(RuntimeError, match="training mode"):
+        export.export(network().train(), CARD, tmp_path / "net.onnx", "onnx")
+    deep = network(extra_channels=1, preprocessing="nyud-rgbd")
+    with pytest.raises(ValueError, match="--uint8 is for networks on RGB"):
+        export.export(deep, CARD, tmp_path / "net.pt2", "torch", uint8=True)
+    for text in ("360", "0x480", "a x b"):
+        with pytest.raises(ValueError, match="expected rows and columns"):
+            export.parse_size(text)
+    assert export.parse_size("360x480") == (360, 480)
+    monkeypatch.setitem(__import__("sys").modules, "onnx", None)
+    with pytest.raises(ValueError, match=r"pip install 'fcn-tutorial\[export\]'"):
+        export.export(network(), CARD, tmp_path / "net.onnx", "onnx")
+
+
+def test_the_command_line_exports_and_says_how_well(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    models.save(network(), CARD, tmp_path / "net.safetensors")
+    command = ["export", str(tmp_path / "net.safetensors"), "--to", "torch", "--size", "64x80"]
+    assert main([*command, "--out", str(tmp_path / "net.pt2")]) == 0
+    assert "largest difference from PyTorch" in capsys.readouterr().out
+    assert (tmp_path / "net.pt2").is_file()

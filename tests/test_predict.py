@@ -1,0 +1,164 @@
+"""Picture files in, label files out: whole or not at all, at the size of the picture."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from fcn_tutorial import models, predict
+from fcn_tutorial.cli import main
+from fcn_tutorial.models import FCN, Card
+from fcn_tutorial.predict import Predictor, find_images, write_predictions
+
+COLOURS = ((10, 20, 30), (200, 0, 0), (0, 0, 200))
+
+
+def saved(path: Path, **options: object) -> Path:
+    """The file of a small network with random score layers."""
+    torch.manual_seed(1)
+    tasks = options.pop("tasks", 3)
+    model = FCN("tiny", tasks, width=0.25, **options).eval()  # type: ignore[arg-type]
+    torch.nn.init.normal_(model.score_fr.weight)
+    count = model.num_classes
+    card = Card.of([f"class{i}" for i in range(count)], (COLOURS * 3)[:count], "test", "none")
+    models.save(model, card, path)
+    return path
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for name, size in (("a.png", (40, 60)), ("b.jpg", (33, 35)), ("c.bmp", (64, 48))):
+        Image.fromarray(rng.integers(0, 256, (*size, 3), np.uint8)).save(folder / name)
+    (folder / "notes.txt").write_text("not a picture")
+    (folder / ".hidden.png").write_bytes(b"not looked at")
+    (folder / "deeper").mkdir()
+    shutil.copy(folder / "a.png", folder / "deeper" / "d.png")
+    return folder
+
+
+def test_files_folders_and_patterns_are_found_once_each(photos: Path) -> None:
+    assert [p.name for p in find_images([photos])] == ["a.png", "b.jpg", "c.bmp"]
+    assert [p.name for p in find_images([photos / "*.png"])] == ["a.png"]
+    assert [p.name for p in find_images([photos / "**" / "*.png"])] == ["a.png", "d.png"]
+    twice = find_images([photos / "c.bmp", photos, photos / "?.png"])
+    assert [p.name for p in twice] == ["c.bmp", "a.png", "b.jpg"]
+
+
+def test_what_is_not_there_is_named(photos: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"gone\.png not found"):
+        find_images([photos / "gone.png"])
+    (photos / "empty").mkdir()
+    for path in (photos / "empty", photos / "*.webp"):
+        with pytest.raises(ValueError, match="holds no pictures"):
+            find_images([path])
+
+
+def test_label_files_hold_what_the_network_says(photos: Path, tmp_path: Path) -> None:
+    predictor = Predictor.load(saved(tmp_path / "net.safetensors"))
+    images = find_images([photos])
+    outcomes = [*write_predictions(predictor, images, tmp_path / "out", probabilities=True)]
+    assert [outcome.image for outcome in outcomes] == images
+    for image, outcome in zip(images, outcomes, strict=True):
+        pixels = predict.read_image(image)
+        wanted = predictor.label(pixels)
+        assert isinstance(wanted, torch.Tensor)
+        labels = Image.open(tmp_path / "out" / f"{image.stem}.png")
+        assert labels.mode == "P" and labels.getpalette()[:9] == [v for c in COLOURS for v in c]
+        assert np.array_equal(np.asarray(labels), wanted.numpy())
+        shown = Image.open(tmp_path / "out" / f"{image.stem}-overlay.png")
+        assert shown.size == Image.open(image).size and shown.mode == "RGB"
+        archive = np.load(tmp_path / "out" / f"{image.stem}.npz")
+        assert archive["probabilities"].dtype == np.float16
+        assert archive["probabilities"].shape == (3, *wanted.shape)
+        assert np.allclose(archive["probabilities"].astype(float).sum(0), 1, atol=2e-3)
+        assert [*archive["classes"]] == ["class0", "class1", "class2"]
+        assert all(file.is_file() for file in outcome.files)
+    assert len([*(tmp_path / "out").iterdir()]) == 9
+
+
+def test_tiles_change_nothing_in_the_files(photos: Path, tmp_path: Path) -> None:
+    predictor = Predictor.load(saved(tmp_path / "net.safetensors"))
+    for out, tile in (("whole", 0), ("tiled", 25)):
+        settings = predictor.with_settings(tile=tile)
+        assert all(
+            o.error is None for o in write_predictions(settings, [photos / "a.png"], tmp_path / out)
+        )
+    one, other = (np.asarray(Image.open(tmp_path / o / "a.png")) for o in ("whole", "tiled"))
+    assert (one != other).mean() < 1e-3  # ties broken by rounding at most
+
+
+def test_tasks_have_files_of_their_own(photos: Path, tmp_path: Path) -> None:
+    weights = saved(tmp_path / "net.safetensors", tasks={"semantic": 4, "geometric": 3})
+    assert (
+        main(
+            [
+                "predict",
+                str(weights),
+                str(photos / "a.png"),
+                "--out",
+                str(tmp_path / "o"),
+                "--probabilities",
+            ]
+        )
+        == 0
+    )
+    names = {path.name for path in (tmp_path / "o").iterdir()}
+    assert names == {
+        "a-semantic.png", "a-semantic-overlay.png", "a-geometric.png", "a-geometric-overlay.png",
+        "a.npz",
+    }  # fmt: skip
+    archive = np.load(tmp_path / "o" / "a.npz")
+    assert set(archive) == {"semantic", "semantic_classes", "geometric", "geometric_classes"}
+
+
+def test_a_picture_that_cannot_be_read_is_named_and_the_others_go_on(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (photos / "b.jpg").write_bytes((photos / "b.jpg").read_bytes()[:200])
+    weights = saved(tmp_path / "net.safetensors")
+    assert main(["predict", str(weights), str(photos), "--out", str(tmp_path / "out")]) == 1
+    said = capsys.readouterr()
+    assert "b.jpg" in said.err and "2 images labelled" in said.out
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names == {"a.png", "a-overlay.png", "c.png", "c-overlay.png"}
+
+
+def test_pictures_of_one_name_and_written_over_inputs_are_refused(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = str(saved(tmp_path / "net.safetensors"))
+    shutil.copy(photos / "a.png", photos / "deeper" / "a.png")
+    pattern = str(photos / "**" / "*.png")
+    assert main(["predict", weights, pattern, "--out", str(tmp_path / "out")]) == 1
+    assert "two images are called 'a'" in capsys.readouterr().err
+    before = (photos / "a.png").read_bytes()
+    assert main(["predict", weights, str(photos / "a.png"), "--out", str(photos)]) == 1
+    assert "is one of the images to label" in capsys.readouterr().err
+    assert (photos / "a.png").read_bytes() == before and not (tmp_path / "out").exists()
+
+
+def test_a_network_of_depth_does_not_label_photos(photos: Path, tmp_path: Path) -> None:
+    weights = saved(tmp_path / "net.safetensors", extra_channels=1, preprocessing="nyud-rgbd")
+    predictor = Predictor.load(weights)
+    with pytest.raises(ValueError, match="an image file has colour only"):
+        next(write_predictions(predictor, [photos / "a.png"], tmp_path / "out"))
+
+
+def test_an_interrupted_archive_leaves_no_half_file(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predictor = Predictor.load(saved(tmp_path / "net.safetensors"))
+
+    def fails(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(predict.zipfile.ZipFile, "write", fails)
+    with pytest.raises(OSError, match="No space left"):
+        next(write_predictions(predictor, [photos / "a.png"], tmp_path / "out", True))
+    assert [*(tmp_path / "out").iterdir()] == []
