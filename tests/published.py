@@ -44,6 +44,12 @@ def crop(scores: Tensor, offset: int, like: Tensor) -> Tensor:
 class Published(nn.Module):
     """One of `NETS` with random weights; `width` thins it, for quick comparisons in float64."""
 
+    upscore_weight: Tensor
+    upscore2_weight: Tensor
+    upscore_pool4_weight: Tensor
+    upscore8_weight: Tensor
+    upscore16_weight: Tensor
+
     def __init__(self, net: str = "voc-fcn8s", num_classes: int = 21, width: float = 1.0) -> None:
         super().__init__()
         self.net = net
@@ -107,19 +113,19 @@ class Published(nn.Module):
                 x = F.relu(getattr(self, layer[0])(x))
         score_fr = self.score_fr(x)
         if self.net == "voc-fcn32s":
-            return crop(F.conv_transpose2d(score_fr, self.upscore_weight, stride=32), 19, images)  # type: ignore[arg-type]
-        upscore2 = F.conv_transpose2d(score_fr, self.upscore2_weight, stride=2)  # type: ignore[arg-type]
+            return crop(F.conv_transpose2d(score_fr, self.upscore_weight, stride=32), 19, images)
+        upscore2 = F.conv_transpose2d(score_fr, self.upscore2_weight, stride=2)
         at_once = self.net == "voc-fcn8s-atonce"
         pool4 = pools[3] * 0.01 if at_once else pools[3]
         fuse_pool4 = upscore2 + crop(self.score_pool4(pool4), 5, upscore2)
         if self.net == "voc-fcn16s":
             return crop(
                 F.conv_transpose2d(fuse_pool4, self.upscore16_weight, stride=16), 27, images
-            )  # type: ignore[arg-type]
-        upscore_pool4 = F.conv_transpose2d(fuse_pool4, self.upscore_pool4_weight, stride=2)  # type: ignore[arg-type]
+            )
+        upscore_pool4 = F.conv_transpose2d(fuse_pool4, self.upscore_pool4_weight, stride=2)
         pool3 = pools[2] * 0.0001 if at_once else pools[2]
         fuse_pool3 = upscore_pool4 + crop(self.score_pool3(pool3), 9, upscore_pool4)
-        return crop(F.conv_transpose2d(fuse_pool3, self.upscore8_weight, stride=8), 31, images)  # type: ignore[arg-type]
+        return crop(F.conv_transpose2d(fuse_pool3, self.upscore8_weight, stride=8), 31, images)
 
     def _alexnet(self, images: Tensor) -> Tensor:
         x = F.relu(self.conv1(images))
@@ -131,4 +137,4 @@ class Published(nn.Module):
         x = F.relu(self.fc7(F.relu(self.fc6(x))))
         return crop(
             F.conv_transpose2d(self.score_fr(x), self.upscore_weight, stride=32), 18, images
-        )  # type: ignore[arg-type]
+        )

@@ -1,5 +1,9 @@
 """Sphinx extension of this book: MathJax from disk, numbered equations, a bibliography a page.
 
+It also makes two parts of the book that are not written: the reference of the package
+(tools/api_pages.py, into book/api, which git ignores) and the table of what is proved
+(tools/proofs.py).
+
 MathJax comes from the installed distribution `sphinx-mathjax-offline`; only the one bundle the
 pages load and its fonts are copied, 1.6 MB instead of the 24 MB that the distribution holds.
 """
@@ -10,19 +14,27 @@ import sys
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 
+import yaml
 from docutils import nodes
+from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 from sphinx.config import Config
+from sphinx.environment import BuildEnvironment
 from sphinx.errors import ConfigError
 from sphinx.util.typing import ExtensionMetadata
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tools.project import read_project
+from tools import api_pages, proofs
+from tools.chapter_form import listed_files
+from tools.notebooks import relative_links
+from tools.project import ROOT, read_project
 
 DISTRIBUTION = "sphinx-mathjax-offline"
 BUNDLE = "tex-mml-chtml.js"
 WANTED = (BUNDLE, "output/chtml/fonts/woff-v2/", "input/tex/extensions/")
+PROOFS = "book/what_this_book_proves"
+REFERENCE = "book/api"
 
 
 def copy_mathjax(target: Path) -> None:
@@ -60,6 +72,90 @@ def copy_assets(app: Sphinx) -> None:
         copy_mathjax(Path(app.outdir) / "_static" / "mathjax")
 
 
+def _listed(app: Sphinx) -> set[str]:
+    """The pages of the table of contents, without suffix."""
+    path = Path(app.srcdir) / "_toc.yml"
+    contents = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return {re.sub(r"\.(md|ipynb|rst)$", "", name) for name in listed_files(contents)}
+
+
+class Reference:
+    """The pages about the package, and the links that lead from names in the text to them."""
+
+    def __init__(self) -> None:
+        self.names: dict[str, str] = {}  # as prose has them -> full
+
+    def write(self, app: Sphinx, config: Config) -> None:
+        """Write the pages that the table of contents asks for, and learn their names."""
+        listed = _listed(app)
+        if f"{REFERENCE}/index" not in listed:
+            return
+        source = Path(app.srcdir)
+        package = ROOT / api_pages.PACKAGE
+        notebooks = [source / f"{page}.ipynb" for page in listed]
+        pages = api_pages.pages(package, filter(Path.is_file, notebooks))
+        api_pages.write(source / REFERENCE, pages)
+        modules = api_pages.read_package(package)
+        self.names = dict(api_pages.dotted_names(api_pages.object_names(modules)))
+
+    def link(self, app: Sphinx, doctree: nodes.document) -> None:
+        """Lead inline code that names an object of the package to its entry."""
+        docname = app.env.docname
+        # In the page of a module its own names need no dot.
+        module = docname.removeprefix(f"{REFERENCE}/") if docname.startswith(REFERENCE) else None
+        for literal in [*doctree.findall(nodes.literal)]:
+            full = api_pages.resolve(literal.astext(), self.names)
+            if full is None and module:
+                full = api_pages.resolve(f"{module}.{literal.astext()}", self.names)
+            inside = (nodes.reference, pending_xref, nodes.title)
+            if full is None or _has_parent(literal, inside):
+                continue
+            link = pending_xref(
+                "", refdomain="py", reftype="obj", reftarget=full, refdoc=docname, refexplicit=True
+            )
+            literal.replace_self(link)
+            link += literal
+
+
+def _has_parent(node: nodes.Element, kinds: tuple[type[nodes.Element], ...]) -> bool:
+    while node is not None:
+        if isinstance(node, kinds):
+            return True
+        node = node.parent
+    return False
+
+
+def fill_proofs(app: Sphinx, docname: str, content: list[str]) -> None:
+    """Put the table of what is proved into its page."""
+    if docname == PROOFS:
+        stems = {name.rsplit("/", 1)[-1] for name in app.env.found_docs}
+        table = proofs.table(Path(app.srcdir) / "book", stems)
+        content[0] = content[0].replace(proofs.MARKER, table)
+
+
+def made_anew(
+    app: Sphinx, env: BuildEnvironment, added: set[str], changed: set[str], removed: set[str]
+) -> list[str]:
+    """The page of proofs is read again whenever a chapter has changed."""
+    return [PROOFS] if PROOFS in env.found_docs and (added | changed | removed) else []
+
+
+def links_inside(app: Sphinx, docname: str, content: list[str]) -> None:
+    """Lead the links of a stored notebook, which are made for Colab, to pages of the book.
+
+    A chapter that is not written yet is named without a link. One that is mistyped is not passed
+    over: its number is there, so Sphinx looks for its name and warns.
+    """
+    written = {name.rsplit("/", 1)[-1][:2] for name in app.env.found_docs}
+
+    def link(match: re.Match[str]) -> str:
+        return match[0] if match[2] in written else match[1]
+
+    content[0] = re.sub(
+        r"\[([^\[\]]*)\]\((\d\d)_\w+\.ipynb(?:#[^)]*)?\)", link, relative_links(content[0])
+    )
+
+
 def own_citations(app: Sphinx, docname: str, content: list[str]) -> None:
     """Give every page citations and a bibliography of its own, by a prefix to its keys.
 
@@ -73,9 +169,8 @@ def own_citations(app: Sphinx, docname: str, content: list[str]) -> None:
         return f"{match[1]}`{keys}`"
 
     text = re.sub(r"(\{cite(?::\w+)?\})`([^`<>]+)`", prefixed, content[0])
-    content[0] = re.sub(
-        r"(```\{bibliography\})(\n|\\n)", rf"\g<1>\g<2>:keyprefix: {prefix}\g<2>", text
-    )
+    options = rf":keyprefix: {prefix}\g<2>:labelprefix: {prefix[:2]}\g<2>"
+    content[0] = re.sub(r"(```\{bibliography\})(\n|\\n)", rf"\g<1>\g<2>{options}", text)
 
 
 def keep_tags(app: Sphinx, doctree: nodes.document) -> None:
@@ -85,9 +180,20 @@ def keep_tags(app: Sphinx, doctree: nodes.document) -> None:
     """
     for node in doctree.findall(nodes.math_block):
         source = node.astext()
-        if r"\tag{" in source and not node.get("nowrap"):
+        tag = re.search(r"\\tag\{([\w.]+)\}", source)
+        if tag:
+            node["ids"].append(proofs.anchor("equation", tag[1]))
+        if tag and not node.get("nowrap"):
             node["nowrap"] = True
             node.children = [nodes.Text(f"\\[{source}\\]")]
+
+
+def name_proofs(app: Sphinx, doctree: nodes.document) -> None:
+    """Give each cell that proves an equation an address."""
+    for cell in doctree.findall(nodes.container):
+        for name in cell["classes"]:
+            if name.startswith("tag_proves-"):
+                cell["ids"].append(proofs.anchor("proves", name.removeprefix("tag_proves-")))
 
 
 def name_folds(app: Sphinx, doctree: nodes.document) -> None:
@@ -102,9 +208,16 @@ def setup(app: Sphinx) -> ExtensionMetadata:
     """Connect the hooks."""
     # Jupyter Book always sets this option of an extension that these pages do without.
     app.add_config_value("comments_config", {}, "html")
+    reference = Reference()
+    app.connect("config-inited", reference.write, priority=800)  # before the contents are read
     app.connect("config-inited", configure, priority=900)
     app.connect("builder-inited", copy_assets)
+    app.connect("env-get-outdated", made_anew)
+    app.connect("source-read", fill_proofs)
+    app.connect("source-read", links_inside)
     app.connect("source-read", own_citations)
     app.connect("doctree-read", keep_tags)
+    app.connect("doctree-read", name_proofs)
     app.connect("doctree-read", name_folds)
+    app.connect("doctree-read", reference.link)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

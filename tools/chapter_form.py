@@ -13,6 +13,7 @@ from typing import Any
 import nbformat
 import yaml
 
+from tools import glossary, proofs
 from tools.notebooks import (
     SETUP_TAGS,
     WIDGET_VIEW,
@@ -28,6 +29,7 @@ from tools.project import ROOT, Project, read_project
 
 MAX_BYTES = 1_500_000
 CODE_COLUMNS = 79
+MADE = "book/api/"  # pages that the build makes from the docstrings
 CONTRACT = ("Question", "You will be able to", "Builds on", "Running time")
 # Tags that would let a failing or skipped cell pass as a good one.
 FORBIDDEN_TAGS = {"raises-exception", "nbval-raises-exception", "nbval-skip", "skip-execution"}
@@ -113,6 +115,11 @@ def equation_complaints(notebook: Notebook) -> Iterator[str]:
                 yield f"cell {number} is tagged {tag}, but asserts nothing"
             if "nbval-ignore-output" in tags(cell):
                 yield f"cell {number} is tagged {tag}, so its output may not be ignored"
+            for read in (proofs.claim, proofs.holds):
+                try:
+                    read(cell.source)
+                except (ValueError, SyntaxError) as error:
+                    yield f"cell {number} is tagged {tag}, but {error}"
             proved.add(name)
     for name in sorted(set(stated) - proved):
         yield f"equation ({name}) has no cell tagged proves-{name} that asserts it"
@@ -178,6 +185,8 @@ def complaints(chapter: Chapter, project: Project) -> list[str]:
     found += head_complaints(chapter, notebook, project)
     found += exercise_complaints(notebook)
     found += prose_complaints(notebook)
+    terms = glossary.read_terms(chapter.notebook.parent / "glossary.md")
+    found += glossary.complaints(chapter.text.read_text(encoding="utf-8"), terms)
     return [f"{chapter.stem}: {sentence}" for sentence in found]
 
 
@@ -198,11 +207,13 @@ def unlisted_pages(root: Path) -> list[str]:
     """Pages that are on disk or in _toc.yml, but not in both."""
     toc = yaml.safe_load((root / "_toc.yml").read_text(encoding="utf-8"))
     listed = {re.sub(r"\.(md|ipynb)$", "", name) for name in listed_files(toc)}
+    listed = {name for name in listed if not name.startswith(MADE)}
     pages = {
         path.relative_to(root).with_suffix("").as_posix()
         for pattern in ("*.md", "*.ipynb", "*.rst")
         for path in (root / "book").rglob(pattern)
         if not {"text", "_static", ".ipynb_checkpoints"} & set(path.relative_to(root).parts)
+        and not path.relative_to(root).as_posix().startswith(MADE)
     }
     return [f"{page} is not listed in _toc.yml" for page in sorted(pages - listed)] + [
         f"{page} is listed in _toc.yml, but there is no such page"

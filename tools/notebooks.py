@@ -82,13 +82,35 @@ def colab_link(project: Project, stem: str) -> str:
     return f"https://colab.research.google.com/github/{project.slug}/blob/main/book/{stem}.ipynb"
 
 
+def absolute_links(source: str, project: Project) -> str:
+    """Links to other pages of the book, as Colab needs them.
+
+    A chapter opens in Colab; every other page opens where the repository shows it.
+    """
+    source = re.sub(
+        r"\]\((\d\d_\w+)\.ipynb((?:#[\w.-]*)?)\)",
+        lambda match: f"]({colab_link(project, match[1])}{match[2]})",
+        source,
+    )
+    pages = f"{project.url}/blob/main/book/"
+    return re.sub(r"\]\((\w+\.md(?:#[\w.-]*)?)\)", rf"]({pages}\1)", source)
+
+
+def relative_links(source: str) -> str:
+    """Undo `absolute_links`; the link that opens this very chapter in Colab stays."""
+    inside = r"blob/main/book/(\w+\.(?:ipynb|md)(?:#[\w.-]*)?)\)"
+    site = r"\]\(https://(?:colab\.research\.google\.com/github|[\w.-]+)/[\w.-]+/[\w.-]+/"
+    return re.sub(rf"(?<!\[Open in Colab){site}{inside}", r"](\1)", source)
+
+
 def stamp(notebook: Notebook, stem: str, project: Project) -> None:
-    """Write the generated parts into a chapter: the Colab link and the set-up cell."""
+    """Write the generated parts into a chapter: addresses and the set-up cell."""
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             cell.source = re.sub(
                 r"(?<=\[Open in Colab\]\()[^)]*(?=\))", colab_link(project, stem), cell.source
             )
+            cell.source = absolute_links(relative_links(cell.source), project)
         elif "colab-setup" in cell.metadata.get("tags", []):
             cell.source = setup_cell(project)
             cell.metadata = nbformat.from_dict({"cellView": "form", "tags": list(SETUP_TAGS)})
@@ -168,6 +190,8 @@ def to_text(notebook: Notebook) -> str:
     bare.metadata = nbformat.from_dict({"kernelspec": KERNEL, "language_info": LANGUAGE})
     for cell in bare.cells:
         cell.pop("id", None)
+        if cell.cell_type == "markdown":
+            cell.source = relative_links(cell.source)
     text: str = jupytext.writes(bare, fmt="md:myst")
     return re.sub(r"(?m)^ +jupytext_version:.*\n", "", text, count=1)
 
@@ -195,12 +219,31 @@ def execute(notebook: Notebook, name: str) -> None:
             raise SystemExit(f"{name}: a cell failed\n{plain}") from None
 
 
-def build(chapter: Chapter, project: Project) -> float:
-    """Execute a chapter from its text and write both files; returns the seconds it took."""
+def keep_outputs(notebook: Notebook, chapter: Chapter) -> None:
+    """Take the outputs of the stored notebook, in which only the prose may differ.
+
+    Raises SystemExit if its code is not that of the text.
+    """
+    stored = nbformat.read(chapter.notebook, as_version=4)
+    old, new = ([c for c in n.cells if c.cell_type == "code"] for n in (stored, notebook))
+    if [(c.source, c.metadata) for c in old] != [(c.source, c.metadata) for c in new]:
+        raise SystemExit(f"{chapter.stem}: code changed too; leave --prose out to execute it")
+    for fresh, kept in zip(new, old, strict=True):
+        fresh.outputs, fresh.execution_count = kept.outputs, kept.execution_count
+
+
+def build(chapter: Chapter, project: Project, prose: bool = False) -> float:
+    """Execute a chapter from its text and write both files; returns the seconds it took.
+
+    prose: only the prose changed, so the stored outputs are kept and nothing is executed.
+    """
     text = chapter.text.read_text(encoding="utf-8")
     notebook = from_text(text, chapter.stem, project)
     started = time.perf_counter()
-    execute(notebook, chapter.stem)
+    if prose:
+        keep_outputs(notebook, chapter)
+    else:
+        execute(notebook, chapter.stem)
     seconds = time.perf_counter() - started
     normalise(notebook)
     nbformat.validate(notebook)
@@ -226,6 +269,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Build all chapters, or one."""
     parser = argparse.ArgumentParser(prog="tools.notebooks", description=__doc__)
     parser.add_argument("--chapter", default="", help="start of a chapter's file name, such as 04")
+    parser.add_argument(
+        "--prose", action="store_true", help="execute nothing, keep the stored outputs"
+    )
     options = parser.parse_args(arguments)
     project = read_project()
     stamp_pages(ROOT, project)
@@ -238,7 +284,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise SystemExit(
                 f"{chapter.notebook.name} has no text twin {chapter.text.relative_to(ROOT)}"
             )
-        seconds = build(chapter, project)
+        seconds = build(chapter, project, options.prose)
         late = f"  (more than the {SECONDS_PER_CHAPTER} s of a chapter)"
         print(f"{chapter.stem}: {seconds:.1f} s{late if seconds > SECONDS_PER_CHAPTER else ''}")
     return 0

@@ -13,7 +13,7 @@ from tests.book.conftest import Visitor
 from tools.notebooks import build, chapters
 from tools.project import ROOT, read_project
 
-PAGE = "book/01_first.html"
+PAGE = "book/98_first.html"
 
 
 @pytest.fixture(scope="module")
@@ -22,13 +22,14 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("site")
     text = root / "book" / "text"
     text.mkdir(parents=True)
-    for stem in ("01_first", "02_second"):
+    for stem in ("98_first", "99_second"):
         shutil.copy(ROOT / "tools" / "chapter_template.md", text / f"{stem}.md")
     for chapter in chapters(root / "book"):
         build(chapter, read_project())
-    for name in ("_config.yml", "tools", "book/_static", "book/references.bib"):
+    for name in ("_config.yml", "tools", "book/_static", "book/references.bib", "book/glossary.md"):
         os.symlink(ROOT / name, root / name)
-    toc = "format: jb-book\nroot: book/01_first\nchapters:\n- file: book/02_second\n"
+    toc = "format: jb-book\nroot: book/98_first\nchapters:\n"
+    toc += "- file: book/99_second\n- file: book/glossary\n"
     (root / "_toc.yml").write_text(toc, encoding="utf-8")
     run = subprocess.run(
         [Path(sys.executable).parent / "jupyter-book", "build", "-q", "-W", "-n", root],
@@ -82,13 +83,19 @@ def test_folded_cells_carry_their_titles(site: Path, visit: Visitor) -> None:
     assert prose.locator("mjx-container").first.is_visible()
 
 
-@pytest.mark.parametrize("stem", ["01_first", "02_second"])
+@pytest.mark.parametrize("stem", ["98_first", "99_second"])
 def test_each_chapter_cites_its_own_list(site: Path, visit: Visitor, stem: str) -> None:
     page = visit(site, f"book/{stem}.html").page
     link = page.get_by_role("link", name="Dumoulin and Visin, 2016")
     target = link.get_attribute("href")
     assert target is not None and target.startswith("#")
     assert "A guide to convolution arithmetic" in page.locator(target).inner_text()
+
+
+def test_glossary_links_lead_to_their_headings(site: Path, visit: Visitor) -> None:
+    link = visit(site, PAGE).page.get_by_role("link", name="kernel", exact=True)
+    assert link.get_attribute("href") == "glossary.html#kernel"
+    assert 'id="kernel"' in (site / "book" / "glossary.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("by", ["mouse", "keyboard", "touch"])

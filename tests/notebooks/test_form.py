@@ -16,6 +16,7 @@ from tools.project import ROOT, read_project
 
 PROJECT = read_project()
 STEM = "00_template"
+TOC = f"format: jb-book\nroot: book/{STEM}\nparts:\n- chapters:\n"
 
 
 @pytest.fixture(scope="session")
@@ -24,9 +25,10 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     book = tmp_path_factory.mktemp("template") / "book"
     (book / "text").mkdir(parents=True)
     shutil.copy(ROOT / "tools" / "chapter_template.md", book / "text" / f"{STEM}.md")
+    shutil.copy(ROOT / "book" / "glossary.md", book)
     (chapter,) = chapters(book)
     build(chapter, PROJECT)
-    (book.parent / "_toc.yml").write_text(f"format: jb-book\nroot: book/{STEM}\n")
+    (book.parent / "_toc.yml").write_text(f"{TOC}  - file: book/glossary\n")
     return book
 
 
@@ -69,6 +71,18 @@ def test_the_template_repeats_its_outputs(chapter: Chapter) -> None:
     assert result.returncode == 0, result.stdout
 
 
+def test_prose_changes_without_execution_and_code_does_not(chapter: Chapter) -> None:
+    before = nbformat.read(chapter.notebook, as_version=4)
+    replace(chapter.text, "true and surprising", "true, and surprising")
+    build(chapter, PROJECT, prose=True)
+    assert complaints(chapter, PROJECT) == []
+    after = nbformat.read(chapter.notebook, as_version=4)
+    assert [c.get("outputs") for c in after.cells] == [c.get("outputs") for c in before.cells]
+    replace(chapter.text, "for n in (5, 6, 7)", "for n in (5, 6, 8)")
+    with pytest.raises(SystemExit, match="code changed too"):
+        build(chapter, PROJECT, prose=True)
+
+
 def test_a_broken_equation_cell_stops_the_build(chapter: Chapter) -> None:
     before = chapter.notebook.read_bytes()
     replace(chapter.text, "m = (n + 2 * p - k) // s + 1\n", "m = (n + 2 * p - k) // s\n")
@@ -105,9 +119,7 @@ def test_an_unlisted_page_is_named(chapter: Chapter) -> None:
 
 def test_a_listed_page_that_is_missing_is_named(chapter: Chapter) -> None:
     root = chapter.notebook.parents[1]
-    (root / "_toc.yml").write_text(
-        f"format: jb-book\nroot: book/{STEM}\nparts:\n- chapters:\n  - file: book/99_gone.ipynb\n"
-    )
+    (root / "_toc.yml").write_text(f"{TOC}  - file: book/glossary\n  - file: book/99_gone.ipynb\n")
     assert unlisted_pages(root) == ["book/99_gone is listed in _toc.yml, but there is no such page"]
 
 
@@ -133,6 +145,9 @@ BREAKS = {
     "ignored proof": (
         "[proves-0.2]", "[proves-0.2, nbval-ignore-output]", "output may not be ignored",
     ),
+    "proof of nothing said": ("# Claim: the two", "# The two", "first line is not `# Claim: …`"),
+    "unlinked term": ("[stride](glossary.md#stride)", "stride", r"first uses 'stride' without a l"),
+    "link to no term": ("glossary.md#stride", "glossary.md#strid", r"#strid, which is no heading"),
     "equation stated twice": (r"\tag{0.2}", r"\tag{0.1}", r"\(0\.1\) is stated twice"),
     "no contract": ("**Builds on**", "**Needs**", "no row 'Builds on'"),
     "no Colab link": ("[Open in Colab]", "[Open it]", "no Colab link"),
