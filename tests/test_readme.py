@@ -15,6 +15,11 @@ def test_readme_is_in_step_with_records_and_chapters() -> None:
     assert readme.stamped(text) == text, "run `python -m tools.readme`"
 
 
+def test_the_front_page_of_the_book_lists_the_chapters() -> None:
+    text = readme.INTRO.read_text(encoding="utf-8")
+    assert readme.stamped_intro(text) == text, "run `python -m tools.readme`"
+
+
 def test_every_committed_record_has_its_schema_and_is_in_the_readme() -> None:
     paths = sorted((readme.ROOT / "data" / "results").glob("*/*.json"))
     assert paths

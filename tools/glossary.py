@@ -6,16 +6,16 @@ python -m tools.glossary --link 05   write the missing links into the text of ch
 import argparse
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tools.notebooks import chapters
 from tools.project import ROOT
 
-LINK = re.compile(r"\[[^\[\]]*\]\(glossary\.md(?:#(?P<slug>[^)\s]*))?\)")
+LINK = re.compile(r"\[(?P<text>[^\[\]]*)\]\(glossary\.md(?:#(?P<slug>[^)\s]*))?\)")
 
-# What is not prose, in the order in which it is blanked.
+# What is not prose, in the order in which `blanked` hides it.
 NOT_PROSE = (
     r"\A---\n.*?\n---\n",  # the head of the file
     r"^(?P<fence>```+|~~~+)[^\n]*\n.*?^(?P=fence)[ \t]*$",  # cells and directives
@@ -68,15 +68,20 @@ def pattern(term: str) -> str:
     return r"[\s-]+".join([*map(re.escape, before), last])
 
 
-def prose(text: str) -> str:
-    """The text with everything that is not running prose blanked, each place where it was."""
+def blanked(text: str, expressions: Iterable[str]) -> str:
+    """The text without what the expressions match, everything else where it was."""
 
     def blank(match: re.Match[str]) -> str:
         return re.sub(r"[^\n]", "\0", match[0])
 
-    for expression in NOT_PROSE:
+    for expression in expressions:
         text = re.sub(expression, blank, text, flags=re.M | re.S)
     return text
+
+
+def prose(text: str) -> str:
+    """The text with everything that is not running prose blanked, each place where it was."""
+    return blanked(text, NOT_PROSE)
 
 
 def uses(text: str, terms: dict[str, str]) -> Iterator[Use]:
@@ -102,7 +107,8 @@ def missing(text: str, terms: dict[str, str]) -> list[Use]:
 def complaints(text: str, terms: dict[str, str]) -> Iterator[str]:
     """Links to headings that are not there, and first uses without a link."""
     for match in LINK.finditer(text):
-        if match["slug"] not in terms:
+        to_the_page = match["slug"] is None and match["text"] == "glossary"
+        if match["slug"] not in terms and not to_the_page:
             yield f"links to glossary.md#{match['slug'] or ''}, which is no heading there"
     for use in missing(text, terms):
         line = text.count("\n", 0, use.start) + 1

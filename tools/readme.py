@@ -1,4 +1,4 @@
-"""Write what README.md and data/README.md state in numbers from where it is known.
+"""Write what README.md, data/README.md and book/intro.md state from where it is known.
 
 python -m tools.readme            stamp chapters, scores and data sets between their markers
 python -m tools.readme --picture RUN_FOLDER   draw book/_static/scenes.webp from a scenes run
@@ -11,7 +11,7 @@ import re
 import statistics
 import sys
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import yaml
@@ -21,6 +21,7 @@ from tools.project import ROOT
 
 README = ROOT / "README.md"
 DATA_README = ROOT / "data" / "README.md"
+INTRO = ROOT / "book" / "intro.md"
 #: What the tables of scores show, of all that a record holds.
 SHOWN = ("mean_iu", "pixel_accuracy")
 PICTURE = ROOT / "book" / "_static" / "scenes.webp"
@@ -83,7 +84,7 @@ def _spread(values: Sequence[float]) -> str:
     return f"{text} ± {percent(statistics.stdev(values))}" if len(values) > 1 else text
 
 
-def chapters_block(root: Path = ROOT) -> str:
+def chapters_block(root: Path = ROOT, seen_from: str = ".") -> str:
     """A row for each chapter in the table of contents, with the question it answers."""
     contents = yaml.safe_load((root / "_toc.yml").read_text(encoding="utf-8"))
     lines = ["| chapter | question it answers |", "|---|---|"]
@@ -98,7 +99,8 @@ def chapters_block(root: Path = ROOT) -> str:
         if title is None or question is None:
             raise ValueError(f"{path}: no title or no question in its first cells")
         number = int(path.name[:2])
-        lines.append(f"| {number}. [{title[1]}]({page}.ipynb) | {question[1]} |")
+        link = PurePosixPath(f"{page}.ipynb").relative_to(seen_from)
+        lines.append(f"| {number}. [{title[1]}]({link}) | {question[1]} |")
     return "\n".join(lines)
 
 
@@ -172,6 +174,11 @@ def stamped_data(text: str, root: Path = ROOT) -> str:
     return _stamp(text, blocks, "data/README.md")
 
 
+def stamped_intro(text: str, root: Path = ROOT) -> str:
+    """book/intro.md with its table of chapters. Raises ValueError likewise."""
+    return _stamp(text, {"chapters": chapters_block(root, "book")}, "book/intro.md")
+
+
 def _stamp(text: str, blocks: dict[str, str], where: str) -> str:
     for name, block in blocks.items():
         begin, end = f"<!-- {name}: made by tools/readme.py -->", f"<!-- end {name} -->"
@@ -201,14 +208,14 @@ def draw_picture(run: Path) -> None:
 
 
 def main() -> int:
-    """Stamp both files, or draw the picture of README.md."""
+    """Stamp the three files, or draw the picture of README.md."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--picture", type=Path, metavar="RUN_FOLDER")
     options = parser.parse_args()
     if options.picture:
         draw_picture(options.picture)
         return 0
-    for path, stamp in ((README, stamped), (DATA_README, stamped_data)):
+    for path, stamp in ((README, stamped), (DATA_README, stamped_data), (INTRO, stamped_intro)):
         path.write_text(stamp(path.read_text(encoding="utf-8")), encoding="utf-8")
     return 0
 

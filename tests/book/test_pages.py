@@ -1,6 +1,7 @@
 """Every page of the book, opened with the network off: it needs nothing from outside and works."""
 
 import re
+from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
@@ -24,10 +25,12 @@ class Links(HTMLParser):
         super().__init__()
         self.loads: list[str] = []
         self.leads: list[str] = []
+        self.anchors: set[str] = {""}
         self.feed(source)
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
         named = {name: value or "" for name, value in attributes}
+        self.anchors.add(named.get("id", ""))
         if tag == "a":
             self.leads.append(named.get("href", ""))
         elif tag == "link" and named.get("rel") not in ("canonical", "next", "prev", "author"):
@@ -36,6 +39,11 @@ class Links(HTMLParser):
             self.loads += [
                 named[name] for name in ("src", "srcset", "data", "poster") if name in named
             ]
+
+
+@cache
+def read(path: Path) -> Links:
+    return Links(path.read_text(encoding="utf-8"))
 
 
 def outside(address: str) -> bool:
@@ -49,15 +57,32 @@ def page(request: pytest.FixtureRequest) -> str:
 
 
 def test_page_loads_nothing_from_another_host(html: Path, page: str) -> None:
-    links = Links((html / page).read_text(encoding="utf-8"))
-    assert not [address for address in links.loads if outside(address)]
+    assert not [address for address in read(html / page).loads if outside(address)]
+
+
+def dead(page: Path, address: str) -> bool:
+    """Whether a link of a page leads to a file, or to a place in one, that is not there."""
+    parts = urlsplit(address)
+    target = (page.parent / unquote(parts.path)).resolve() if parts.path else page
+    if parts.scheme or parts.netloc:
+        return False
+    if target.suffix != ".html":
+        return not target.exists()
+    return not target.exists() or unquote(parts.fragment) not in read(target).anchors
 
 
 def test_links_inside_the_book_lead_somewhere(html: Path, page: str) -> None:
-    for address in Links((html / page).read_text(encoding="utf-8")).leads:
-        path = urlsplit(address).path
-        if path and not urlsplit(address).scheme:
-            assert ((html / page).parent / unquote(path)).exists(), address
+    assert not [to for to in read(html / page).leads if dead(html / page, to)]
+
+
+def test_a_link_to_no_page_or_to_no_place_in_it_is_found(tmp_path: Path) -> None:
+    (tmp_path / "one.html").write_text('<h2 id="here"></h2>')
+    page = tmp_path / "two.html"
+    page.write_text('<p id="own">')
+    good = ["one.html", "one.html#here", "#own", "#", "", "https://a.b/c#d", "mailto:a@b.c"]
+    assert not [address for address in good if dead(page, address)]
+    bad = ["three.html", "one.html#there", "#here", "pictures/a.png"]
+    assert [address for address in bad if dead(page, address)] == bad
 
 
 @pytest.mark.parametrize("source", ["disk", "server"])

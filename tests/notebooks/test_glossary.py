@@ -74,6 +74,10 @@ def test_a_link_to_no_heading_is_named(target: str) -> None:
     assert "no heading there" in sentence
 
 
+def test_a_link_to_the_glossary_itself_is_right() -> None:
+    assert [*glossary.complaints("Look into the [glossary](glossary.md).", TERMS)] == []
+
+
 def test_links_are_written_where_they_are_missing_and_only_there() -> None:
     text = "A stride and\nreceptive fields of a stride; `stride`."
     linked = glossary.with_links(text, TERMS)
