@@ -4,6 +4,9 @@ CONSTRAINTS ?= constraints.txt
 PIP_ARGS ?=
 CHAPTER ?=
 NBVAL ?= --nbval
+DATA ?=
+WEIGHTS ?=
+CAMVID ?=
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -13,7 +16,8 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv book notebooks test lint types unit twins nbval wheel browser mutants damage format clean
+.PHONY: help venv book notebooks test lint types unit twins nbval wheel browser \
+  mutants damage kills camvid format clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -59,8 +63,9 @@ types: $(STAMP) ## stage: mypy, strict
 	$(PY) -m mypy
 
 unit: $(STAMP) ## stage: tests of the package and of the project's files
+	@# The longest files first: both processes are busy to the end.
 	OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 --dist loadscope --durations=5 \
-	  --ignore=tests/book --ignore=tests/notebooks
+	  --ignore=tests/book --ignore=tests/notebooks tests/training tests
 
 twins: $(STAMP) ## stage: chapters in form, in step with their texts, and listed
 	$(PY) -m tools.chapter_form
@@ -68,7 +73,8 @@ twins: $(STAMP) ## stage: chapters in form, in step with their texts, and listed
 
 nbval: $(STAMP) ## stage: every chapter run again, its outputs compared with the stored ones
 	@if ls book/*.ipynb >/dev/null 2>&1; then set -x; \
-	  FCN_TUTORIAL_BATCH=1 $(PY) -m pytest -q $(NBVAL) book/*.ipynb; \
+	  OMP_NUM_THREADS=1 FCN_TUTORIAL_BATCH=1 \
+	    $(PY) -m pytest -q -n 2 --dist loadscope $(NBVAL) book/*.ipynb; \
 	else echo "no chapters yet"; fi
 
 wheel: $(STAMP) ## stage: every chapter where only the wheel is installed, as in Colab and not
@@ -82,6 +88,14 @@ mutants: $(STAMP) ## break each formula of tests/mutants.toml and see its test f
 
 damage: $(STAMP) ## read 10,000 damaged files of every format; none may crash, hang or mislead (minutes)
 	OMP_NUM_THREADS=1 $(PY) -m tools.damage
+
+kills: $(STAMP) ## kill a training run 20 times at random moments, go on each time, compare (minutes)
+	OMP_NUM_THREADS=1 $(PY) -m tests.training.killing 20
+
+camvid: $(STAMP) ## CamVid from the raw folder to the table: DATA=folder WEIGHTS=mobilenet_v2 file
+	@test -n "$(DATA)" -a -n "$(WEIGHTS)" || { echo "name the folder and the weights:" \
+	  "make camvid DATA=CamVid/ WEIGHTS=mobilenet_v2.safetensors [CAMVID='--full --seeds 0 1 2']"; exit 1; }
+	$(PY) -m benchmarks.camvid --data "$(DATA)" --weights "$(WEIGHTS)" $(CAMVID)
 
 # Not the notebooks: `make notebooks` formats them from their texts.
 format: $(STAMP) ## put the code into form

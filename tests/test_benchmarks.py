@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 import fcn_tutorial._torchvision  # noqa: F401  torchmetrics imports torchvision
-from benchmarks import core, forms, memory
+from benchmarks import core, forms, memory, training
 from benchmarks.cases import CASES, determinism, heads, metrics, patches, published, upsampling
 from benchmarks.rows import Check, Measured, Row, Skipped, table
 from benchmarks.timing import Settings, alternate, peak_in_child, with_tf32
@@ -265,3 +265,40 @@ def test_wrong_usage_exits_with_2(arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         core.main(arguments)
     assert stop.value.code == 2
+
+
+def test_a_line_through_exact_points_is_found_and_a_bend_is_a_misfit() -> None:
+    line = training.fitted([(x, 2.0 + 0.5 * x) for x in (1.0, 4.0, 9.0, 300.0)])
+    assert line == pytest.approx({"intercept": 2.0, "slope": 0.5, "misfit": 0.0}, abs=1e-9)
+    bent = training.fitted([(x, 2.0 + 0.5 * x * x) for x in (1.0, 4.0, 9.0)])
+    assert bent["misfit"] > 0.1
+
+
+def test_both_losses_of_the_sweep_over_classes_are_one() -> None:
+    losses = []
+    for dense in (False, True):
+        step = training._step(2, 64, 5, SMOKE, dense)
+        losses.append(float(step()))
+    # The bilinear kernels differ at the border only: ours repeats the edge, the dense one has
+    # zeros outside.
+    assert losses[0] == pytest.approx(losses[1], rel=0.1)
+
+
+def test_the_cost_of_training_is_measured_and_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "new folder" / "training.json"
+    arguments = ["--smoke", "--only", "images", "--only", "processes", "--json", str(path)]
+    assert training.main(arguments) == 0
+    record = json.loads(path.read_text(encoding="utf-8"))
+    assert record["schema"] == 1 and record["smoke"] and record["network"]["parameters"] > 10**6
+    assert [*record["sweeps"]] == ["images", "processes"]
+    images, processes = record["sweeps"].values()
+    assert [point["x"] for point in images["points"]] == [1, 2]
+    assert images["line"]["misfit"] < 1e-9  # two points
+    for point in processes["points"]:
+        for part in ("exchanged", "alone", "sum"):
+            assert point[part]["median"] > 0 and point[part]["rounds"] == 2
+    assert [point["x"] for point in processes["points"]] == [1, 2]
+    text = capsys.readouterr().out
+    assert "images (side 64, classes 21)" in text and "exchanged" in text

@@ -165,23 +165,27 @@ def kept_block(root: Path = ROOT) -> str:
 def stamped(text: str, root: Path = ROOT) -> str:
     """README with both blocks as they should be. Raises ValueError for a missing marker."""
     blocks = {"scores": scores_block(root), "chapters": chapters_block(root)}
-    return _stamp(text, blocks, "README.md")
+    return stamp(text, blocks, "README.md")
 
 
 def stamped_data(text: str, root: Path = ROOT) -> str:
     """data/README.md with both blocks as they should be. Raises ValueError likewise."""
     blocks = {"data sets": data_sets_block(), "kept": kept_block(root)}
-    return _stamp(text, blocks, "data/README.md")
+    return stamp(text, blocks, "data/README.md")
 
 
 def stamped_intro(text: str, root: Path = ROOT) -> str:
     """book/intro.md with its table of chapters. Raises ValueError likewise."""
-    return _stamp(text, {"chapters": chapters_block(root, "book")}, "book/intro.md")
+    return stamp(text, {"chapters": chapters_block(root, "book")}, "book/intro.md")
 
 
-def _stamp(text: str, blocks: dict[str, str], where: str) -> str:
+def stamp(text: str, blocks: dict[str, str], where: str, tool: str = "tools/readme.py") -> str:
+    """A page with its blocks between their markers; `tool` is named in them.
+
+    Raises ValueError for a missing marker.
+    """
     for name, block in blocks.items():
-        begin, end = f"<!-- {name}: made by tools/readme.py -->", f"<!-- end {name} -->"
+        begin, end = f"<!-- {name}: made by {tool} -->", f"<!-- end {name} -->"
         if begin not in text or end not in text:
             raise ValueError(f"{where} lacks the markers {begin} and {end}")
         before, after = text.split(begin)[0], text.split(end)[1]
@@ -215,8 +219,8 @@ def main() -> int:
     if options.picture:
         draw_picture(options.picture)
         return 0
-    for path, stamp in ((README, stamped), (DATA_README, stamped_data), (INTRO, stamped_intro)):
-        path.write_text(stamp(path.read_text(encoding="utf-8")), encoding="utf-8")
+    for path, renewed in ((README, stamped), (DATA_README, stamped_data), (INTRO, stamped_intro)):
+        path.write_text(renewed(path.read_text(encoding="utf-8")), encoding="utf-8")
     return 0
 
 

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
 
 from tools.project import ROOT
 
@@ -81,24 +81,31 @@ def served(html: Path) -> Iterator[str]:
 def visit(browser: Browser) -> Visitor:
     """Function that opens page `name` of the site at `base`, an address or a folder.
 
-    The same page in the same window is opened once for all tests of a module.
+    A page is loaded once for all tests of a module that follow one another; what they ask for, the
+    width of the window and the scheme of colours, changes on the open page, as a reader's would.
     """
-    visits: dict[tuple[object, ...], Visit] = {}
+    visits: dict[tuple[object, str], Visit] = {}
 
     def open_page(base: str | Path, name: str, width: int = 1280, dark: bool = False) -> Visit:
-        key = (base, name, width, dark)
-        if key in visits:
-            return visits[key]
-        for known in [k for k in visits if k[1] != name]:
-            visits.pop(known).page.context.close()
-        context = browser.new_context(
-            viewport={"width": width, "height": 900},
-            color_scheme="dark" if dark else "light",
-            has_touch=width < 600,
-        )
-        context.set_default_timeout(15_000)
-        inside = base.as_uri() if isinstance(base, Path) else base
-        visits[key] = Visit(context.new_page(), f"{inside}/{name}", inside)
-        return visits[key]
+        if (base, name) not in visits:
+            for known in [k for k in visits if k[1] != name]:
+                visits.pop(known).page.context.close()
+            context = browser.new_context(has_touch=True, viewport=_window(width))
+            context.set_default_timeout(15_000)
+            inside = base.as_uri() if isinstance(base, Path) else base
+            visits[base, name] = Visit(context.new_page(), f"{inside}/{name}", inside)
+        page = visits[base, name].page
+        page.set_viewport_size(_window(width))
+        # What the theme's own switch does.
+        page.evaluate("theme => document.documentElement.dataset.theme = theme", _theme(dark))
+        return visits[base, name]
 
     return open_page
+
+
+def _theme(dark: bool) -> str:
+    return "dark" if dark else "light"
+
+
+def _window(width: int) -> ViewportSize:
+    return {"width": width, "height": 900}

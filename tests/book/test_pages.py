@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from tests.book import looks
-from tests.book.conftest import Visitor
+from tests.book.conftest import Visit, Visitor
 from tools.chapter_form import listed_files
 from tools.project import ROOT
 
@@ -85,15 +85,15 @@ def test_a_link_to_no_page_or_to_no_place_in_it_is_found(tmp_path: Path) -> None
     assert [address for address in bad if dead(page, address)] == bad
 
 
-@pytest.mark.parametrize("source", ["disk", "server"])
-def test_page_opens_offline_without_an_error(
-    html: Path, served: str, visit: Visitor, page: str, source: str
-) -> None:
-    opened = visit(html if source == "disk" else served, page)
+def opens(opened: Visit) -> None:
     opened.page.wait_for_load_state("networkidle")
     assert opened.page.locator(".bd-article h1").first.is_visible()
     assert opened.outside == []
     assert opened.errors == []
+
+
+def test_page_opens_offline_without_an_error(html: Path, visit: Visitor, page: str) -> None:
+    opens(visit(html, page))
 
 
 def test_math_is_set_with_its_numbers(html: Path, visit: Visitor, page: str) -> None:
@@ -139,7 +139,17 @@ def test_sliders_move_their_figures(html: Path, visit: Visitor, page: str, by: s
     assert opened.errors == []
 
 
-@pytest.mark.parametrize("model", [page for page in PAGES if page.startswith("book/04_")])
+MODEL = [page for page in PAGES if page.startswith("book/04_")]
+
+
+@pytest.mark.parametrize("model", MODEL)
+def test_the_model_chapter_opens_from_a_server_too(
+    served: str, visit: Visitor, model: str
+) -> None:
+    opens(visit(served, model))
+
+
+@pytest.mark.parametrize("model", MODEL)
 def test_the_model_chapter_shows_one_of_each(html: Path, visit: Visitor, model: str) -> None:
     opened = visit(html, model).page
     assert looks.sliders(opened), "no slider"
