@@ -57,12 +57,15 @@ def plan(full: bool, trunks: Sequence[str]) -> list[Run]:
     runs = [*_compared("MobileNetV2", "mobilenet_v2")]
     if full:
         runs += [
-            Run("8s from scratch, MobileNetV2", "camvid-fcn8s", "scratch", "", ("model.weights=",)),
+            Run(
+                "8s from scratch, MobileNetV2", "camvid-fcn8s", "scratch", "",
+                ("model.weights=", "model.norms=batch", "frozen_stride=0"),
+            ),
             Run(
                 "8s, learned deconvolution, MobileNetV2", "camvid-fcn8s", "learned",
                 settings=("model.deconvolution=learned",),
             ),
-            *_compared("SqueezeNet", "squeezenet", "model.backbone=squeezenet"),
+            *_compared("SqueezeNet", "squeezenet", "model.backbone=squeezenet1_1"),
             *(
                 Run(
                     f"8s, borders as {name}, VGG16", "camvid-fcn8s", f"vgg16-{name}", "vgg16",

@@ -8,6 +8,7 @@ import pytest
 
 from benchmarks import camvid
 from fcn_tutorial import training
+from fcn_tutorial.models import backbones
 
 GIVEN = ["--data", "CamVid", "--weights", "trunk.safetensors"]
 
@@ -17,7 +18,7 @@ def test_every_run_is_of_a_recipe_that_takes_its_settings(full: bool) -> None:
     runs = camvid.plan(full, ["mobilenet_v2", "squeezenet", "vgg16"])
     for run in runs:
         recipe, overrides = training.override(training.get(run.recipe), run.settings)
-        training.smoke(recipe)
+        assert recipe.model.backbone in backbones.names()
         assert len(overrides) == len(run.settings)
     places = [run.folder(Path("out"), 0) for run in runs]
     assert len({*places}) == len(places) == (5 if not full else 14)

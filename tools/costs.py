@@ -24,10 +24,10 @@ WIRES = {
     "400 GB/s": 400e9,
 }
 PROCESSES = 8
-NETWORKS = ("squeezenet", "mobilenet_v2", "resnet50", "vgg16")
+NETWORKS = ("squeezenet1_1", "mobilenet_v2", "resnet50", "vgg16")
 #: Of the schedule on paper: operations a second that a device sustains.
 RATES = {"1 TFLOP/s": 1e12, "10 TFLOP/s": 10e12, "100 TFLOP/s": 100e12}
-STEPS = 100_000  # max_iter of the reference's voc-fcn8s/solver.prototxt
+SCHEDULE = "voc-fcn8s"  # the recipe
 SIZE = (375, 500)  # rows and columns of a typical image of PASCAL VOC
 
 
@@ -115,7 +115,7 @@ def processes_table(sweep: Mapping[str, Any]) -> str:
                 str(count),
                 duration(with_it),
                 duration(point["alone"]["median"]),
-                duration(point["sum"]["median"]),
+                duration(point["sum"]["median"]) if count > 1 else "–",
                 f"{count * batch / with_it:.1f}",
                 f"{alone / with_it:.0%}",
             ]
@@ -153,8 +153,10 @@ def schedule_table(core: Mapping[str, Any]) -> str:
     import torch
 
     from fcn_tutorial.models import FCN
-    from fcn_tutorial.surgery.costs import macs
+    from fcn_tutorial.surgery import macs
+    from fcn_tutorial.training import recipes
 
+    steps = recipes.get(SCHEDULE).iterations
     with torch.device("meta"):
         model = FCN("vgg16", 21, 8)
     forward = macs(model, SIZE)
@@ -172,27 +174,27 @@ def schedule_table(core: Mapping[str, Any]) -> str:
             [
                 f"measured step, {core['device']}, {name}",
                 duration(step),
-                duration(STEPS * step),
+                duration(steps * step),
                 f"{operations / step / 1e12:.2f} TFLOP/s",
             ]
         )
     rows += [
         [f"on paper, {name} sustained", duration(operations / rate),
-         duration(STEPS * operations / rate), name]
+         duration(steps * operations / rate), name]
         for name, rate in RATES.items()
     ]  # fmt: skip
     words = (
         f"One forward pass of {SIZE[0]}×{SIZE[1]} pixels is {forward / 1e9:.0f} GMAC, so a step is "
         f"{operations / 1e12:.2f} TFLOP."
     )
-    return f"{words}\n\n{table(['', 'a step', f'{STEPS:,} steps', 'rate'], rows)}"
+    return f"{words}\n\n{table(['', 'a step', f'{steps:,} steps', 'rate'], rows)}"
 
 
 def measured_on(record: Mapping[str, Any]) -> str:
     """Where and when."""
     versions = record["versions"]
     return (
-        f"Measured on {record['created'][:10]}: {record['device']}, torch {versions['torch']}; "
+        f"Measured on {record['created'][:10]}: {record['device']}, torch {versions['torch'].split('+')[0]}; "
         f"{record['network']['parameters'] / 1e6:.2f} million weights."
     )
 

@@ -106,6 +106,14 @@ def test_math_is_set_with_its_numbers(html: Path, visit: Visitor, page: str) -> 
     assert all(width > 0 for width in widths)
 
 
+@pytest.mark.parametrize("width", [1280, 390])
+def test_equations_begin_where_they_are_seen(
+    html: Path, visit: Visitor, page: str, width: int
+) -> None:
+    opened = visit(html, page, width=width).page
+    assert opened.evaluate(looks.CUT_EQUATIONS, width == 1280) == []
+
+
 def test_images_are_seen_and_named(html: Path, visit: Visitor, page: str) -> None:
     opened = visit(html, page).page
     assert opened.evaluate(looks.UNSEEN_IMAGES) == []
@@ -143,9 +151,7 @@ MODEL = [page for page in PAGES if page.startswith("book/04_")]
 
 
 @pytest.mark.parametrize("model", MODEL)
-def test_the_model_chapter_opens_from_a_server_too(
-    served: str, visit: Visitor, model: str
-) -> None:
+def test_the_model_chapter_opens_from_a_server_too(served: str, visit: Visitor, model: str) -> None:
     opens(visit(served, model))
 
 
