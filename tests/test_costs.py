@@ -3,11 +3,17 @@
 import json
 
 import pytest
+import torch
 
 from fcn_tutorial import surgery
 from fcn_tutorial.models import FCN
 from fcn_tutorial.training import recipes
 from tools import costs
+
+
+def vgg16() -> FCN:
+    with torch.device("meta"):  # sizes only
+        return FCN("vgg16", 21, 8)
 
 
 def test_the_page_is_in_step_with_the_files_of_the_benchmarks() -> None:
@@ -48,13 +54,13 @@ def test_what_the_page_says_in_words_holds_for_its_numbers() -> None:
 
 def test_the_exchange_on_paper_follows_the_equation_of_the_page() -> None:
     row = next(line for line in costs.exchange_table().splitlines() if "`vgg16`" in line)
-    weights = sum(p.numel() for p in FCN("vgg16", 21, 8, width=1.0).parameters())
+    weights = sum(p.numel() for p in vgg16().parameters())
     ring = 2 * 7 / 8 * 4 * weights / (10e9 / 8)
     assert f"| {costs.duration(ring)} |" in row and f"| {weights / 1e6:.1f} M |" in row
 
 
 def test_the_schedule_on_paper_is_three_forward_passes_a_step() -> None:
     text = costs.schedule_table(costs.read("core-cpu.json"))
-    operations = 6 * surgery.macs(FCN("vgg16", 21, 8), (375, 500))
+    operations = 6 * surgery.macs(vgg16(), (375, 500))
     steps = recipes.get("voc-fcn8s").iterations
     assert f"| {costs.duration(steps * operations / 1e13)} | 10 TFLOP/s |" in text

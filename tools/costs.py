@@ -6,6 +6,7 @@ python -m tools.costs   stamp the tables between their markers, draw book/_stati
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +128,7 @@ def processes_table(sweep: Mapping[str, Any]) -> str:
     return f"Fixed: {fixed}; a core for each process.\n\n{table(head, rows)}"
 
 
+@cache
 def parameters(backbone: str) -> int:
     """Weights of FCN-8s with 21 classes on a trunk."""
     import torch
@@ -192,9 +194,9 @@ def schedule_table(core: Mapping[str, Any]) -> str:
 
 def measured_on(record: Mapping[str, Any]) -> str:
     """Where and when."""
-    versions = record["versions"]
+    torch = record["versions"]["torch"].split("+")[0]
     return (
-        f"Measured on {record['created'][:10]}: {record['device']}, torch {versions['torch'].split('+')[0]}; "
+        f"Measured on {record['created'][:10]}: {record['device']}, torch {torch}; "
         f"{record['network']['parameters'] / 1e6:.2f} million weights."
     )
 
