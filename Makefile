@@ -64,7 +64,7 @@ types: $(STAMP) ## stage: mypy, strict
 
 unit: $(STAMP) ## stage: tests of the package and of the project's files
 	@# The longest files first: both processes are busy to the end.
-	OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 --dist loadscope --durations=5 \
+	OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 --dist loadscope --no-loadscope-reorder --durations=5 \
 	  --ignore=tests/book --ignore=tests/notebooks tests/training tests
 
 twins: $(STAMP) ## stage: chapters in form, in step with their texts, and listed

@@ -98,7 +98,7 @@ def _camvid() -> Iterator[Recipe]:
         source=_OURS,
         model=dataclasses.replace(best.model, magnification=1.5),
         data=dataclasses.replace(best.data, crop=(400, 520)),
-        epochs=24,
+        epochs=60,
     )
     coarsest = dataclasses.replace(
         best,
