@@ -30,7 +30,7 @@ def test_the_page_is_in_step_with_the_files_of_the_benchmarks() -> None:
     ],
 )  # fmt: skip
 def test_a_time_is_told_in_a_unit_that_fits(seconds: float, text: str) -> None:
-    assert costs.duration(seconds) == text
+    assert costs.duration(seconds) == text.replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def test_the_file_is_of_a_whole_run_with_every_sweep() -> None:

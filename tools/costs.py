@@ -39,12 +39,12 @@ def read(name: str, root: Path = RESULTS) -> dict[str, Any]:
 
 
 def duration(seconds: float) -> str:
-    """Three digits in a unit that fits: 12.3 ms, 4.56 s, 7.89 min, 1.2 days."""
+    """Three digits in a unit that fits, on one line: 12.3 ms, 4.56 s, 7.89 min, 1.20 days."""
     units = (("days", 86400.0), ("h", 3600.0), ("min", 60.0), ("s", 1.0), ("ms", 1e-3))
     name, size = next((u for u in units if seconds >= u[1]), ("µs", 1e-6))
     value = seconds / size
     digits = 0 if value >= 100 else 1 if value >= 10 else 2
-    return f"{value:.{digits}f} {name}"
+    return f"{value:.{digits}f}\N{NO-BREAK SPACE}{name}"
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
