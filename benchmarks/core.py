@@ -24,60 +24,47 @@ The file:
 
 from __future__ import annotations
 
-import argparse
 import gc
-import json
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 import torch
 
+from benchmarks import command
 from benchmarks.cases import CASES
 from benchmarks.rows import Check, Line, Row, Skipped, table
-from benchmarks.timing import ROOT, Settings
-from fcn_tutorial.training.run import provenance, write_atomically
+from benchmarks.timing import Settings
+from fcn_tutorial.training.run import provenance
 
 SCHEMA = 1
-RESULTS = ROOT / "benchmarks" / "results"
 PEERS = ("scikit-learn", "torchmetrics", "segmentation-models-pytorch")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    args = _parser().parse_args(arguments)
-    device = torch.device(args.device)
-    if device.type == "cuda" and not torch.cuda.is_available():
-        print("--device cuda: torch sees no CUDA device; use --device cpu", file=sys.stderr)
+    args = command.parser("core", __doc__, CASES).parse_args(arguments)
+    planned = command.plan(args, "core", CASES)
+    if planned is None:
         return 1
-    if args.threads is not None:
-        torch.set_num_threads(args.threads)
-    chosen = [name for name in CASES if not args.only or name in args.only]
-    path = args.json
-    if path is None and len(chosen) == len(CASES) and not args.smoke:
-        path = RESULTS / f"core-{device.type}.json"
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    device, chosen, path = planned
 
     began = time.perf_counter()
     lines: list[Line] = []
     for number, name in enumerate(chosen, 1):
-        say = _Progress(f"[{number}/{len(chosen)}] {name}")
+        say = command.Progress(f"[{number}/{len(chosen)}] {name}")
         lines += CASES[name](Settings(device, args.smoke, say))
         gc.collect()  # one case's networks are gone before the next one's are built
     seconds = round(time.perf_counter() - began, 1)
     if args.smoke:
         lines = [replace(line, target=None) if isinstance(line, Row) else line for line in lines]
-    _Progress.clear()
+    command.Progress.clear()
     print(table(lines))
     record = as_record(lines, device, args.smoke, chosen, seconds)
     print(f"\n{record['device']}, {seconds:.0f} s; medians [quartiles]; ratio is theirs / ours")
-    if path is not None:
-        write_atomically(path, (json.dumps(record, indent=1, ensure_ascii=False) + "\n").encode())
-        print(f"wrote {path}")
+    command.keep(record, path)
     return 0
 
 
@@ -101,50 +88,11 @@ def as_record(
     }
 
 
-class _Progress:
-    """One line on a terminal, overwritten by the next; silent where nobody watches."""
-
-    def __init__(self, prefix: str) -> None:
-        self.prefix = prefix
-
-    def __call__(self, text: str) -> None:
-        if sys.stderr.isatty():
-            print(f"\r\x1b[K{self.prefix}: {text}"[:100], end="", file=sys.stderr, flush=True)
-
-    @staticmethod
-    def clear() -> None:
-        """Leave the line to what is printed next."""
-        if sys.stderr.isatty():
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
-
-
 def _version(library: str) -> str:
     try:
         return version(library)
     except PackageNotFoundError:
         return "not installed"
-
-
-def _parser() -> argparse.ArgumentParser:
-    summary, *_ = (__doc__ or "").splitlines()
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.core", description=summary)
-    parser.add_argument(
-        "--only", action="append", choices=list(CASES), help="run this comparison; repeatable"
-    )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="where to write the results")
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument(
-        "--smoke", action="store_true", help="tiny sizes: shows that it runs, times mean nothing"
-    )
-    parser.add_argument("--threads", type=_positive, metavar="N", help="CPU threads of torch")
-    return parser
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{number} is below 1")
-    return number
 
 
 if __name__ == "__main__":

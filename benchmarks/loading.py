@@ -41,7 +41,8 @@ from torch import Tensor
 from torch.utils.data import default_collate
 
 import fcn_tutorial._torchvision  # noqa: F401
-from benchmarks.core import RESULTS, as_record
+from benchmarks.command import RESULTS, positive
+from benchmarks.core import as_record
 from benchmarks.rows import Measured, Row, table
 from benchmarks.timing import Settings, against, alternate
 from fcn_tutorial.datasets import Cached, VOCSegmentation
@@ -293,21 +294,14 @@ def _parser() -> argparse.ArgumentParser:
     summary, *_ = (__doc__ or "").splitlines()
     parser = argparse.ArgumentParser(prog="python -m benchmarks.loading", description=summary)
     parser.add_argument("--json", type=Path, metavar="FILE", help="where to write the results")
-    parser.add_argument("--images", type=_positive, default=60, metavar="N", help="files [60]")
+    parser.add_argument("--images", type=positive, default=60, metavar="N", help="files [60]")
     parser.add_argument(
-        "--threads", type=_positive, default=1, metavar="N", help="of torch [1, as a worker has]"
+        "--threads", type=positive, default=1, metavar="N", help="of torch [1, as a worker has]"
     )
     parser.add_argument(
         "--smoke", action="store_true", help="a few small files: times mean nothing"
     )
     return parser
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{number} is below 1")
-    return number
 
 
 if __name__ == "__main__":

@@ -27,14 +27,12 @@ The file:
 
 from __future__ import annotations
 
-import argparse
 import json
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -42,12 +40,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks.core import RESULTS
+from benchmarks import command
 from benchmarks.rows import Measured
 from benchmarks.steps import OurStep, PlainStep, make_batch, randomise
 from benchmarks.timing import ROOT, Settings, alternate
 from fcn_tutorial.models import FCN
-from fcn_tutorial.training.run import provenance, write_atomically
+from fcn_tutorial.training.run import provenance
 from tests.published import bilinear_weight
 
 SCHEMA = 1
@@ -188,38 +186,31 @@ def _launched(
     count: int, device: torch.device, batch: int, side: int, rounds: int
 ) -> dict[str, list[float]]:
     """What `benchmarks.ranks` measures in `count` processes."""
-    command = [
+    line = [
         sys.executable, "-m", "torch.distributed.run", "--standalone",
         f"--nproc-per-node={count}", "-m", "benchmarks.ranks", "--device", device.type,
         "--batch", str(batch), "--side", str(side), "--rounds", str(rounds),
     ]  # fmt: skip
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True)
     if done.returncode:
-        raise RuntimeError(f"{' '.join(command[1:])} failed:\n{done.stderr.strip()}")
+        raise RuntimeError(f"{' '.join(line[1:])} failed:\n{done.stderr.strip()}")
     found: dict[str, list[float]] = json.loads(done.stdout.splitlines()[-1])
     return found
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    args = _parser().parse_args(arguments)
-    device = torch.device(args.device)
-    if device.type == "cuda" and not torch.cuda.is_available():
-        print("--device cuda: torch sees no CUDA device; use --device cpu", file=sys.stderr)
+    args = command.parser("training", __doc__, SWEEPS).parse_args(arguments)
+    planned = command.plan(args, "training", SWEEPS)
+    if planned is None:
         return 1
-    if args.threads is not None:
-        torch.set_num_threads(args.threads)
-    chosen = [name for name in SWEEPS if not args.only or name in args.only]
-    path = args.json
-    if path is None and len(chosen) == len(SWEEPS) and not args.smoke:
-        path = RESULTS / f"training-{device.type}.json"
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    device, chosen, path = planned
 
     began = time.perf_counter()
     sweeps = {}
     for name in chosen:
-        settings = Settings(device, args.smoke, partial(_say, name), seconds=25.0)
+        settings = Settings(device, args.smoke, command.Progress(name), seconds=25.0)
         sweeps[name] = SWEEPS[name](settings)
+        command.Progress.clear()
         print("\n".join(shown(name, sweeps[name])), flush=True)
     model = network(CLASSES, torch.device("cpu"))
     record = {
@@ -237,9 +228,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "sweeps": sweeps,
     }
     print(f"{record['device']}, {record['seconds']:.0f} s; medians [quartiles]")
-    if path is not None:
-        write_atomically(path, (json.dumps(record, indent=1, ensure_ascii=False) + "\n").encode())
-        print(f"wrote {path}")
+    command.keep(record, path)
     return 0
 
 
@@ -262,26 +251,6 @@ def shown(name: str, sweep: Mapping[str, Any]) -> list[str]:
             f"off by at most {line['misfit']:.0%}"
         )
     return [*lines, ""]
-
-
-def _say(name: str, text: str) -> None:
-    if sys.stderr.isatty():
-        print(f"\r\x1b[K{name}: {text}"[:100], end="\r", file=sys.stderr, flush=True)
-
-
-def _parser() -> argparse.ArgumentParser:
-    summary, *_ = (__doc__ or "").splitlines()
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.training", description=summary)
-    parser.add_argument(
-        "--only", action="append", choices=list(SWEEPS), help="run this sweep; repeatable"
-    )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="where to write the results")
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument(
-        "--smoke", action="store_true", help="tiny sizes: shows that it runs, times mean nothing"
-    )
-    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads of torch")
-    return parser
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 import fcn_tutorial._torchvision  # noqa: F401  torchmetrics imports torchvision
-from benchmarks import core, forms, memory, training
+from benchmarks import command, core, forms, memory, training
 from benchmarks.cases import CASES, determinism, heads, metrics, patches, published, upsampling
 from benchmarks.rows import Check, Measured, Row, Skipped, table
 from benchmarks.timing import Settings, alternate, peak_in_child, with_tf32
@@ -244,7 +244,7 @@ def test_tf32_is_switched_for_one_call_and_put_back() -> None:
 def test_only_runs_what_it_names_and_writes_no_default_file(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(core, "RESULTS", tmp_path)
+    monkeypatch.setattr(command, "RESULTS", tmp_path)
     assert core.main(["--only", "determinism", "--smoke", "--threads", "1"]) == 0
     assert "equal bits" in capsys.readouterr().out
     assert list(tmp_path.iterdir()) == []
