@@ -74,7 +74,7 @@ twins: $(STAMP) ## stage: chapters in form, in step with their texts, and listed
 nbval: $(STAMP) ## stage: every chapter run again, its outputs compared with the stored ones
 	@if ls book/*.ipynb >/dev/null 2>&1; then set -x; \
 	  OMP_NUM_THREADS=1 FCN_TUTORIAL_BATCH=1 \
-	    $(PY) -m pytest -q -n 2 --dist loadscope $(NBVAL) book/*.ipynb; \
+	    $(PY) -m pytest -q -n 2 --dist loadscope $(NBVAL) --nbval-cell-timeout=300 book/*.ipynb; \
 	else echo "no chapters yet"; fi
 
 wheel: $(STAMP) ## stage: every chapter where only the wheel is installed, as in Colab and not

@@ -2,12 +2,15 @@
 
 import contextlib
 import errno
+import fcntl
 import multiprocessing
 import os
 import pickle
 import random
 import shutil
 import signal
+import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +21,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tqdm import tqdm
 
 from fcn_tutorial.datasets import SBD, CamVid, Folder, Scenes, VOCSegmentation, _store, cache
 from fcn_tutorial.datasets.cache import Cached
@@ -28,7 +32,32 @@ from torchvision import tv_tensors
 
 FORK = multiprocessing.get_context("fork")
 NAMES = [f"p{i}" for i in range(12)]
-READS = FORK.Value("i", 0)  # items decoded, by any process
+
+
+class Tally:
+    """How often something happened, in any forked process, of which some are killed.
+
+    A byte is appended for each, in one system call. A shared number needs a lock, and a process
+    killed while it holds that leaves it held for ever.
+    """
+
+    def __init__(self) -> None:
+        self._file, name = tempfile.mkstemp()
+        fcntl.fcntl(self._file, fcntl.F_SETFL, os.O_APPEND)
+        os.unlink(name)
+
+    def add(self) -> None:
+        os.write(self._file, b".")
+
+    def reset(self) -> None:
+        os.ftruncate(self._file, 0)
+
+    @property
+    def value(self) -> int:
+        return os.fstat(self._file).st_size
+
+
+READS = Tally()  # items decoded
 
 
 class Counting(VOCSegmentation):
@@ -39,8 +68,7 @@ class Counting(VOCSegmentation):
         self.year = f"{self.year}, {pause} s late"  # not a setting that makes other items
 
     def __getitem__(self, index: int) -> tuple[Any, Any]:
-        with READS.get_lock():
-            READS.value += 1
+        READS.add()
         time.sleep(float(self.year.split()[1]))
         return super().__getitem__(index)
 
@@ -54,7 +82,7 @@ Counting.__module__ = VOCSegmentation.__module__
 def small_segments(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three images or so in a segment, and no reads counted yet."""
     monkeypatch.setattr(_store, "SEGMENT_BYTES", 9000)
-    READS.value = 0
+    READS.reset()
 
 
 @pytest.fixture
@@ -370,6 +398,7 @@ def _child(action: Callable[[], None]) -> Any:
     """`action` in a forked process, which exits with 0 where nothing is raised."""
 
     def run() -> None:
+        tqdm.set_lock(threading.RLock())  # its own: forks share the lock of progress bars
         action()
         os._exit(0)
 
@@ -394,14 +423,15 @@ def test_a_writer_killed_at_any_moment_leaves_a_cache_that_reads_and_goes_on(
     left = []
     for _ in range(25):
         shutil.rmtree(folder, ignore_errors=True)
-        READS.value, started = 0, rng.randrange(13)
+        READS.reset()
+        started = rng.randrange(13)
         process = _child(lambda: Cached(Counting(voc, "train", pause), folder))
         while READS.value < started and process.is_alive():
             time.sleep(0.0002)
         time.sleep(rng.uniform(0, 2 * pause))
         process.kill()
         process.join()
-        READS.value = 0
+        READS.reset()
         cached = Cached(Counting(voc, "train"), folder)
         left.append(READS.value)
         assert all(same(cached[i], expected[i]) for i in range(len(dataset)))
@@ -455,7 +485,7 @@ def test_several_writers_at_once_do_no_harm_and_share_the_work(
             assert all(same(cached[i], expected[i]) for i in range(len(expected)))
 
     for _ in range(4):
-        READS.value = 0
+        READS.reset()
         writers = [_child(fill) for _ in range(3)]
         for writer in writers:
             writer.join()
