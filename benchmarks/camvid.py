@@ -5,9 +5,10 @@
                                 [--device cpu|cuda] [--out runs/camvid] [--smoke]
 
 The plain comparison has the three stages, the control that trains 32s as long as all three
-together, and 8s at once, on MobileNetV2. `--full` adds both forms on SqueezeNet, 8s from scratch,
-8s with learned deconvolutions, and, where VGG16's weights are given by `--vgg16`, 8s in the
-published and in the present layout of the borders.
+together, 8s at once, and 8s that sees its images enlarged, on MobileNetV2. `--full` adds stages,
+control and 8s at once on SqueezeNet, 8s from scratch, 8s with learned deconvolutions, and, where
+VGG16's weights are given by `--vgg16`, 8s in the published and in the present layout of the
+borders.
 
 Each run has a folder of its own under `--out`. One that is finished is taken as it is and one that
 was interrupted goes on, so the command can be stopped and given again. Exit status: 0 done; 1 a run
@@ -54,7 +55,10 @@ class Run:
 
 def plan(full: bool, trunks: Sequence[str]) -> list[Run]:
     """The runs, in the order of the table; those of a trunk without weights are left out."""
-    runs = [*_compared("MobileNetV2", "mobilenet_v2")]
+    runs = [
+        *_compared("MobileNetV2", "mobilenet_v2"),
+        Run("8s at once, images enlarged, MobileNetV2", "camvid-fcn8s-magnified", "mobilenet_v2"),
+    ]
     if full:
         runs += [
             Run(
