@@ -22,7 +22,6 @@ where `--json` says: the schema of `benchmarks.core`, and
 from __future__ import annotations
 
 import argparse
-import json
 import random
 import shutil
 import sys
@@ -41,13 +40,12 @@ from torch import Tensor
 from torch.utils.data import default_collate
 
 import fcn_tutorial._torchvision  # noqa: F401
-from benchmarks.command import RESULTS, positive
+from benchmarks.command import RESULTS, keep, positive
 from benchmarks.core import as_record
 from benchmarks.rows import Measured, Row, table
 from benchmarks.timing import Settings, against, alternate
 from fcn_tutorial.datasets import Cached, VOCSegmentation
 from fcn_tutorial.datasets.loading import SizeBuckets, collate, padding_share
-from fcn_tutorial.training.run import write_atomically
 from fcn_tutorial.transforms import Preprocess, augmentation
 
 from torchvision import datasets as peers
@@ -93,9 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     record = as_record(list(rows), torch.device("cpu"), args.smoke, [CASE], seconds)
     record |= {"images": count, "images_per_second": rates, "padding": padding}
     print(f"\n{record['device']}, {seconds:.0f} s; medians [quartiles]; ratio is theirs / ours")
-    if path is not None:
-        write_atomically(path, (json.dumps(record, indent=1, ensure_ascii=False) + "\n").encode())
-        print(f"wrote {path}")
+    keep(record, path)
     return 0
 
 
