@@ -18,9 +18,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from fcn_tutorial._tracing import meta_copy
 from fcn_tutorial.models.fcn import FCN
 from fcn_tutorial.models.fusion import LateFusion
+from fcn_tutorial.surgery.tracing import meta_copy
 
 FORMAT = "fcn_tutorial/1"
 

@@ -1,12 +1,12 @@
 """Turn classifiers into fully convolutional networks, and read and reuse their layers."""
 
-from fcn_tutorial._tracing import output_channels, trace
 from fcn_tutorial.surgery.atrous import atrous, shift_and_stitch
 from fcn_tutorial.surgery.caffe import load_caffemodel
 from fcn_tutorial.surgery.conversion import convolutionalize
 from fcn_tutorial.surgery.costs import layer_macs, macs
 from fcn_tutorial.surgery.inputs import widen_input
 from fcn_tutorial.surgery.norms import fold_norms
+from fcn_tutorial.surgery.tracing import output_channels, trace
 from fcn_tutorial.surgery.transplanting import Report, transplant
 
 __all__ = [

@@ -17,7 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
-from fcn_tutorial._tracing import (
+from fcn_tutorial.geometry import Layer, output_size, receptive_field
+from fcn_tutorial.surgery.tracing import (
     FUNCTIONS,
     JOINS,
     POINTWISE,
@@ -27,7 +28,6 @@ from fcn_tutorial._tracing import (
     operator_name,
     trace,
 )
-from fcn_tutorial.geometry import Layer, output_size, receptive_field
 
 # Layers with a stride, by the name of their function.
 _STRIDED: dict[str, type[nn.Module]] = {

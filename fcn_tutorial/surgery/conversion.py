@@ -7,7 +7,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, fx, nn
 
-from fcn_tutorial._tracing import (
+from fcn_tutorial.surgery.tracing import (
     FUNCTIONS,
     JOINS,
     POINTWISE,

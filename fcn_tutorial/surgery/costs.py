@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from fcn_tutorial._tracing import meta_copy
+from fcn_tutorial.surgery.tracing import meta_copy
 
 
 def macs(module: nn.Module, input_size: int | tuple[int, int], channels: int = 3) -> int:

@@ -7,7 +7,7 @@ import torch
 from torch import fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from fcn_tutorial._tracing import follow, meta_copy, replace_module
+from fcn_tutorial.surgery.tracing import follow, meta_copy, replace_module
 
 
 def fold_norms(module: nn.Module) -> nn.Module:

@@ -7,8 +7,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from fcn_tutorial._tracing import meta_copy
 from fcn_tutorial.models import FCN, LateFusion
+from fcn_tutorial.surgery.tracing import meta_copy
 from fcn_tutorial.training.recipe import Optimiser
 
 

@@ -249,6 +249,7 @@ class ShapeRunner(fx.Interpreter):
             raise ValueError(f"input_size must be one or two positive numbers, got {input_size!r}")
 
     def run_on_image(self) -> "ShapeRunner":
+        """Run it once, and hand it back."""
         dtypes = (p.dtype for p in self.module.parameters() if p.is_floating_point())
         dtype = next(dtypes, torch.get_default_dtype())
         channels = _input_channels(cast(fx.GraphModule, self.module))
@@ -256,6 +257,7 @@ class ShapeRunner(fx.Interpreter):
         return self
 
     def run_node(self, n: fx.Node) -> Any:
+        """The value of one node; ValueError, naming it, where torch cannot compute it."""
         try:
             return super().run_node(n)
         except (AssertionError, IndexError, RuntimeError, TypeError) as error:
