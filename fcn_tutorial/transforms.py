@@ -2,8 +2,8 @@
 
 All are `torchvision.transforms.v2` transforms over `tv_tensors`, so all parts of an item always
 move together, and masks are never interpolated. What is added here is the little v2 lacks: types
-for depth and HHA, a random scale whose crop is padded with void, and preprocessing as a named
-choice tied to the weights.
+for depth and HHA, nearest pixels that lie exactly where the image's do, a random scale whose crop
+is padded with void, and preprocessing as a named choice tied to the weights.
 """
 
 from __future__ import annotations
@@ -68,6 +68,41 @@ def map_sample(function: Callable[[Tensor], Any], sample: Any) -> Any:
 def mean_colour(image: Tensor) -> list[float]:
     """The mean of each channel of (C, H, W), what an image is padded with."""
     return [float(c) for c in image.float().mean((-2, -1))]
+
+
+# --- Nearest pixels -----------------------------------------------------------------------------
+
+
+def resize_nearest(
+    part: Tensor, size: tuple[int, int], window: tuple[int, int, int, int] | None = None
+) -> Any:
+    """A window of `part` (…, H, W) at another size, each pixel that of the nearest centre.
+
+    It lies where the averaged image lies (`antialias=True`, half-pixel centres) at every size.
+    torchvision's NEAREST takes the pixel at each centre's upper left instead, which moves labels
+    by up to half a pixel, and some versions do so for a `Mask` that is asked for NEAREST_EXACT.
+
+    part: labels or depth, of any dtype; the result is of the same type.
+    size: (H', W') of the result. window: (top, left, height, width); all of `part` without it.
+    """
+    top, left, height, width = window or (0, 0, part.shape[-2], part.shape[-1])
+    plain = part.as_subclass(Tensor)[..., top : top + height, left : left + width]
+    for dim, want in ((-2, size[0]), (-1, size[1])):
+        nearest = _nearest(plain.shape[dim], want).to(plain.device)
+        plain = plain.index_select(dim, nearest)
+    return tv_tensors.wrap(plain, like=part) if isinstance(part, tv_tensors.TVTensor) else plain
+
+
+def _nearest(have: int, want: int) -> Tensor:
+    """For each of `want` pixels along a side, which of `have` its centre falls into."""
+    pixels = torch.arange(want)
+    doubled = (2 * pixels + 1) * have
+    centre = doubled // (2 * want)
+    # Between two pixels, as every centre is at half the size, always taking the same side would
+    # shift the whole by a quarter of a pixel. Multiples of the golden ratio choose either half the
+    # time, in step with no regular pattern in the picture.
+    tie = (doubled % (2 * want) == 0) & (pixels * 0.6180339887498949 % 1 < 0.5)
+    return centre - tie.long()
 
 
 # --- Preprocessing ------------------------------------------------------------------------------
@@ -215,13 +250,13 @@ class RandomScaleCrop(nn.Module):
         windows = [_window(*pair, factor) for pair in zip(sizes.pop(), self.size, strict=True)]
         (top, height, shown_h, above), (left, width, shown_w, before) = windows
         padding = [before, above, self.size[1] - shown_w - before, self.size[0] - shown_h - above]
-        cut = (top, left, height, width, [shown_h, shown_w])
+        cut, size = (top, left, height, width), (shown_h, shown_w)
 
         def window(part: Tensor) -> Any:
             if isinstance(part, tv_tensors.Image):
-                shown = F.resized_crop(part, *cut, antialias=True)
+                shown = F.resized_crop(part, *cut, list(size), antialias=True)
                 return F.pad(shown, padding, fill=mean_colour(shown)) if any(padding) else shown
-            shown = F.resized_crop(part, *cut, interpolation=v2.InterpolationMode.NEAREST)
+            shown = resize_nearest(part, size, cut)
             void = 0 if isinstance(part, Depth) else self.ignore_index
             return F.pad(shown, padding, fill=void) if any(padding) else shown
 
@@ -266,8 +301,7 @@ class LimitSide(nn.Module):
         size = self.size(image)
         if size == tuple(image.shape[-2:]):
             return image, mask
-        nearest = v2.InterpolationMode.NEAREST_EXACT
-        return F.resize(image, size, antialias=True), F.resize(mask, size, interpolation=nearest)
+        return F.resize(image, list(size), antialias=True), resize_nearest(mask, size)
 
     def size(self, image: Tensor) -> tuple[int, int]:
         """(H, W) of what comes out for `image`."""
