@@ -39,7 +39,6 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import default_collate
 
-import fcn_tutorial._torchvision  # noqa: F401
 from benchmarks.command import RESULTS, keep, positive
 from benchmarks.core import as_record
 from benchmarks.rows import Measured, Row, table
@@ -47,10 +46,9 @@ from benchmarks.timing import Settings, against, alternate
 from fcn_tutorial.datasets import Cached, VOCSegmentation
 from fcn_tutorial.datasets.loading import SizeBuckets, collate, padding_share
 from fcn_tutorial.transforms import Preprocess, augmentation
-
-from torchvision import datasets as peers
-from torchvision.transforms import v2
-from torchvision.transforms.v2 import functional as F
+from fcn_tutorial.vision import datasets as peers
+from fcn_tutorial.vision import functional as F
+from fcn_tutorial.vision import v2
 
 CASE = "loading"
 BATCH, WINDOW = 8, 480

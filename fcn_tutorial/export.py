@@ -24,7 +24,7 @@ from typing import Any, Literal, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from fcn_tutorial._atomic import replacing
+from fcn_tutorial.files import replacing
 from fcn_tutorial.models import FCN, Card, LateFusion
 from fcn_tutorial.models.inference import resampling_matrix
 

@@ -27,16 +27,14 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-import fcn_tutorial._torchvision  # noqa: F401
 from fcn_tutorial import models, visualize
-from fcn_tutorial._atomic import replacing
-from fcn_tutorial.datasets.folder import read_upright
+from fcn_tutorial.datasets.own.folder import read_upright
+from fcn_tutorial.files import replacing
 from fcn_tutorial.models import Card, LateFusion, inference
 from fcn_tutorial.models.fcn import FCN
 from fcn_tutorial.models.inference import Part
 from fcn_tutorial.transforms import LimitSide
-
-from torchvision import tv_tensors
+from fcn_tutorial.vision import tv_tensors
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm")
 #: Rows of an overlay that are drawn at once.

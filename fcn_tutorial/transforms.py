@@ -15,11 +15,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-import fcn_tutorial._torchvision  # noqa: F401
-
-from torchvision import tv_tensors
-from torchvision.transforms import v2
-from torchvision.transforms.v2 import functional as F
+from fcn_tutorial.vision import functional as F
+from fcn_tutorial.vision import tv_tensors, v2
 
 # --- Kinds of tensor ----------------------------------------------------------------------------
 

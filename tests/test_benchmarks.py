@@ -10,7 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-import fcn_tutorial._torchvision  # noqa: F401  torchmetrics imports torchvision
+import fcn_tutorial.vision  # noqa: F401  torchmetrics imports torchvision
 from benchmarks import command, core, forms, memory, training
 from benchmarks.cases import CASES, determinism, heads, metrics, patches, published, upsampling
 from benchmarks.rows import Check, Measured, Row, Skipped, table

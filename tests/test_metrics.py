@@ -22,7 +22,7 @@ from sklearn.metrics import (
     recall_score,
 )
 
-import fcn_tutorial._torchvision  # noqa: F401  (torchmetrics imports torchvision)
+import fcn_tutorial.vision  # noqa: F401  (torchmetrics imports torchvision)
 from fcn_tutorial.metrics import (
     ConfusionMatrix,
     boundary_band,
@@ -111,7 +111,7 @@ def test_integer_type_layout_and_container_do_not_matter(dtype: str) -> None:
 
 
 def test_a_mask_is_taken_as_a_tensor() -> None:
-    from torchvision import tv_tensors
+    from fcn_tutorial.vision import tv_tensors
 
     guess, truth = random_labels(2, 5)
     masks = (tv_tensors.Mask(torch.from_numpy(labels).byte()) for labels in (guess, truth))

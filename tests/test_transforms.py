@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import torch
 
-import fcn_tutorial._torchvision  # noqa: F401
 from fcn_tutorial.transforms import (
     HHA,
     PREPROCESSING,
@@ -19,11 +18,9 @@ from fcn_tutorial.transforms import (
     augmentation,
     resize_nearest,
 )
-
-from torchvision import tv_tensors
-from torchvision.models import MobileNet_V2_Weights
-from torchvision.transforms import v2
-from torchvision.transforms.v2 import functional as F
+from fcn_tutorial.vision import functional as F
+from fcn_tutorial.vision import models as vision
+from fcn_tutorial.vision import tv_tensors, v2
 
 
 def _pair(height: int, width: int) -> tuple[tv_tensors.Image, tv_tensors.Mask]:
@@ -274,7 +271,7 @@ def test_scale_range_is_checked() -> None:
 def test_imagenet_preprocessing_equals_torchvisions() -> None:
     torch.manual_seed(0)
     images = torch.randint(256, (2, 3, 224, 224), dtype=torch.uint8)
-    theirs = MobileNet_V2_Weights.IMAGENET1K_V1.transforms(resize_size=224)(images)
+    theirs = vision.MobileNet_V2_Weights.IMAGENET1K_V1.transforms(resize_size=224)(images)
     assert torch.allclose(Preprocess("imagenet")(images), theirs, atol=1e-6)
 
 

@@ -21,14 +21,12 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-import fcn_tutorial._torchvision  # noqa: F401
 from benchmarks.rows import Line, Skipped
 from benchmarks.steps import OurStep, PlainStep, make_batch, sgd
 from benchmarks.timing import Settings, against, alternate
 from fcn_tutorial import models
 from fcn_tutorial.models import FCN
-
-from torchvision.models.segmentation import fcn_resnet50
+from fcn_tutorial.vision import models as vision
 
 CASE = "heads"
 CLASSES = 21
@@ -60,7 +58,9 @@ class _Output(nn.Module):
 
 def _torchvision_fcn(backbone: str) -> nn.Module:
     assert backbone == "resnet50"
-    return _Output(fcn_resnet50(weights=None, weights_backbone=None, num_classes=CLASSES))
+    return _Output(
+        vision.segmentation.fcn_resnet50(weights=None, weights_backbone=None, num_classes=CLASSES)
+    )
 
 
 def _fpn(backbone: str) -> nn.Module:

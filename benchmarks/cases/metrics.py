@@ -12,7 +12,7 @@ import torch
 from sklearn.metrics import confusion_matrix
 from torch import Tensor
 
-import fcn_tutorial._torchvision  # noqa: F401  torchmetrics imports torchvision
+import fcn_tutorial.vision  # noqa: F401  torchmetrics imports torchvision
 from benchmarks.rows import Line, Skipped
 from benchmarks.timing import Settings, against, alternate
 from fcn_tutorial.metrics import ConfusionMatrix

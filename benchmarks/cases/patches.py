@@ -12,12 +12,10 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-import fcn_tutorial._torchvision  # noqa: F401
 from benchmarks.rows import Line
 from benchmarks.timing import Settings, against, alternate
 from fcn_tutorial.surgery import convolutionalize
-
-from torchvision.models import alexnet, vgg16
+from fcn_tutorial.vision import models as vision
 
 CASE = "patches"
 WINDOW, STRIDE = 224, 32
@@ -31,7 +29,7 @@ def lines(settings: Settings) -> list[Line]:
     side = WINDOW + STRIDE * (grid - 1)
     image = torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(0))
     found: list[Line] = []
-    for name, build in (("AlexNet", alexnet), ("VGG16", vgg16)):
+    for name, build in (("AlexNet", vision.alexnet), ("VGG16", vision.vgg16)):
         if settings.smoke and name == "VGG16":
             continue  # its 138 million weights alone take seconds to draw
         settings.say(f"building {name}")

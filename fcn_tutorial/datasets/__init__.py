@@ -2,13 +2,13 @@
 
 from fcn_tutorial.datasets import leakage
 from fcn_tutorial.datasets.cache import Cached
-from fcn_tutorial.datasets.camvid import CamVid
-from fcn_tutorial.datasets.folder import Folder
-from fcn_tutorial.datasets.nyud import NYUDv2
-from fcn_tutorial.datasets.sbd import SBD
-from fcn_tutorial.datasets.scenes import Scenes
-from fcn_tutorial.datasets.siftflow import SIFTFlow
-from fcn_tutorial.datasets.voc import VOCPlusSBD, VOCSegmentation
+from fcn_tutorial.datasets.own.folder import Folder
+from fcn_tutorial.datasets.readers.camvid import CamVid
+from fcn_tutorial.datasets.readers.nyud import NYUDv2
+from fcn_tutorial.datasets.readers.sbd import SBD
+from fcn_tutorial.datasets.readers.siftflow import SIFTFlow
+from fcn_tutorial.datasets.readers.voc import VOCPlusSBD, VOCSegmentation
+from fcn_tutorial.datasets.scenes.scenes import Scenes
 
 __all__ = [
     "Cached",

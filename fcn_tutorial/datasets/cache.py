@@ -29,12 +29,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-import fcn_tutorial._torchvision  # noqa: F401
-from fcn_tutorial.datasets._files import Transforms
 from fcn_tutorial.datasets._store import Arrays, Stamp, Store
+from fcn_tutorial.datasets.formats.images import Transforms
 from fcn_tutorial.transforms import HHA, Depth
-
-from torchvision import tv_tensors
+from fcn_tutorial.vision import tv_tensors
 
 __all__ = ["Cached"]
 

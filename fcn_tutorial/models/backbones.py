@@ -16,12 +16,10 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-import fcn_tutorial._torchvision  # noqa: F401
 from fcn_tutorial import geometry, surgery
 from fcn_tutorial.models import trunks
 from fcn_tutorial.models.trunks import Alignment
-
-from torchvision.models.feature_extraction import create_feature_extractor
+from fcn_tutorial.vision import feature_extraction
 
 Norms = Literal["batch", "folded"]
 STRIDES = (8, 16, 32)
@@ -186,7 +184,7 @@ def tap(
 
 def _extract(module: nn.Module, nodes: Mapping[str, str]) -> nn.Module:
     try:
-        extractor: nn.Module = create_feature_extractor(module, dict(nodes))
+        extractor: nn.Module = feature_extraction.create_feature_extractor(module, dict(nodes))
     except Exception as error:  # torch.fx raises all sorts
         raise ValueError(
             f"taps: cannot read {', '.join(nodes)} in {type(module).__name__} ({error})"

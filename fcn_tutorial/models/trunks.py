@@ -16,10 +16,8 @@ from typing import Literal, cast
 import torch
 from torch import nn
 
-import fcn_tutorial._torchvision  # noqa: F401
-
-from torchvision import models as vision
-from torchvision.models.mobilenetv2 import InvertedResidual
+from fcn_tutorial.vision import InvertedResidual
+from fcn_tutorial.vision import models as vision
 
 Alignment = Literal["same", "caffe"]
 Stages = tuple[nn.Module, nn.Module, nn.Module]

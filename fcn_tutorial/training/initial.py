@@ -14,14 +14,11 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
-import fcn_tutorial._torchvision  # noqa: F401
-from fcn_tutorial import models
+from fcn_tutorial import models, vision
 from fcn_tutorial.models import FCN, LateFusion
 from fcn_tutorial.models.weights import FORMAT
 from fcn_tutorial.training import recipe as schema
 from fcn_tutorial.transforms import Preprocess
-
-import torchvision
 
 Network = FCN | LateFusion
 
@@ -178,7 +175,7 @@ def resolve(name: str) -> Path:
     if kind == "torchvision":
         enum, _, member = wanted.partition(".")
         try:
-            weights = torchvision.models.get_weight(f"{enum}.{member}")
+            weights = vision.models.get_weight(f"{enum}.{member}")
         except (ValueError, AttributeError) as error:
             raise ValueError(f"model.weights={name}: torchvision has no such weights") from error
         file = hub / Path(weights.url).name

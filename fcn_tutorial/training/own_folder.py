@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from fcn_tutorial.datasets import Folder
-from fcn_tutorial.datasets.folder import names_or_file
+from fcn_tutorial.datasets.own.folder import names_or_file
 from fcn_tutorial.training.recipe import Data, FolderData
 from fcn_tutorial.transforms import LimitSide
 

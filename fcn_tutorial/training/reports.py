@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from fcn_tutorial import models, visualize
-from fcn_tutorial._atomic import replacing
+from fcn_tutorial.files import replacing
 from fcn_tutorial.metrics import Scores
 from fcn_tutorial.models import FCN, LateFusion
 from fcn_tutorial.training import diagnosis, distributed, settings

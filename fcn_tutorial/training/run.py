@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-from fcn_tutorial._atomic import replacing
+from fcn_tutorial.files import replacing
 from fcn_tutorial.metrics import Scores
 from fcn_tutorial.training.card import model_card
 

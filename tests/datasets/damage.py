@@ -36,10 +36,13 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from fcn_tutorial import files as lists
 from fcn_tutorial import models, predict, training
-from fcn_tutorial.datasets import SBD, CamVid, Folder, NYUDv2, SIFTFlow, VOCSegmentation, _files
+from fcn_tutorial.datasets import SBD, CamVid, Folder, NYUDv2, SIFTFlow, VOCSegmentation
 from fcn_tutorial.datasets.cache import Cached
 from fcn_tutorial.datasets.download import unpack
+from fcn_tutorial.datasets.formats import images
+from fcn_tutorial.datasets.formats.mat import read_mat
 from fcn_tutorial.surgery import load_caffemodel
 from fcn_tutorial.training.run import RunFolder
 from tests.datasets import official, official_nyud, official_siftflow
@@ -48,7 +51,7 @@ from tests.surgery.caffe_files import caffemodel
 SECONDS = 30  # of one case; more is a hang
 ALLOWED = 3 << 30  # bytes of address space above what the imports take
 # Bytes of memory that one case may use: the largest picture that is decoded, in 15 bytes a pixel.
-LARGE = 15 * _files.MAX_PIXELS
+LARGE = 15 * images.MAX_PIXELS
 HEAD = 200  # bytes at the front, where formats describe themselves
 
 # Damage by chance ---------------------------------------------------------------------------------
@@ -432,7 +435,7 @@ def _turned() -> Image.Exif:
 
 
 def _read_picture(folder: Path, name: str) -> None:
-    pixels = _files.read_image(folder / name)
+    pixels = images.read_image(folder / name)
     assert pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[2] == 3
 
 
@@ -452,7 +455,7 @@ def _lay_labels(folder: Path) -> None:
 
 
 def _read_labels(folder: Path, name: str) -> None:
-    labels = _files.read_index_image(folder / name)
+    labels = images.read_index_image(folder / name)
     assert labels.dtype == np.uint8 and labels.ndim == 2
 
 
@@ -472,9 +475,9 @@ def _lay_lists(folder: Path) -> None:
 
 
 def _read_list(folder: Path, name: str) -> None:
-    for number, line in _files.numbered_lines(folder / name):
+    for number, line in lists.numbered_lines(folder / name):
         with contextlib.suppress(ValueError):
-            path = _files.inside(folder, line, f"{folder / name}, line {number}")
+            path = lists.inside(folder, line, f"{folder / name}, line {number}")
             assert os.path.normpath(path).startswith(f"{folder}{os.sep}")
 
 
@@ -642,7 +645,7 @@ KINDS: dict[str, Kind] = {
     "pictures": Kind(_lay_pictures, _read_picture),
     "photos to predict": Kind(_lay_pictures, _read_photo),
     "label images": Kind(_lay_labels, _read_labels),
-    "mat": Kind(_lay_mat, lambda folder, name: _files.read_mat(folder / name) and None),
+    "mat": Kind(_lay_mat, lambda folder, name: read_mat(folder / name) and None),
     "lists": Kind(_lay_lists, _read_list),
     "camvid": Kind(_lay_camvid, lambda folder, _: _all(CamVid(folder, "train"), 11)),
     "voc": Kind(

@@ -26,9 +26,8 @@ from tqdm import tqdm
 from fcn_tutorial.datasets import SBD, CamVid, Folder, Scenes, VOCSegmentation, _store, cache
 from fcn_tutorial.datasets.cache import Cached
 from fcn_tutorial.transforms import HHA, Depth
+from fcn_tutorial.vision import tv_tensors
 from tests.datasets.official import labels, picture, write_sbd, write_voc
-
-from torchvision import tv_tensors
 
 FORK = multiprocessing.get_context("fork")
 NAMES = [f"p{i}" for i in range(12)]

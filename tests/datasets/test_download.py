@@ -186,7 +186,7 @@ def test_a_full_disk_is_said_before_it_happens(
 
 
 def entry(*files: Remote) -> Entry:
-    return Entry("toy", "a toy", "camvid:CamVid", "toy", files=files)
+    return Entry("toy", "a toy", "readers.camvid:CamVid", "toy", files=files)
 
 
 def packed(**members: bytes) -> bytes:
@@ -405,16 +405,15 @@ def test_the_catalogue_is_complete(entry: Entry) -> None:
 
 
 def test_checksums_are_those_of_torchvision() -> None:
-    import fcn_tutorial._torchvision  # noqa: F401
 
-    from torchvision.datasets import sbd, voc
+    from fcn_tutorial.vision import datasets
 
     for year in ("2011", "2012"):
         (file,) = get(f"voc{year}").files
-        known = voc.DATASET_YEAR_DICT[year]
+        known = datasets.voc.DATASET_YEAR_DICT[year]
         assert (file.md5, file.name) == (known["md5"], known["filename"])
         assert known["url"] in file.urls
         assert file.unpack[0][0] == f"{known['base_dir']}/".replace("\\", "/")
     (file,) = get("sbd").files
-    assert (file.md5, file.name) == (sbd.SBDataset.md5, sbd.SBDataset.filename)
-    assert file.urls == (sbd.SBDataset.url,)
+    assert (file.md5, file.name) == (datasets.SBDataset.md5, datasets.SBDataset.filename)
+    assert file.urls == (datasets.SBDataset.url,)

@@ -17,17 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from fcn_tutorial.datasets import _mat
-from fcn_tutorial.datasets._files import (
-    MAX_PIXELS,
-    inside,
-    numbered_lines,
-    read_image,
-    read_index_image,
-    read_lines,
-    read_mat,
-    sample,
-)
+from fcn_tutorial.datasets.formats import mat
+from fcn_tutorial.datasets.formats.images import MAX_PIXELS, read_image, read_index_image, sample
+from fcn_tutorial.datasets.formats.mat import read_mat
+from fcn_tutorial.files import inside, numbered_lines, read_lines
 from tests.datasets.damage import declare_png, png_chunk
 
 RNG = np.random.default_rng(0)
@@ -425,8 +418,8 @@ def _packed(array: bytes, end: int | None = None) -> bytes:
 def test_damaged_mat_files_are_refused(
     tmp_path: Path, content: bytes, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_mat, "MAX_MAT_BYTES", 1 << 20)
-    monkeypatch.setattr(_mat, "_MAX_ELEMENTS", 1000)
+    monkeypatch.setattr(mat, "MAX_MAT_BYTES", 1 << 20)
+    monkeypatch.setattr(mat, "_MAX_ELEMENTS", 1000)
     path = tmp_path / "a.mat"
     path.write_bytes(content)
     with pytest.raises(ValueError, match=rf"a\.mat: not a readable \.mat file .*{message}"):
@@ -434,7 +427,7 @@ def test_damaged_mat_files_are_refused(
 
 
 def test_inflating_stops_at_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_mat, "MAX_MAT_BYTES", 1 << 20)
+    monkeypatch.setattr(mat, "MAX_MAT_BYTES", 1 << 20)
     path = tmp_path / "bomb.mat"
     path.write_bytes(_mat_file(_packed(_solid(1 << 26))))
     tracemalloc.start()

@@ -13,7 +13,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import fcn_tutorial._torchvision  # noqa: F401
 from benchmarks import loading as benchmark
 from fcn_tutorial.datasets import Cached, Scenes
 from fcn_tutorial.datasets.loading import (
@@ -29,9 +28,7 @@ from fcn_tutorial.datasets.loading import (
 )
 from fcn_tutorial.training import data as training_data
 from fcn_tutorial.transforms import HHA, Depth, augmentation
-
-from torchvision import tv_tensors
-from torchvision.transforms import v2
+from fcn_tutorial.vision import tv_tensors, v2
 
 SIDES = st.integers(1, 600)
 SIZES = st.lists(st.tuples(SIDES, SIDES), min_size=1, max_size=70)

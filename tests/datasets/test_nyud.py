@@ -15,10 +15,8 @@ from PIL import Image
 from fcn_tutorial.datasets import NYUDv2
 from fcn_tutorial.datasets.hha import Camera, hha
 from fcn_tutorial.datasets.modalities import HHA, Depth, stack_modalities
+from fcn_tutorial.vision import tv_tensors, v2
 from tests.datasets import official_nyud as official
-
-from torchvision import tv_tensors
-from torchvision.transforms import v2
 
 FRAMES = official.frames()
 TRAIN, TEST = [2, 5, 6, 1], [3, 4]  # from 1, as in splits.mat

@@ -8,9 +8,8 @@ import pytest
 import scipy.io
 
 from fcn_tutorial.datasets import SBD
+from fcn_tutorial.vision import datasets as reference
 from tests.datasets.official import labels, write_sbd
-
-from torchvision import datasets as reference
 
 
 @pytest.fixture

@@ -12,17 +12,13 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.metrics import balanced_accuracy_score
 from torch.utils.data import DataLoader
 
-import fcn_tutorial._torchvision  # noqa: F401
 from fcn_tutorial.datasets import Scenes
 from fcn_tutorial.datasets.hha import Camera, point_cloud, surface_normals
 from fcn_tutorial.datasets.modalities import HHA, Depth
 from fcn_tutorial.datasets.scenes import render, render_scene, void_borders
 from fcn_tutorial.metrics import stride_ceiling
 from fcn_tutorial.prior import ColourForest, evaluate
-
-# isort: split
-from torchvision import tv_tensors
-from torchvision.transforms import v2
+from fcn_tutorial.vision import tv_tensors, v2
 
 CLASSES = len(Scenes.classes)
 GROUND = ("road", "pavement", "grass", "water")

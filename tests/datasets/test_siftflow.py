@@ -11,10 +11,8 @@ import torch
 from PIL import Image
 
 from fcn_tutorial.datasets import SIFTFlow
+from fcn_tutorial.vision import tv_tensors, v2
 from tests.datasets import official_siftflow as official
-
-from torchvision import tv_tensors
-from torchvision.transforms import v2
 
 NAMES = ["coast_art1", "forest_for2", "highway_bost181", "street_par3", "tallbuilding_sky4"]
 TEST = ["tallbuilding_sky4", "forest_for2"]

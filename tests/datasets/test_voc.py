@@ -8,9 +8,8 @@ import pytest
 from PIL import Image
 
 from fcn_tutorial.datasets import SBD, VOCPlusSBD, VOCSegmentation
+from fcn_tutorial.vision import datasets as reference
 from tests.datasets.official import KNOWN_COLOURS, labels, write_sbd, write_voc
-
-from torchvision import datasets as reference
 
 TRAIN_11, VAL_11 = ["a1", "a2", "a3"], ["b1", "b2", "b3", "b4"]
 TRAIN_12, VAL_12 = [*TRAIN_11, "c1"], [*VAL_11, "d1"]

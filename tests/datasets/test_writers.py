@@ -12,7 +12,6 @@ import scipy.io
 from PIL import Image
 from scipy import ndimage
 
-import fcn_tutorial._torchvision  # noqa: F401
 from fcn_tutorial.datasets import (
     SBD,
     CamVid,
@@ -30,7 +29,7 @@ from fcn_tutorial.datasets.scenes import Scene, render_scene
 from fcn_tutorial.datasets.writers import _common
 
 # isort: split
-import torchvision
+from fcn_tutorial.vision import datasets as reference
 
 N, SIZE, SEED = 5, (96, 128), 3
 OBJECTS = {"car": "car", "person": "person", "tree": "potted plant", "sign": "tv/monitor"}
@@ -107,12 +106,12 @@ def test_voc_is_read_back_pixel_for_pixel(root: Path, year: str, split: str) -> 
 
 
 def test_torchvision_reads_voc_and_sbd_alike(root: Path) -> None:
-    theirs = torchvision.datasets.VOCSegmentation(str(root), "2012", "val")
+    theirs = reference.VOCSegmentation(str(root), "2012", "val")
     ours = VOCSegmentation(root, "val", "2012")
     for (image, mask), (photo, label) in zip(ours, theirs, strict=True):
         np.testing.assert_array_equal(pixels(image), np.array(photo))
         np.testing.assert_array_equal(np.asarray(mask), np.array(label))
-    theirs = torchvision.datasets.SBDataset(str(root / "SBD"), "train", "segmentation")
+    theirs = reference.SBDataset(str(root / "SBD"), "train", "segmentation")
     for (image, mask), (photo, label) in zip(SBD(root / "SBD"), theirs, strict=True):
         np.testing.assert_array_equal(pixels(image), np.array(photo))
         np.testing.assert_array_equal(np.asarray(mask), np.array(label))
@@ -135,7 +134,7 @@ def test_sbd_is_read_back_pixel_for_pixel_and_has_no_void(root: Path) -> None:
 
 
 def test_sbd_draws_the_boundaries_of_each_class(root: Path) -> None:
-    data = torchvision.datasets.SBDataset(str(root / "SBD"), "val", "boundaries")
+    data = reference.SBDataset(str(root / "SBD"), "val", "boundaries")
     segmentations = SBD(root / "SBD", "val")
     for (_, drawn), (_, mask) in zip(data, segmentations, strict=True):
         assert drawn.shape == (20, *SIZE)

@@ -9,11 +9,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-import fcn_tutorial._torchvision  # noqa: F401
 from fcn_tutorial import models
 from fcn_tutorial.models import FCN, LateFusion, backbones, trunks
-
-from torchvision import models as vision
+from fcn_tutorial.vision import models as vision
 
 WIDTHS = dict.fromkeys(backbones.names(), 1 / 16) | {"tiny": 1.0}
 NETWORKS = [(name, stride) for name in WIDTHS for stride in (32, 16, 8)]

@@ -8,9 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-import fcn_tutorial._torchvision  # noqa: F401
-
-from torchvision import models  # isort: skip
+from fcn_tutorial.vision import models
 
 
 def relative_error(actual: Tensor, expected: Tensor) -> float:

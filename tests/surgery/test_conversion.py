@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-import fcn_tutorial._torchvision  # noqa: F401
 from fcn_tutorial.geometry import output_size, receptive_field
 from fcn_tutorial.surgery import convolutionalize, trace
+from fcn_tutorial.vision import models
 from tests.surgery.networks import (
     TAILS,
     Averaged,
@@ -20,8 +20,6 @@ from tests.surgery.networks import (
     relative_error,
     without_padding,
 )
-
-from torchvision import models  # isort: skip
 
 # Side of the window that one score sees, and its stride. AlexNet's is the paper's; VGG11 sees 150
 # pixels up to pool5 and 6·32 more in fc6; GoogLeNet 379, and 6·32 more in its last pool.

@@ -6,15 +6,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-import fcn_tutorial._torchvision  # noqa: F401
 from fcn_tutorial import geometry
 from fcn_tutorial.geometry import Layer, receptive_field
 from fcn_tutorial.surgery import convolutionalize, layer_macs, macs, trace
 from fcn_tutorial.upsampling import Deconvolution, upsample
+from fcn_tutorial.vision import models
 from tests.published import Published
 from tests.surgery.networks import narrow
-
-from torchvision import models  # isort: skip
 
 
 def build(name: str) -> nn.Module:

@@ -7,12 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-import fcn_tutorial._torchvision  # noqa: F401
 from fcn_tutorial.geometry import Layer, output_size, receptive_field
 from fcn_tutorial.surgery import trace
+from fcn_tutorial.vision import models
 from tests.surgery.networks import Branches, Pair, concatenate, trunk
-
-from torchvision import models  # isort: skip
 
 
 def test_vgg16_has_the_fields_of_the_paper() -> None:

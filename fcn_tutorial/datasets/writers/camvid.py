@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from fcn_tutorial.datasets.camvid import CamVid
+from fcn_tutorial.datasets.readers.camvid import CamVid
 from fcn_tutorial.datasets.scenes import Scenes
 from fcn_tutorial.datasets.writers._common import (
     appearing,

@@ -8,7 +8,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from fcn_tutorial.datasets.nyud import NYUDv2
+from fcn_tutorial.datasets.readers.nyud import NYUDv2
 from fcn_tutorial.datasets.scenes import Scene
 from fcn_tutorial.datasets.writers._common import (
     appearing,

@@ -10,10 +10,10 @@ import numpy as np
 import scipy.sparse
 from numpy.typing import NDArray
 
-from fcn_tutorial.datasets._pascal import Pascal, choose, palette
-from fcn_tutorial.datasets.sbd import SBD
+from fcn_tutorial.datasets.readers.pascal import Pascal, choose, palette
+from fcn_tutorial.datasets.readers.sbd import SBD
+from fcn_tutorial.datasets.readers.voc import VOCSegmentation
 from fcn_tutorial.datasets.scenes import Scenes
-from fcn_tutorial.datasets.voc import VOCSegmentation
 from fcn_tutorial.datasets.writers._common import (
     appearing,
     relabel,

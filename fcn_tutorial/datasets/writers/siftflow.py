@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from fcn_tutorial.datasets.readers.siftflow import SIFTFlow
 from fcn_tutorial.datasets.scenes import Scene, Scenes
-from fcn_tutorial.datasets.siftflow import SIFTFlow
 from fcn_tutorial.datasets.writers._common import (
     appearing,
     relabel,

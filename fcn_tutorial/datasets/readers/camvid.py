@@ -12,15 +12,8 @@ from typing import Any, ClassVar
 import numpy as np
 from torch.utils.data import Dataset
 
-from fcn_tutorial.datasets._files import (
-    Transforms,
-    inside,
-    numbered_lines,
-    read_image,
-    read_index_image,
-    require,
-    sample,
-)
+from fcn_tutorial.datasets.formats.images import Transforms, read_image, read_index_image, sample
+from fcn_tutorial.files import inside, numbered_lines, require
 
 _FILE_VOID = 11
 

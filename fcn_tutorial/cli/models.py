@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fcn_tutorial._cli_common import chosen_device, score_table
+from fcn_tutorial.cli.common import chosen_device, score_table
 
 if TYPE_CHECKING:  # the modules themselves are loaded by the verb that needs them
     from fcn_tutorial.predict import Predictor

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from fcn_tutorial.datasets._render import (
+from fcn_tutorial.datasets.scenes.canvas import (
     Bools,
     Camera,
     Canvas,
@@ -17,7 +17,7 @@ from fcn_tutorial.datasets._render import (
     panel,
     white_noise,
 )
-from fcn_tutorial.datasets._street import (
+from fcn_tutorial.datasets.scenes.street import (
     BUILDING,
     CAR,
     FAR,

@@ -9,7 +9,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from fcn_tutorial import __version__, _cli_data, _cli_models, _cli_training
+from fcn_tutorial import __version__
+from fcn_tutorial.cli import data, models, train
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,11 +34,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=__version__)
     verbs = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    _cli_training.add_to(verbs)
-    _cli_models.add_to(verbs)
-    _cli_data.add_to(verbs)
+    train.add_to(verbs)
+    models.add_to(verbs)
+    data.add_to(verbs)
     return parser
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fcn_tutorial.datasets._files import read_image, read_index_image, read_lines, require
-from fcn_tutorial.datasets._pascal import palette
+from fcn_tutorial.datasets.formats.images import read_image, read_index_image
+from fcn_tutorial.datasets.readers.pascal import palette
+from fcn_tutorial.files import read_lines, require
 
 Colour = tuple[int, int, int]
 Colours = Mapping[str, Any]

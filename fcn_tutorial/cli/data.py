@@ -184,7 +184,7 @@ def _open_one(entry: Entry, options: argparse.Namespace) -> Any:
 def _own(options: argparse.Namespace, split: str | None) -> Any:
     """The user's own folders, as the options name them."""
     from fcn_tutorial.datasets import Folder
-    from fcn_tutorial.datasets.folder import names_or_file
+    from fcn_tutorial.datasets.own.folder import names_or_file
 
     if options.images is None or options.masks is None:
         options.refuse("folder needs --images DIR and --masks DIR")

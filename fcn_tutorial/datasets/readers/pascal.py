@@ -11,16 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from fcn_tutorial.datasets._files import (
-    Transforms,
-    inside,
-    numbered_lines,
-    read_image,
-    read_index_image,
-    read_mat,
-    require,
-    sample,
-)
+from fcn_tutorial.datasets.formats.images import Transforms, read_image, read_index_image, sample
+from fcn_tutorial.datasets.formats.mat import read_mat
+from fcn_tutorial.files import inside, numbered_lines, require
 
 VOID = 255
 Pair = tuple[Path, Path]

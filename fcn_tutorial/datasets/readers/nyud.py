@@ -28,20 +28,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch.utils.data import Dataset
 
-import fcn_tutorial._torchvision  # noqa: F401
-from fcn_tutorial.datasets._files import (
-    MAX_PIXELS,
-    Transforms,
-    numbered_lines,
-    read_image,
-    read_mat,
-    require,
-)
-from fcn_tutorial.datasets._hdf5 import opened, stored_array
+from fcn_tutorial.datasets.formats.hdf5 import opened, stored_array
+from fcn_tutorial.datasets.formats.images import MAX_PIXELS, Transforms, read_image
+from fcn_tutorial.datasets.formats.mat import read_mat
 from fcn_tutorial.datasets.hha import Camera, hha
 from fcn_tutorial.datasets.modalities import HHA, Depth
-
-from torchvision import tv_tensors
+from fcn_tutorial.files import numbered_lines, require
+from fcn_tutorial.vision import tv_tensors
 
 __all__ = ["NYUDv2"]
 
@@ -332,7 +325,7 @@ def _cut(values: NDArray[Any], crop: tuple[int, int, int, int] | None) -> NDArra
 
 def _read_mapping(path: Path) -> NDArray[np.uint8]:
     """classMapping40.mat → (895,) uint8: class 1–40 of each of 894 labels, 0 for 0."""
-    require(path, "it maps the 894 labels of NYUDv2 to 40; see fcn_tutorial.datasets.nyud")
+    require(path, "it maps the 894 labels of NYUDv2 to 40; see fcn_tutorial.datasets.NYUDv2")
     classes = np.asarray(read_mat(path).get("mapClass"))
     if classes.dtype.kind not in "uif" or not np.isin(classes, np.arange(41)).all():
         raise ValueError(f"{path}: no variable mapClass of classes 1 to 40")

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from fcn_tutorial.datasets._street import Street, crowd
+from fcn_tutorial.datasets.scenes.street import Street, crowd
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fcn_tutorial._cli_common import chosen_device, score_table
+from fcn_tutorial.cli.common import chosen_device, score_table
 
 if TYPE_CHECKING:  # the modules themselves are loaded by the verb that needs them
     from fcn_tutorial.training import Recipe

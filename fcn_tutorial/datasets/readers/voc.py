@@ -11,9 +11,9 @@ import re
 from pathlib import Path
 from typing import ClassVar
 
-from fcn_tutorial.datasets import sbd
-from fcn_tutorial.datasets._files import Transforms
-from fcn_tutorial.datasets._pascal import Pair, Pascal, choose, locate, pair_up, read_names
+from fcn_tutorial.datasets.formats.images import Transforms
+from fcn_tutorial.datasets.readers import sbd
+from fcn_tutorial.datasets.readers.pascal import Pair, Pascal, choose, locate, pair_up, read_names
 
 _LICENCE = "the organisers hold the labels; the pictures come under Flickr's terms of use"
 

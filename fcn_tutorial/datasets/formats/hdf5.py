@@ -9,7 +9,8 @@ from pathlib import Path
 
 import h5py
 
-from fcn_tutorial.datasets._files import MAX_PIXELS, require
+from fcn_tutorial.datasets.formats.images import MAX_PIXELS
+from fcn_tutorial.files import require
 
 __all__ = ["opened", "stored_array"]
 

@@ -20,15 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from fcn_tutorial.datasets._files import (
-    Transforms,
-    inside,
-    numbered_lines,
-    read_image,
-    read_mat,
-    require,
-    sample,
-)
+from fcn_tutorial.datasets.formats.images import Transforms, read_image, sample
+from fcn_tutorial.datasets.formats.mat import read_mat
+from fcn_tutorial.files import inside, numbered_lines, require
 
 __all__ = ["SIFTFlow"]
 
@@ -186,7 +180,7 @@ def _annotated(root: Path, name: str) -> bool:
 
 def _read_list(root: Path, path: Path) -> list[str]:
     """One name a line, as in `coast_art1` or `spatial_envelope_…\\coast_art1.jpg`."""
-    require(path, f"{root} must be the SiftFlowDataset folder; see fcn_tutorial.datasets.siftflow")
+    require(path, f"{root} must be the SiftFlowDataset folder; see fcn_tutorial.datasets.SIFTFlow")
     names = []
     for number, line in numbered_lines(path):
         at = f"{path}, line {number}"

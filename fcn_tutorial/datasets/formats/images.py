@@ -1,15 +1,13 @@
-"""Reading files that strangers wrote: every damage is a ValueError that names the file.
+"""Pictures and label images that strangers wrote: every damage is a ValueError naming the file.
 
-A data set comes from the network or from somebody's disk. Whatever a file holds, a reader here
-returns arrays of the documented shape, or raises FileNotFoundError or ValueError naming the file;
-it never decodes an image larger than `MAX_PIXELS`, and never opens a file outside its folder.
+Whatever a file holds, a reader here returns arrays of the documented shape, or raises
+FileNotFoundError or ValueError naming the file; it never decodes an image larger than `MAX_PIXELS`.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,36 +15,21 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
-import fcn_tutorial._torchvision  # noqa: F401
-from fcn_tutorial.datasets._mat import read_mat
-
-from torchvision import tv_tensors
+from fcn_tutorial.files import require
+from fcn_tutorial.vision import tv_tensors
 
 __all__ = [
     "MAX_PIXELS",
     "Transforms",
-    "inside",
-    "numbered_lines",
     "read_image",
     "read_index_image",
-    "read_lines",
-    "read_mat",
-    "require",
     "sample",
 ]
 
 MAX_PIXELS = 1 << 27  # 11,585 × 11,585; larger declared sizes are refused before decoding
-_MAX_LIST_BYTES = 1 << 26  # the longest list in use, SBD's train.txt, has 0.1 MB
 _DEEP = ("I", "F")  # first letters of Pillow's modes with more than 8 bits a channel
 
 Transforms = Callable[[Any, Any], tuple[Any, Any]] | None
-
-
-def require(path: Path, why: str = "") -> Path:
-    """`path` if it is a file; otherwise FileNotFoundError naming it, and `why` it is needed."""
-    if not os.path.isfile(path):  # unlike Path.is_file, False for names no file can have
-        raise FileNotFoundError(f"{path} not found" + (f"; {why}" if why else ""))
-    return path
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
@@ -68,47 +51,6 @@ def read_index_image(path: Path) -> NDArray[np.uint8]:
     larger numbers, and for grey of 2 or 4 bits, where readers disagree whether 1 means 1 or 85.
     """
     return _decode(path, _to_indices)
-
-
-def numbered_lines(path: Path) -> list[tuple[int, str]]:
-    """Line numbers, from 1, and stripped text of the lines of a UTF-8 list that are not empty.
-
-    Raises FileNotFoundError, and ValueError where the file is no text or larger than a list can be.
-    """
-    require(path)
-    try:
-        if path.stat().st_size > _MAX_LIST_BYTES:
-            raise ValueError(f"larger than {_MAX_LIST_BYTES} bytes")
-        text = path.read_bytes().decode("utf-8-sig")
-    except (OSError, ValueError) as error:  # UnicodeDecodeError is a ValueError
-        raise ValueError(f"{path}: not a readable UTF-8 list ({error})") from error
-    stripped = enumerate((line.strip() for line in text.splitlines()), 1)
-    return [(number, line) for number, line in stripped if line]
-
-
-def read_lines(path: Path) -> list[str]:
-    """The lines of a UTF-8 list that are not empty, stripped. Raises as `numbered_lines` does."""
-    return [line for _, line in numbered_lines(path)]
-
-
-def inside(root: Path, relative: str, source: str = "path") -> Path:
-    """`root / relative`, for a relative path that a list names; the file need not exist.
-
-    Backslashes count as separators, as in lists written on Windows. `source` opens the message of
-    the error; name the list and its line. `root` itself may be a link.
-    Raises ValueError for an absolute path, a drive letter, "..", a NUL, an empty path, and a link
-    below `root` that leads out of it.
-    """
-    name = PureWindowsPath(relative)
-    if name.anchor or not name.parts or ".." in name.parts or "\0" in relative:
-        raise ValueError(f"{source}: {relative!r} is no path below {root}; use relative paths")
-    path, linked = root, False
-    for part in name.parts:
-        path = path / part
-        linked = linked or os.path.islink(path)
-    if linked and not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root)):
-        raise ValueError(f"{source}: {relative!r} is a link out of {root}; copy the file instead")
-    return path
 
 
 def sample(

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from fcn_tutorial.datasets._render import Camera, Floats, Point
+from fcn_tutorial.datasets.scenes.canvas import Camera, Floats, Point
 
 SKY, ROAD, PAVEMENT, GRASS, WATER, BUILDING, TREE, FENCE, CAR, PERSON, POLE, SIGN = range(12)
 
@@ -96,6 +96,8 @@ class Light:
 
 @dataclass(frozen=True)
 class Building:
+    """A box of walls with windows."""
+
     start: Point
     end: Point
     height: float
@@ -112,6 +114,8 @@ class Building:
 
 @dataclass(frozen=True)
 class Tree:
+    """A stem and its crown."""
+
     point: Point
     height: float
     radius: float
@@ -123,6 +127,8 @@ class Tree:
 
 @dataclass(frozen=True)
 class Fence:
+    """Posts and boards between two points."""
+
     start: Point
     end: Point
     height: float
@@ -133,6 +139,8 @@ class Fence:
 
 @dataclass(frozen=True)
 class Car:
+    """A car, parked or driving."""
+
     point: Point  # middle of the footprint
     across: bool  # drives along X instead of Z
     forward: bool  # towards larger X or Z
@@ -143,6 +151,8 @@ class Car:
 
 @dataclass(frozen=True)
 class Person:
+    """Somebody standing or walking."""
+
     point: Point
     height: float
     stride: float
@@ -154,6 +164,8 @@ class Person:
 
 @dataclass(frozen=True)
 class Post:
+    """A pole, with or without a sign."""
+
     point: Point
     height: float
     width: float

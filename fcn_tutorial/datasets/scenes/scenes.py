@@ -22,12 +22,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-import fcn_tutorial._torchvision  # noqa: F401
-from fcn_tutorial.datasets._difficulty import DIFFICULTIES, Difficulty, adjust
-from fcn_tutorial.datasets._draw import draw
-from fcn_tutorial.datasets._files import Transforms
-from fcn_tutorial.datasets._render import Canvas, Floats
-from fcn_tutorial.datasets._street import Street, invent
+from fcn_tutorial.datasets.formats.images import Transforms
 from fcn_tutorial.datasets.hha import (
     Camera,
     angle_with_gravity,
@@ -38,9 +33,11 @@ from fcn_tutorial.datasets.hha import (
     surface_normals,
 )
 from fcn_tutorial.datasets.modalities import HHA, Depth
-
-# isort: split
-from torchvision import tv_tensors
+from fcn_tutorial.datasets.scenes.canvas import Canvas, Floats
+from fcn_tutorial.datasets.scenes.difficulty import DIFFICULTIES, Difficulty, adjust
+from fcn_tutorial.datasets.scenes.draw import draw
+from fcn_tutorial.datasets.scenes.street import Street, invent
+from fcn_tutorial.vision import tv_tensors
 
 _SPLITS = ("train", "val", "test")
 _MIN_SIDE = 32

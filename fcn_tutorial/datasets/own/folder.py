@@ -13,9 +13,8 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-import fcn_tutorial._torchvision  # noqa: F401
-from fcn_tutorial.datasets._files import Transforms, numbered_lines, read_image, require, sample
-from fcn_tutorial.datasets._labelling import (
+from fcn_tutorial.datasets.formats.images import Transforms, read_image, sample
+from fcn_tutorial.datasets.own.labelling import (
     VOID,
     Colour,
     Labelling,
@@ -24,6 +23,7 @@ from fcn_tutorial.datasets._labelling import (
     colour_code,
     numbering,
 )
+from fcn_tutorial.files import numbered_lines, require
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".gif")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar
 
-from fcn_tutorial.datasets._files import Transforms
-from fcn_tutorial.datasets._pascal import Pascal, choose, locate, pair_up, read_names
+from fcn_tutorial.datasets.formats.images import Transforms
+from fcn_tutorial.datasets.readers.pascal import Pascal, choose, locate, pair_up, read_names
 
 
 class SBD(Pascal):

@@ -1,12 +1,10 @@
-"""Make `import torchvision` work beside a torch it was not compiled for.
+"""torchvision, also beside a torch that it was not compiled for; imported from here everywhere.
 
 torchvision's wheels register two custom operators from a compiled extension. Beside a CPU-only
 torch that extension does not load, and `import torchvision` then stops with "operator
 torchvision::nms does not exist", although nothing in this package uses either operator. Declaring
 the two schemas first is enough for models, transforms and tv_tensors; calling the operators
 themselves (and `torchvision.io`) still fails, so images are read with Pillow.
-
-Import this module before torchvision, wherever torchvision is needed.
 """
 
 import sys
@@ -32,3 +30,19 @@ if "torchvision" not in sys.modules:
         _library = torch.library.Library("torchvision", "DEF")
         for schema in _SCHEMAS:
             _library.define(schema)
+
+from torchvision import datasets, models, tv_tensors  # noqa: E402
+from torchvision.models import feature_extraction  # noqa: E402
+from torchvision.models.mobilenetv2 import InvertedResidual  # noqa: E402
+from torchvision.transforms import v2  # noqa: E402
+from torchvision.transforms.v2 import functional  # noqa: E402
+
+__all__ = [
+    "InvertedResidual",
+    "datasets",
+    "feature_extraction",
+    "functional",
+    "models",
+    "tv_tensors",
+    "v2",
+]

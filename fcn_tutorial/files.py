@@ -1,0 +1,77 @@
+"""Files: written whole or not at all, lists of lines, and paths that stay inside their folder."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path, PureWindowsPath
+
+_MAX_LIST_BYTES = 1 << 26  # the longest list in use, SBD's train.txt, has 0.1 MB
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A path beside `path`, of the same suffix, that takes its place at the end.
+
+    Whatever goes wrong within, what was at `path` is kept and nothing stays beside it. Raises
+    OSError naming `path` where it cannot be written.
+    """
+    partial = path.with_name(f"{path.stem}.partial{path.suffix}")
+    try:
+        yield partial
+        os.replace(partial, path)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise OSError(f"{path}: cannot be written ({reason}); what was there is kept") from error
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+def require(path: Path, why: str = "") -> Path:
+    """`path` if it is a file; otherwise FileNotFoundError naming it, and `why` it is needed."""
+    if not os.path.isfile(path):  # unlike Path.is_file, False for names no file can have
+        raise FileNotFoundError(f"{path} not found" + (f"; {why}" if why else ""))
+    return path
+
+
+def numbered_lines(path: Path) -> list[tuple[int, str]]:
+    """Line numbers, from 1, and stripped text of the lines of a UTF-8 list that are not empty.
+
+    Raises FileNotFoundError, and ValueError where the file is no text or larger than a list can be.
+    """
+    require(path)
+    try:
+        if path.stat().st_size > _MAX_LIST_BYTES:
+            raise ValueError(f"larger than {_MAX_LIST_BYTES} bytes")
+        text = path.read_bytes().decode("utf-8-sig")
+    except (OSError, ValueError) as error:  # UnicodeDecodeError is a ValueError
+        raise ValueError(f"{path}: not a readable UTF-8 list ({error})") from error
+    stripped = enumerate((line.strip() for line in text.splitlines()), 1)
+    return [(number, line) for number, line in stripped if line]
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a UTF-8 list that are not empty, stripped. Raises as `numbered_lines` does."""
+    return [line for _, line in numbered_lines(path)]
+
+
+def inside(root: Path, relative: str, source: str = "path") -> Path:
+    """`root / relative`, for a relative path that a list names; the file need not exist.
+
+    Backslashes count as separators, as in lists written on Windows. `source` opens the message of
+    the error; name the list and its line. `root` itself may be a link.
+    Raises ValueError for an absolute path, a drive letter, "..", a NUL, an empty path, and a link
+    below `root` that leads out of it.
+    """
+    name = PureWindowsPath(relative)
+    if name.anchor or not name.parts or ".." in name.parts or "\0" in relative:
+        raise ValueError(f"{source}: {relative!r} is no path below {root}; use relative paths")
+    path, linked = root, False
+    for part in name.parts:
+        path = path / part
+        linked = linked or os.path.islink(path)
+    if linked and not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root)):
+        raise ValueError(f"{source}: {relative!r} is a link out of {root}; copy the file instead")
+    return path
