@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from fcn_tutorial.vision import functional as F
 from fcn_tutorial.vision import tv_tensors, v2
+from fcn_tutorial.void import Void, writable_void
 
 # --- Kinds of tensor ----------------------------------------------------------------------------
 
@@ -217,14 +218,14 @@ class RandomScaleCrop(nn.Module):
     Args:
         size: (H, W) of the window, in pixels.
         scale: the factor is drawn log-uniformly from this range; (1, 1) crops only.
-        ignore_index: the void label.
+        ignore_index: the void label; of several, the first is written.
     """
 
     def __init__(
         self,
         size: tuple[int, int],
         scale: tuple[float, float] = (0.5, 2.0),
-        ignore_index: int = 255,
+        ignore_index: Void = 255,
     ) -> None:
         super().__init__()
         if not 0 < scale[0] <= scale[1]:
@@ -237,7 +238,7 @@ class RandomScaleCrop(nn.Module):
         """Input and target, each a tensor (…, H, W) or a dict of such, cut alike to `size`.
 
         Raises TypeError for a tensor that is no `tv_tensors.Image` or `Mask`, and ValueError where
-        sizes differ.
+        sizes differ and where a mask's dtype cannot hold the void label.
         """
         sizes = {tuple(part.shape[-2:]) for part in (*_parts(image), *_parts(mask))}
         if len(sizes) != 1:
@@ -253,8 +254,9 @@ class RandomScaleCrop(nn.Module):
             if isinstance(part, tv_tensors.Image):
                 shown = F.resized_crop(part, *cut, list(size), antialias=True)
                 return F.pad(shown, padding, fill=mean_colour(shown)) if any(padding) else shown
+            depth = isinstance(part, Depth)
+            void = 0 if depth else writable_void(part.dtype, self.ignore_index, "mask")
             shown = resize_nearest(part, size, cut)
-            void = 0 if isinstance(part, Depth) else self.ignore_index
             return F.pad(shown, padding, fill=void) if any(padding) else shown
 
         return map_sample(window, image), map_sample(window, mask)
@@ -312,7 +314,7 @@ def augmentation(
     scale: tuple[float, float] = (1.0, 1.0),
     flip: bool = True,
     jitter: float = 0.0,
-    ignore_index: int = 255,
+    ignore_index: Void = 255,
 ) -> nn.Module:
     """The joint training transform: scale and crop, mirror, change the light.
 

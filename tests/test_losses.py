@@ -114,6 +114,42 @@ def test_any_void_label_is_left_out(ignore_index: int) -> None:
         torch.testing.assert_close(loss, expected, rtol=1e-13, atol=0)
 
 
+@pytest.mark.parametrize("ignore_index", [-100, 256, 511, -1, 70_000])
+@pytest.mark.parametrize("classes", [171, 256, 300])
+def test_a_void_label_beyond_bytes_takes_no_class_of_bytes_for_void(
+    ignore_index: int, classes: int
+) -> None:
+    """As bytes, −100 is 156, 256 is 0, and 300 classes are 44; labels are none of these."""
+    generator = torch.Generator().manual_seed(classes)
+    scores = torch.randn(1, classes, 16, 20, dtype=torch.float64, generator=generator)
+    scores.requires_grad_()
+    target = torch.randint(min(classes, 256), (1, 16, 20), generator=generator).to(torch.uint8)
+    target[0, 0, :4] = torch.tensor([0, 156, 155, 170])
+    log_p = scores.log_softmax(1)
+    expected = -log_p.gather(1, target.long()[:, None]).mean()
+    (gradient,) = torch.autograd.grad(expected, scores)
+    for loss in both_forms(scores, target, ignore_index=ignore_index):
+        torch.testing.assert_close(loss, expected, rtol=1e-12, atol=0)
+        (found,) = torch.autograd.grad(loss, scores)
+        torch.testing.assert_close(found, gradient, rtol=1e-9, atol=1e-15)
+
+
+def test_several_void_labels_are_all_left_out() -> None:
+    scores, target = example()
+    several = target.masked_fill(target == 255, 254)
+    several[0, 0, 0], several[0, 0, 1] = 255, 3
+    expected = pixel_cross_entropy(
+        scores, several.masked_fill((several >= 254) | (several == 3), 255)
+    )
+    for void in ((255, 254, 3), [3, 254, 255], {3, 254, 255, -1}):
+        for loss in both_forms(scores, several, ignore_index=void):
+            torch.testing.assert_close(loss, expected, rtol=1e-13, atol=0)
+    sampled = sample_pixels(several, 0.5, ignore_index=(254, 255))
+    assert set(sampled[sampled != several].tolist()) <= {254}
+    with pytest.raises(ValueError, match=r"ignore_index='255': expected the void label"):
+        pixel_cross_entropy(scores, several, ignore_index="255")  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_scores_are_summed_in_float32(dtype: torch.dtype) -> None:
     scores = torch.zeros(1, CLASSES, 300, 300, dtype=dtype)  # a sum of 124,766: beyond float16

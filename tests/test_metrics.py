@@ -94,6 +94,59 @@ def test_any_void_label_is_left_out(ignore_index: int | None, classes: int) -> N
     assert np.array_equal(confusion.matrix.numpy(), expected)
 
 
+def test_a_void_label_beyond_bytes_takes_no_class_of_bytes_for_void() -> None:
+    """As bytes, −1 is 255, −100 is 156, and 256 is 0."""
+    truth = np.array([[0, 1, 156, 255]], np.uint8)
+    for void in (-1, -100, 256, 511):
+        confusion = ConfusionMatrix(256, void).update(truth, truth)
+        assert confusion.matrix.diagonal().nonzero()[:, 0].tolist() == [0, 1, 156, 255]
+        with pytest.raises(ValueError, match=f"target holds 255.* or the void label {void}"):
+            ConfusionMatrix(255, void).update(truth[:, :1].repeat(4, 1), truth)
+        band = boundary_band(np.array([[0, 0, 156, 156, 1, 1]] * 2, np.uint8), 1, void)
+        assert int(band.sum()) == 8
+    labels = np.array([[0, 0, 0, 156, 156, 156]] * 6, np.uint8)  # two sides of a boundary
+    assert int(boundary_band(labels, 1, -100).sum()) == int(boundary_band(labels, 1).sum()) == 12
+    ceiling = stride_ceiling([labels], 1, 171, -100)
+    assert ceiling.pixel_accuracy == 1 and ceiling.support.sum() == 36
+
+
+def test_several_void_labels_are_all_left_out() -> None:
+    guess, truth = random_labels(5, 7)
+    several = np.where(guess % 2 == 1, np.where(truth == 255, 254, truth), truth)
+    expected = ConfusionMatrix(7).update(guess, truth)
+    for void in ((255, 254), [254, 255], {254, 255, -1}):
+        found = ConfusionMatrix(7, void).update(guess, several)
+        assert torch.equal(found.matrix, expected.matrix)
+    both, turned = ConfusionMatrix(7, (254, 255)), ConfusionMatrix(7, [255, 254])
+    both.merge(turned).load_state_dict(turned.state_dict())
+    with pytest.raises(ValueError, match="ignore_index"):
+        both.merge(ConfusionMatrix(7))
+    assert torch.equal(
+        boundary_band(several, 2, (254, 255), False), boundary_band(truth, 2, 255, False)
+    )
+    near = boundary_only(several, 2, (254, 255))
+    assert set(near.unique().tolist()) <= {*range(7), 254}
+    f1 = boundary_f1(guess[0], several[0], 7, 2, (254, 255))
+    assert f1 == boundary_f1(guess[0], truth[0], 7, 2)
+    ceiling = stride_ceiling(several, 4, 7, (254, 255))
+    assert ceiling.mean_iu == stride_ceiling(truth, 4, 7).mean_iu
+
+
+@pytest.mark.parametrize("void", [0, 2, (0, 255), (1, 2)])
+def test_a_void_label_among_the_classes_is_no_class(void: Any) -> None:
+    """scikit-learn on the valid pixels, over the classes alone: predicted void is a miss."""
+    guess, truth = random_labels(8, 5, void=0)
+    voids = void if isinstance(void, tuple) else (void,)
+    valid = ~np.isin(truth, (*voids, 255))
+    truth[truth == 255] = voids[-1]
+    classes = [c for c in range(5) if c not in voids]
+    scores = ConfusionMatrix(5, void).update(guess, truth).compute()
+    expected = jaccard_score(truth[valid], guess[valid], labels=classes, average=None)
+    assert scores.iu[classes] == pytest.approx(expected)
+    assert scores.mean_iu == pytest.approx(expected.mean())
+    assert np.isnan(scores.iu[[c for c in voids if c < 5]]).all()
+
+
 @pytest.mark.usefixtures("no_warnings")
 @pytest.mark.parametrize("dtype", ["uint8", "int8", "int16", ">i2", "uint16", "int32", "int64"])
 def test_integer_type_layout_and_container_do_not_matter(dtype: str) -> None:

@@ -263,6 +263,15 @@ def test_what_cannot_be_cut_is_named() -> None:
         crop([image], mask)
 
 
+def test_a_void_label_that_the_mask_cannot_hold_is_refused() -> None:
+    image, mask = _pair(48, 56)
+    with pytest.raises(ValueError, match="ignore_index=-100 does not fit a mask of torch.uint8"):
+        RandomScaleCrop((8, 8), ignore_index=-100)(image, mask)
+    wide = tv_tensors.Mask(mask.long())
+    _, padded = RandomScaleCrop((80, 80), (1, 1), ignore_index=(-100, 255))(image, wide)
+    assert int((padded == -100).sum()) == 80 * 80 - 48 * 56
+
+
 def test_scale_range_is_checked() -> None:
     with pytest.raises(ValueError, match="scale="):
         RandomScaleCrop((8, 8), (2.0, 0.5))

@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from fcn_tutorial.transforms import Depth, map_sample, mean_colour
+from fcn_tutorial.void import Void, writable_void
 
 __all__ = [
     "Augmented",
@@ -212,18 +213,19 @@ def padding_share(
 
 
 def collate(
-    samples: Sequence[tuple[Any, Any]], ignore_index: int = 255, multiple: int = 1
+    samples: Sequence[tuple[Any, Any]], ignore_index: Void = 255, multiple: int = 1
 ) -> tuple[Any, Any]:
     """(inputs, targets) of a batch: plain tensors, or dicts of them, with N in front.
 
     Args:
         samples: (input, target) pairs, each part a tensor (…, H, W) or a dict of such.
-        ignore_index: the void label.
+        ignore_index: the void label; of several, the first is written.
         multiple: both sides of the batch become multiples of it.
 
     Items smaller than the batch's largest are padded below and to the right, so that pixel (0, 0)
     stays where it was: images with their own mean colour, targets with void, `Depth` with 0.
-    Raises ValueError where the parts of one item differ in size.
+    Raises ValueError where the parts of one item differ in size, and where targets are of a dtype
+    that cannot hold the void label.
     """
     size = _padded([_size(sample) for sample in samples], multiple)
     images = [map_sample(partial(_pad, size, None), image) for image, _ in samples]
@@ -238,7 +240,7 @@ def loader(
     seed: int = 0,
     workers: int = 0,
     *,
-    ignore_index: int = 255,
+    ignore_index: Void = 255,
     multiple: int = 1,
 ) -> DataLoader[Any]:
     """Batches of `dataset`, augmented by `transform`, the same for any number of `workers`.
@@ -277,13 +279,18 @@ def _padded(sizes: Sequence[Size], multiple: int) -> Size:
     return height, width
 
 
-def _pad(size: Size, void: int | None, part: Tensor) -> Tensor:
-    """`part` (…, H, W) in the corner of a plain tensor of `size`; `void` None for inputs."""
+def _pad(size: Size, ignore_index: Void, part: Tensor) -> Tensor:
+    """`part` (…, H, W) in the corner of a plain tensor of `size`; `ignore_index` None for inputs.
+
+    Whether void fits a target is asked of every one, so that it does not depend on the batch.
+    """
     plain = part.as_subclass(Tensor)
+    value = None if ignore_index is None else writable_void(plain.dtype, ignore_index)
+    if isinstance(part, Depth):
+        value = 0
     height, width = plain.shape[-2:]
     if (height, width) == size:
         return plain
-    value = 0 if isinstance(part, Depth) else void
     if value is not None:
         padded = plain.new_full((*plain.shape[:-2], *size), value)
     else:

@@ -7,14 +7,16 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from fcn_tutorial.void import Void, is_void, named, no_class
+
 Reduction = Literal["mean", "sum"]
 
 
 def pixel_weights(
-    target: Tensor, ignore_index: int, weight: Tensor | None, dtype: torch.dtype
+    target: Tensor, ignore_index: Void, weight: Tensor | None, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor]:
     """Labels as int64 with void as 0, and what each pixel weighs: 0 where void."""
-    valid = target != ignore_index
+    valid: Tensor = ~is_void(target, ignore_index)
     labels = target.long() * valid
     return labels, valid.to(dtype) if weight is None else weight[labels] * valid
 
@@ -33,7 +35,7 @@ def check_reduction(reduction: str, name: str) -> None:
 
 
 def check(
-    scores: Tensor, target: Tensor, ignore_index: int, weight: Tensor | None, reduction: str
+    scores: Tensor, target: Tensor, ignore_index: Void, weight: Tensor | None, reduction: str
 ) -> None:
     check_reduction(reduction, "reduction")
     if scores.dim() != 4 or not scores.is_floating_point():
@@ -54,9 +56,9 @@ def check(
             f"weight must have one entry for each of {classes} classes, got {tuple(weight.shape)}"
         )
     if target.device.type == "cpu" and not torch.compiler.is_compiling():
-        wrong = (target != ignore_index) & ((target < 0) | (target >= classes))
+        wrong = ~is_void(target, ignore_index) & no_class(target, classes)
         if bool(wrong.any()):
             raise ValueError(
                 f"target holds {int(target[wrong][0])}, which is not a class: "
-                f"expected 0 … {classes - 1} or the void label {ignore_index}"
+                f"expected 0 … {classes - 1} or {named(ignore_index)}"
             )

@@ -10,6 +10,7 @@ from torch import Tensor
 from fcn_tutorial.losses._common import Reduction, check, mean, pixel_weights, working_dtype
 from fcn_tutorial.losses.cross_entropy import pixel_cross_entropy
 from fcn_tutorial.upsampling import Border, Offset, bilinear_matrix, row_support, upsample
+from fcn_tutorial.void import Void
 
 
 def upsample_cross_entropy(
@@ -17,7 +18,7 @@ def upsample_cross_entropy(
     target: Tensor,
     factor: int,
     offset: Offset | tuple[Offset, Offset] | None = None,
-    ignore_index: int = 255,
+    ignore_index: Void = 255,
     weight: Tensor | None = None,
     reduction: Reduction = "mean",
     kernel_size: int | None = None,
@@ -67,7 +68,7 @@ class _BandedCrossEntropy(torch.autograd.Function):
         target: Tensor,
         factor: int,
         offset: tuple[Offset, Offset],
-        ignore_index: int,
+        ignore_index: Void,
         weight: Tensor | None,
         kernel_size: int | None,
         border: Border,

@@ -6,19 +6,23 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fcn_tutorial.losses._common import Reduction, check, mean, pixel_weights, working_dtype
+from fcn_tutorial.void import Void, is_void
+
+_VOID = -100  # void as one number, which no dtype of labels mistakes for a class
 
 
 def pixel_cross_entropy(
     scores: Tensor,
     target: Tensor,
-    ignore_index: int = 255,
+    ignore_index: Void = 255,
     weight: Tensor | None = None,
     reduction: Reduction = "mean",
 ) -> Tensor:
     """Softmax cross-entropy of every pixel that is not void, as one number.
 
     scores: (N, C, H, W) floating point, before the softmax. target: (N, H, W) integer, uint8
-    included; pixels equal to `ignore_index` neither count nor receive a gradient.
+    included; pixels equal to `ignore_index`, or to one of several, neither count nor receive a
+        gradient.
     weight: (C,) factors by true class.
     reduction: "mean" divides the sum by the number of valid pixels, or by the sum of their weights;
         where there are none, the loss and its gradient are 0, not nan. "sum" is the sum.
@@ -36,10 +40,10 @@ def pixel_cross_entropy(
         )
     dtype = working_dtype(scores)
     weight = None if weight is None else weight.to(scores.device, dtype)
-    labels = target.long()
+    labels = target.long().masked_fill(is_void(target, ignore_index), _VOID)
     total = F.cross_entropy(
-        scores.to(dtype), labels, weight=weight, ignore_index=ignore_index, reduction="sum"
+        scores.to(dtype), labels, weight=weight, ignore_index=_VOID, reduction="sum"
     )
     if reduction == "sum":
         return total
-    return mean(total, pixel_weights(labels, ignore_index, weight, dtype)[1].sum())
+    return mean(total, pixel_weights(labels, _VOID, weight, dtype)[1].sum())

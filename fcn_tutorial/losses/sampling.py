@@ -5,13 +5,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from fcn_tutorial.void import Void, writable_void
+
 
 def sample_pixels(
     target: Tensor,
     fraction: float,
     cell: int = 1,
     generator: torch.Generator | None = None,
-    ignore_index: int = 255,
+    ignore_index: Void = 255,
 ) -> Tensor:
     """A copy of `target` in which a random part of the pixels stays and the rest becomes void.
 
@@ -27,7 +29,7 @@ def sample_pixels(
         lie at the centres of the cells.
     generator: where the randomness comes from; torch's own without it. It may live on another
         device than the target: one on the CPU draws the same cells for every device.
-    ignore_index: the label of void pixels, which stay void.
+    ignore_index: the label of void pixels, which stay void; of several, the first is written.
 
     A loss of the result with reduction="sum", divided by p, has the full loss and gradient as its
     expectation. With "mean", which divides by the pixels that stay, it has them as they are:
@@ -44,16 +46,11 @@ def sample_pixels(
             "target must hold class indices (integers) of shape (…, H, W), "
             f"got {target.dtype} {tuple(target.shape)}"
         )
-    limits = torch.iinfo(target.dtype)
-    if not limits.min <= ignore_index <= limits.max:
-        raise ValueError(
-            f"ignore_index={ignore_index} does not fit a target of {target.dtype}: "
-            "convert the target to torch.int64"
-        )
+    void = writable_void(target.dtype, ignore_index)
     height, width = target.shape[-2:]
     cells = (*target.shape[:-2], -(-height // cell), -(-width // cell))
     device = target.device if generator is None else generator.device
     dropped = torch.rand(cells, generator=generator, device=device) >= fraction
     dropped = dropped.to(target.device)
     dropped = dropped.repeat_interleave(cell, dim=-2).repeat_interleave(cell, dim=-1)
-    return target.masked_fill(dropped[..., :height, :width], ignore_index)
+    return target.masked_fill(dropped[..., :height, :width], void)

@@ -12,6 +12,7 @@ from fcn_tutorial.losses._common import Reduction
 from fcn_tutorial.losses.banded import upsample_cross_entropy
 from fcn_tutorial.losses.cross_entropy import pixel_cross_entropy
 from fcn_tutorial.upsampling import Border, Offset
+from fcn_tutorial.void import Void
 
 
 class TaskLosses(NamedTuple):
@@ -24,7 +25,7 @@ class TaskLosses(NamedTuple):
 def multitask_cross_entropy(
     scores: Mapping[str, Tensor],
     targets: Mapping[str, Tensor],
-    ignore_index: int = 255,
+    ignore_index: Void = 255,
     class_weights: Mapping[str, Tensor] | None = None,
     task_weights: Mapping[str, float] | None = None,
     reduction: Reduction = "mean",
@@ -55,7 +56,7 @@ def multitask_upsample_cross_entropy(
     targets: Mapping[str, Tensor],
     factor: int,
     offset: Offset | tuple[Offset, Offset] | None = None,
-    ignore_index: int = 255,
+    ignore_index: Void = 255,
     class_weights: Mapping[str, Tensor] | None = None,
     task_weights: Mapping[str, float] | None = None,
     reduction: Reduction = "mean",

@@ -9,27 +9,25 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from fcn_tutorial.void import Void, is_void, named, no_class
 
-def check_labels(truth: Tensor, num_classes: int, ignore_index: int | None) -> Tensor:
+
+def check_labels(truth: Tensor, num_classes: int, ignore_index: Void) -> Tensor:
     """Which pixels are not void; ValueError if one of them is not a class."""
-    valid = (
-        torch.ones_like(truth, dtype=torch.bool)
-        if ignore_index is None
-        else (truth != ignore_index)
-    )
-    wrong = valid & ((truth < 0) | (truth >= num_classes))
+    valid: Tensor = ~is_void(truth, ignore_index)
+    wrong = valid & no_class(truth, num_classes)
     if bool(wrong.any()):
-        void = "no void label" if ignore_index is None else f"or the void label {ignore_index}"
         raise ValueError(
             f"target holds {int(truth[wrong][0])}, which is not a class: "
-            f"expected 0 … {num_classes - 1} {void}"
+            f"expected 0 … {num_classes - 1} {'' if ignore_index is None else 'or '}"
+            f"{named(ignore_index)}"
         )
     return valid
 
 
 def check_predictions(predicted: Tensor, num_classes: int) -> None:
     """ValueError if one of the labels is not a class."""
-    wrong = predicted[(predicted < 0) | (predicted >= num_classes)]
+    wrong = predicted[no_class(predicted, num_classes)]
     if wrong.numel():
         raise ValueError(
             f"prediction holds {int(wrong[0])}, which is not a class: "

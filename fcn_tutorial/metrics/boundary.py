@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 
 from fcn_tutorial.metrics._labels import check_labels, check_predictions, integers
+from fcn_tutorial.void import Void, is_void, writable_void
 
 Labels = Tensor | npt.NDArray[Any]
 
 
 def boundary_band(
-    target: Labels, width: int, ignore_index: int | None = 255, void_is_boundary: bool = True
+    target: Labels, width: int, ignore_index: Void = 255, void_is_boundary: bool = True
 ) -> Tensor:
     """Which pixels have a pixel of another label within `width` pixels: the trimap band.
 
@@ -26,7 +27,7 @@ def boundary_band(
     image's own edge is no boundary. Void pixels are never in the band.
 
     target: (…, H, W) integer tensor or array, each map by itself. ignore_index: the label of void
-        pixels; None if there are none.
+        pixels, or several; None if there are none.
     void_is_boundary: whether the edge of a void region counts as a boundary. It does on VOC, whose
         void pixels are drawn over the boundaries (Chen et al. 2015, DeepLab, measure from them);
         False takes void for unknown and looks for another class only, where void pixels mean that
@@ -43,39 +44,33 @@ def boundary_band(
         raise ValueError(f"target must be of shape (…, H, W), got {tuple(labels.shape)}")
     if labels.numel() == 0:
         return torch.zeros_like(labels, dtype=torch.bool)
-    valid = torch.ones_like(labels, dtype=torch.bool)
+    void: Tensor = is_void(labels, ignore_index)
     largest = smallest = labels
-    if ignore_index is not None:
-        valid = labels != ignore_index
-        if not void_is_boundary:  # neither larger nor smaller than any label around it
-            limits = torch.iinfo(labels.dtype)
-            largest = labels.masked_fill(~valid, limits.min)
-            smallest = labels.masked_fill(~valid, limits.max)
+    if not void_is_boundary:  # neither larger nor smaller than any label around it
+        limits = torch.iinfo(labels.dtype)
+        largest = labels.masked_fill(void, limits.min)
+        smallest = labels.masked_fill(void, limits.max)
     for dim in (-2, -1):
         largest = _window(largest, width, dim, torch.maximum)
         smallest = _window(smallest, width, dim, torch.minimum)
-    return valid & ((largest != labels) | (smallest != labels))
+    return ~void & ((largest != labels) | (smallest != labels))
 
 
 def boundary_only(
-    target: Labels, width: int, ignore_index: int = 255, void_is_boundary: bool = True
+    target: Labels, width: int, ignore_index: Void = 255, void_is_boundary: bool = True
 ) -> Tensor:
     """A copy of `target` in which all pixels outside `boundary_band` are void.
 
     Scores near the boundaries are then those of `ConfusionMatrix.update(prediction,
     boundary_only(target, width))`, and a curve of them over widths shows how far from the boundary
     a network errs. Arguments and errors as in `boundary_band`; also ValueError for an ignore_index
-    that the target's dtype cannot hold. Returns a tensor of the target's shape.
+    that the target's dtype cannot hold; of several, the first is written. Returns a tensor of the
+    target's shape.
     """
     labels = integers(target, "target")
-    limits = torch.iinfo(labels.dtype)
-    if not limits.min <= ignore_index <= limits.max:
-        raise ValueError(
-            f"ignore_index={ignore_index} does not fit a target of {labels.dtype}: "
-            "convert the target to int64"
-        )
+    void = writable_void(labels.dtype, ignore_index)
     band = boundary_band(labels, width, ignore_index, void_is_boundary)
-    return labels.masked_fill(~band, ignore_index)
+    return labels.masked_fill(~band, void)
 
 
 def boundary_f1(
@@ -83,7 +78,7 @@ def boundary_f1(
     target: Labels,
     num_classes: int,
     tolerance: float | None = None,
-    ignore_index: int | None = 255,
+    ignore_index: Void = 255,
 ) -> float:
     """The boundary F1 (BF) of one image: how well the contours of its classes match.
 
@@ -94,9 +89,9 @@ def boundary_f1(
 
     prediction, target: (H, W) integer tensors or arrays.
     tolerance: Euclidean distance in pixels; by default 0.75 % of the image's diagonal.
-    ignore_index: the label of void pixels, None if there are none. They belong to no class in the
-        prediction either, and next to them there is no contour: where void is drawn over the
-        boundaries, as on VOC, use `boundary_only` instead.
+    ignore_index: the label of void pixels, or several; None if there are none. They belong to no
+        class in the prediction either, and next to them there is no contour: where void is drawn
+        over the boundaries, as on VOC, use `boundary_only` instead.
 
     Returns a fraction of one. A class with a contour in one map alone scores 0; one without a
     contour in either is left out, and without any left the score is nan. Raises ValueError for

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from fcn_tutorial.metrics._labels import check_labels, integers
 from fcn_tutorial.metrics.confusion import Absent, ConfusionMatrix, Scores
+from fcn_tutorial.void import Void
 
 CeilingMethod = Literal["nearest", "majority", "bilinear"]
 
@@ -20,7 +21,7 @@ def stride_ceiling(
     labels: Iterable[npt.NDArray[Any] | Tensor],
     factor: int,
     num_classes: int,
-    ignore_index: int | None = 255,
+    ignore_index: Void = 255,
     method: CeilingMethod = "nearest",
     absent: Absent = "score_zero_if_predicted",
 ) -> Scores:

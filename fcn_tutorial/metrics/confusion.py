@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from fcn_tutorial.metrics._labels import check_labels, check_predictions, integers
+from fcn_tutorial.void import Void, void_labels
 
 Absent = Literal["score_zero_if_predicted", "truth_only"]
 FloatArray = npt.NDArray[np.float64]
@@ -50,7 +51,11 @@ class Scores:
         return self.accuracy
 
 
-def score(matrix: Tensor | npt.ArrayLike, absent: Absent = "score_zero_if_predicted") -> Scores:
+def score(
+    matrix: Tensor | npt.ArrayLike,
+    absent: Absent = "score_zero_if_predicted",
+    ignore_index: Void = None,
+) -> Scores:
     """The scores of a confusion matrix (C, C) of counts, rows the truth and columns the prediction.
 
     absent: which classes without a pixel in the truth count in the mean IU.
@@ -58,8 +63,10 @@ def score(matrix: Tensor | npt.ArrayLike, absent: Absent = "score_zero_if_predic
         was not is left out (reference score.py). "truth_only": all of them are left out
         (Shelhamer, Long, Darrell 2017). The two can differ by a factor of two: say which.
     Mean accuracy is over the classes in the truth, pixel accuracy and f.w. IU over its pixels; they
-    do not depend on `absent`. Raises ValueError for a matrix that is not square and for an unknown
-    `absent`.
+    do not depend on `absent`.
+    ignore_index: labels among the C that are void and no classes: left out of the mean IU however
+        often they were predicted. A pixel of a class that was taken for one of them is an error.
+    Raises ValueError for a matrix that is not square and for an unknown `absent`.
     """
     if absent not in get_args(Absent):
         raise ValueError(f"absent must be one of {get_args(Absent)}, got {absent!r}")
@@ -67,8 +74,9 @@ def score(matrix: Tensor | npt.ArrayLike, absent: Absent = "score_zero_if_predic
     if counts.ndim != 2 or counts.shape[0] != counts.shape[1]:
         raise ValueError(f"matrix must be square, (C, C), got shape {counts.shape}")
     hit, truth, predicted = counts.diagonal(), counts.sum(axis=1), counts.sum(axis=0)
-    union = truth + predicted - hit
-    iu = _ratio(hit, union if absent == "score_zero_if_predicted" else union * (truth > 0))
+    kept = np.ones(len(counts), bool) if absent == "score_zero_if_predicted" else truth > 0
+    kept = kept & ~np.isin(np.arange(len(counts)), void_labels(ignore_index))
+    iu = _ratio(hit, (truth + predicted - hit) * kept)
     accuracy = _ratio(hit, truth)
     return Scores(
         pixel_accuracy=float(_ratio(hit.sum(), truth.sum())),
@@ -86,14 +94,16 @@ def score(matrix: Tensor | npt.ArrayLike, absent: Absent = "score_zero_if_predic
 class ConfusionMatrix:
     """Counts of pixels by true and predicted class, summed over any number of images.
 
-    num_classes: C. ignore_index: the label of void pixels, which are not counted whatever was
-    predicted there; None counts every pixel. The counts are int64 and live on the device of the
+    num_classes: C. ignore_index: the label of void pixels, or several, which are not counted
+    whatever was predicted there; None counts every pixel. A void label below C is no class, and
+    the scores leave it out. The counts are int64 and live on the device of the
     latest update, so that nothing has to leave an accelerator before `compute`.
     """
 
-    def __init__(self, num_classes: int, ignore_index: int | None = 255) -> None:
+    def __init__(self, num_classes: int, ignore_index: Void = 255) -> None:
         if num_classes < 1:
             raise ValueError(f"num_classes must be at least 1, got {num_classes}")
+        void_labels(ignore_index)  # complain now
         self.num_classes = num_classes
         self.ignore_index = ignore_index
         self._matrix = torch.zeros(num_classes, num_classes, dtype=torch.int64)
@@ -131,7 +141,7 @@ class ConfusionMatrix:
         Returns itself. Raises ValueError if its num_classes or ignore_index differ.
         """
         mine, theirs = ((m.num_classes, m.ignore_index) for m in (self, other))
-        if mine != theirs:
+        if mine[0] != theirs[0] or {*void_labels(mine[1])} != {*void_labels(theirs[1])}:
             raise ValueError(
                 f"other must have (num_classes, ignore_index) = {mine} as this one, got {theirs}"
             )
@@ -140,7 +150,7 @@ class ConfusionMatrix:
 
     def compute(self, absent: Absent = "score_zero_if_predicted") -> Scores:
         """The scores of what was counted so far; see `score` for `absent`."""
-        return score(self._matrix, absent)
+        return score(self._matrix, absent, self.ignore_index)
 
     def reset(self) -> None:
         """Forgets all counts."""
@@ -168,9 +178,7 @@ class ConfusionMatrix:
         )
 
 
-def _joint_counts(
-    predicted: Tensor, truth: Tensor, num_classes: int, ignore_index: int | None
-) -> Tensor:
+def _joint_counts(predicted: Tensor, truth: Tensor, num_classes: int, ignore_index: Void) -> Tensor:
     """(C, C) int64 counts of the pixels that are not void."""
     counts = torch.zeros(num_classes, num_classes, dtype=torch.int64, device=truth.device)
     if truth.numel() == 0:
@@ -184,8 +192,9 @@ def _joint_counts(
         narrow = torch.int16 if rows * columns <= 1 << 15 else torch.int32  # half the memory moved
         bins = truth.to(narrow, copy=True).mul_(columns).add_(predicted)
         table = torch.bincount(bins.reshape(-1), minlength=rows * columns).view(rows, columns)
-        if ignore_index is not None and 0 <= ignore_index < rows:
-            table[ignore_index] = 0
+        for label in void_labels(ignore_index):
+            if 0 <= label < rows:
+                table[label] = 0
         inside = table[:num_classes, :num_classes]
         counts[: inside.shape[0], : inside.shape[1]] = inside
         if max(rows, columns) <= num_classes or bool(counts.sum() == table.sum()):

@@ -245,6 +245,16 @@ def test_tensors_that_a_transform_made_plain_or_float_are_padded_too() -> None:
     assert (masks[1, :, 5] == 255).all()
 
 
+def test_a_void_label_that_targets_cannot_hold_is_refused_whether_padded_or_not() -> None:
+    """As a byte, −100 would be class 156."""
+    for sizes in ([(4, 6), (5, 6)], [(4, 6), (4, 6)]):
+        with pytest.raises(ValueError, match="ignore_index=-100 does not fit a target of"):
+            collate(_items(sizes), ignore_index=-100)
+    wide = [(image, mask.long()) for image, mask in _items([(4, 6), (5, 6)])]
+    _, masks = collate(wide, ignore_index=(-100, 255))
+    assert (masks[0, 4] == -100).all()
+
+
 def test_items_whose_parts_differ_in_size_are_refused() -> None:
     (image, _), (_, mask) = _items([(4, 6), (5, 6)])
     with pytest.raises(ValueError, match=r"parts of sizes \[\(4, 6\), \(5, 6\)\]"):
