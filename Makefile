@@ -10,6 +10,8 @@ CAMVID ?=
 
 VENV := .venv
 PY := $(VENV)/bin/python
+PIP = $(PY) -m pip install $(PIP_ARGS) $(if $(CONSTRAINTS),-c $(CONSTRAINTS))
+PAGES := $(VENV)/.pages
 STAMP := $(VENV)/.installed
 HTML := _build/html
 SHELL := /bin/bash
@@ -25,7 +27,7 @@ help: ## this list
 venv: $(STAMP) ## make .venv and install everything into it
 
 # No ensurepip: Debian ships it apart, as python3-venv.
-$(STAMP): pyproject.toml $(CONSTRAINTS)
+$(PY):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "Python 3.11 or newer is needed, $(PYTHON) is $$($(PYTHON) --version 2>&1);" \
 	    "name another one: make PYTHON=python3.12"; exit 1; }
@@ -36,11 +38,19 @@ $(STAMP): pyproject.toml $(CONSTRAINTS)
 	    echo "Python cannot make a virtual environment; install it: sudo apt-get install python3-venv"; \
 	    exit 1; \
 	  fi; }
-	test -x $(PY) || $(PYTHON) -m venv $(VENV)
-	$(PY) -m pip install $(PIP_ARGS) $(if $(CONSTRAINTS),-c $(CONSTRAINTS)) -e ".[book,test]"
+	$(PYTHON) -m venv $(VENV)
+
+# What the pages need, torch not among it: the requirements of the extra `book` alone.
+$(PAGES): pyproject.toml $(CONSTRAINTS) | $(PY)
+	$(PY) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["book"], sep="\n")' \
+	  | $(PIP) -r /dev/stdin
 	@touch $@
 
-book: $(STAMP) ## render the stored outputs to _build/html, warnings as errors
+$(STAMP): pyproject.toml $(CONSTRAINTS) | $(PY)
+	$(PIP) -e ".[book,test]"
+	@touch $(PAGES) $@
+
+book: $(PAGES) ## render the stored outputs to _build/html, warnings as errors
 	$(if $(FRESH),rm -rf $(HTML) _build/.doctrees)
 	@# A failed build is forgotten: its warnings would not be repeated by the next one.
 	$(VENV)/bin/jupyter-book build -q -W -n --keep-going . >/dev/null \

@@ -42,8 +42,11 @@ _LARGEST_SIDE = 10_000
 class Exported(NamedTuple):
     """What was written and how it was checked.
 
-    inputs: the input in words. sizes: (H, W) of the images it was compared on. error: the largest
-    difference of a score from the network's; largest: the largest score, to set it beside.
+    Attributes:
+        inputs: the input in words.
+        sizes: (H, W) of the images it was compared on.
+        error: the largest difference of a score from the network's;
+        largest: the largest score, to set it beside.
     """
 
     inputs: str

@@ -5,7 +5,7 @@ along one axis; square layers make the other axis the same. Nothing is rounded, 
 either coincide or do not, and torch is not needed.
 
 The rule behind every function: output index `out` of a layer with kernel k, stride s, padding p
-and dilation d is centred on input index
+and dilation d is centred on input index ::
 
     in = s·out + d·(k − 1)/2 − p,
 
@@ -80,9 +80,11 @@ class Layer:
 class ReceptiveField(NamedTuple):
     """What one output pixel sees of the input, border clipping aside.
 
-    `size`: input pixels from the first to the last one seen (the most, where a deconvolution makes
-    it differ between outputs). `stride`: input pixels between neighbouring outputs, an int
-    where it is whole. `centre`: input coordinate on which output 0 is centred.
+    Attributes:
+        size: input pixels from the first to the last one seen (the most, where a deconvolution
+            makes it differ between outputs).
+        stride: input pixels between neighbouring outputs, an int where it is whole.
+        centre: input coordinate on which output 0 is centred.
     """
 
     size: int
@@ -193,12 +195,13 @@ def minimum_padding(
 ) -> int:
     """The least padding of the first layer with which every crop can be cut, at every size.
 
-    crops: pairs (path, reference), as `crop_offset` takes them; what is left of `path` must cover
-        `reference`. A network without skips is the one pair (its layers, ()), the image being the
-        reference. One with skips adds, for each skip, the pair of the map that is cropped and the
-        map that it is added to. All begin with the layer whose padding is sought; the one it has
-        is not read.
-    sizes: lengths of the input, in pixels.
+    Args:
+        crops: pairs (path, reference), as `crop_offset` takes them; what is left of `path` must
+            cover `reference`. A network without skips is the one pair (its layers, ()), the image
+            being the reference. One with skips adds, for each skip, the pair of the map that is
+            cropped and the map that it is added to. All begin with the layer whose padding is
+            sought; the one it has is not read.
+        sizes: lengths of the input, in pixels.
 
     With it every offset is at least 0 and every cropped map is as long as its reference. A little
     more padding can be too little again at some size: it is a row more to crop, and not always a
@@ -257,8 +260,11 @@ def macs(
     as many for each pixel of its input; the products with padding count. Pools take none, and
     biases are not counted. One multiply-accumulate is two floating-point operations.
 
-    channels: of the image and of the output of each layer, one entry more than `layers`.
-    size: (H, W) of the image in pixels, or its side. groups: of each layer, 1 by default.
+    Args:
+        channels: of the image and of the output of each layer, one entry more than `layers`.
+        size: (H, W) of the image in pixels, or its side.
+        groups: of each layer, 1 by default.
+
     Raises ValueError for lengths that differ, groups that do not divide the channels, a pool that
     changes them, and as `output_size` does.
     """

@@ -53,8 +53,11 @@ class Task(NamedTuple):
 class Predictor:
     """A trained network and what it says of itself; `predictor.label(image)` labels.
 
-    longest_side: pixels that larger images are shrunk to; 0: never. scales, flip, tile: as
-    `models.inference.scores` takes them.
+    Attributes:
+        longest_side: pixels that larger images are shrunk to; 0: never.
+        scales: as `models.inference.scores` takes them, like the two below.
+        flip: likewise.
+        tile: likewise.
     """
 
     model: FCN | LateFusion

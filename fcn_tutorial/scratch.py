@@ -49,14 +49,20 @@ def cross_correlate(
 ) -> Array:
     """What deep learning calls a convolution: the kernel is laid on the image as it is.
 
+    ::
+
         out[o, y, x] = bias[o]
             + Σ_{c, i, j} weight[o, c, i, j] · image[c, s·y + d·i − p, s·x + d·j − p]
 
     with stride s, padding p, dilation d, and an image that is zero outside its borders.
 
-    image: (C, H, W). weight: (K, C, k, k). bias: (K,), zero by default.
-    Returns (K, H', W') float64, H' = ⌊(H + 2p − d·(k − 1) − 1) / s⌋ + 1 and W' alike.
-    Raises ValueError for shapes that do not fit, and where no output would be left.
+    Args:
+        image: (C, H, W).
+        weight: (K, C, k, k).
+        bias: (K,), zero by default.
+
+    Returns (K, H', W') float64, H' = ⌊(H + 2p − d·(k − 1) − 1) / s⌋ + 1 and W' alike. Raises
+    ValueError for shapes that do not fit, and where no output would be left.
     """
     image, weight = _read("image", image, "CHW"), _read_weight(weight, "KC")
     _check_channels(len(image), weight.shape[1], "weight.shape[1]")
@@ -81,6 +87,8 @@ def convolve(
 ) -> Array:
     """The convolution of mathematics: `cross_correlate` with the kernel turned by 180°.
 
+    ::
+
         out[o, y, x] = bias[o]
             + Σ_{c, i, j} weight[o, c, k−1−i, k−1−j] · image[c, s·y + d·i − p, s·x + d·j − p]
 
@@ -104,9 +112,12 @@ def convolution_matrix(
     elsewhere; a tap that falls on the padding has no column. With the kernel turned by 180°,
     weight[:, :, ::-1, ::-1], it is the matrix of `convolve`.
 
-    weight: (K, C, k, k). input_shape: (C, H, W) of the image.
-    Returns (K·H'·W', C·H·W) float64, dense: for small images only.
-    Raises ValueError as `cross_correlate` does.
+    Args:
+        weight: (K, C, k, k).
+        input_shape: (C, H, W) of the image.
+
+    Returns (K·H'·W', C·H·W) float64, dense: for small images only. Raises ValueError as
+    `cross_correlate` does.
     """
     weight = _read_weight(weight, "KC")
     channels, height, width = _read_shape(input_shape)
@@ -132,15 +143,20 @@ def transposed_convolution(
 ) -> Array:
     """A deconvolution: every input pixel adds its multiple of the kernel to the output.
 
+    ::
+
         out[o, s·y + d·i − p, s·x + d·j − p] += image[c, y, x] · weight[c, o, i, j]
 
     for all c, y, x, i, j; what lands outside the output is dropped. This is
     `convolution_matrix(weight, out.shape, …).T @ image.ravel()`: the convolution that reads
     (y, x) from a window now writes it back to that window. It undoes the shape, not the values.
 
-    image: (C, H, W). weight: (C, K, k, k), the weight of the convolution K → C that it transposes.
-    output_padding: rows and columns more at the bottom and right, below `stride`: the sizes that
-        the convolution rounds down to the same H and W.
+    Args:
+        image: (C, H, W).
+        weight: (C, K, k, k), the weight of the convolution K → C that it transposes.
+        output_padding: rows and columns more at the bottom and right, below `stride`: the sizes
+            that the convolution rounds down to the same H and W.
+
     Returns (K, H', W') float64, H' = (H − 1)·s − 2p + d·(k − 1) + 1 + output_padding, W' alike.
     Raises ValueError for shapes that do not fit, an `output_padding` outside 0 … stride − 1, and
     where no output would be left.
@@ -172,14 +188,19 @@ def max_pool(
 ) -> Array:
     """The largest value of each window, channel by channel.
 
+    ::
+
         out[c, y, x] = max_{i, j} image[c, s·y + d·i − p, s·x + d·j − p]
 
     over the taps inside the image: padding counts as −∞, as in PyTorch. It has no matrix: the
     largest of a sum of images is not the sum of their largest. A convolution of the same stride,
     with a kernel that is learned, is the linear layer that can take its place.
 
-    image: (C, H, W). ceil: round the output size up, so that the last windows may reach over the
-    border; they still start inside the image or its left padding.
+    Args:
+        image: (C, H, W).
+        ceil: round the output size up, so that the last windows may reach over the border; they
+            still start inside the image or its left padding.
+
     Returns (C, H', W') float64. Raises ValueError for another shape, numbers that describe no
     pooling, and where no output would be left.
     """
@@ -196,6 +217,8 @@ def average_pool(
     image: ArrayLike, kernel: int, stride: int, padding: int = 0, ceil: bool = False
 ) -> Array:
     """The mean of each window, channel by channel; without padding, a convolution by 1 / k².
+
+    ::
 
         out[c, y, x] = mean_{i, j} image[c, s·y + i − p, s·x + j − p]
 
@@ -226,8 +249,11 @@ def average_pooling_matrix(
     window, and zero elsewhere. Taps on the padding count and have no column, so that only rows of
     windows inside the image sum to 1.
 
-    input_shape: (C, H, W) of the image. Returns (C·H'·W', C·H·W) float64, dense: for small images
-    only. Raises ValueError as `average_pool` does.
+    Args:
+        input_shape: (C, H, W) of the image.
+
+    Returns (C·H'·W', C·H·W) float64, dense: for small images only. Raises ValueError as
+    `average_pool` does.
     """
     channels, height, width = _read_shape(input_shape)
     layer = Layer(kernel, stride, padding, kind="pool", ceil=ceil)
@@ -267,8 +293,8 @@ def sigmoid(values: ArrayLike) -> Array:
 def tanh(values: ArrayLike) -> Array:
     """(e^v − e^−v) / (e^v + e^−v) of every value; any shape, float64.
 
-    Written with t = e^(−2·|v|) − 1 as −t / (t + 2) and the sign of v: nothing overflows, and small
-    values keep their digits.
+    Written with `t = e^(−2·|v|) − 1` as −t / (t + 2) and the sign of v: nothing overflows, and
+    small values keep their digits.
     """
     values = np.asarray(values, dtype=np.float64)
     t = np.expm1(-2.0 * np.abs(values))
@@ -294,10 +320,15 @@ def cross_entropy(
 ) -> float:
     """−log softmax(scores)[target] of every pixel that is not void, summed or averaged.
 
+    ::
+
         −log softmax(scores)[t] = log Σ_c e^scores[c] − scores[t]
 
-    scores: (C, H, W), before the softmax. target: (H, W) integer; `ignore_index` marks void.
-    reduction: "mean" divides by the number of pixels that are not void; with none, the loss is 0.
+    Args:
+        scores: (C, H, W), before the softmax.
+        target: (H, W) integer; `ignore_index` marks void.
+        reduction: "mean" divides by the number of pixels that are not void; with none, the loss is
+            0.
 
     Raises ValueError for shapes that do not fit, a target that is not integer, labels out of range
     and an unknown reduction.

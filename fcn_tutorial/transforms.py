@@ -80,8 +80,10 @@ def resize_nearest(
     torchvision's NEAREST takes the pixel at each centre's upper left instead, which moves labels
     by up to half a pixel, and some versions do so for a `Mask` that is asked for NEAREST_EXACT.
 
-    part: labels or depth, of any dtype; the result is of the same type.
-    size: (H', W') of the result. window: (top, left, height, width); all of `part` without it.
+    Args:
+        part: labels or depth, of any dtype; the result is of the same type.
+        size: (H', W') of the result.
+        window: (top, left, height, width); all of `part` without it.
     """
     top, left, height, width = window or (0, 0, part.shape[-2], part.shape[-1])
     plain = part.as_subclass(Tensor)[..., top : top + height, left : left + width]
@@ -109,8 +111,9 @@ def _nearest(have: int, want: int) -> Tensor:
 class Part(NamedTuple):
     """One part of an input, (value · scale − mean) / std in each channel.
 
-    name: "rgb" or "hha", values 0–255; or "depth", whose value is ln(depth in mm), and the mean
-    where depth is missing.
+    Attributes:
+        name: "rgb" or "hha", values 0–255; or "depth", whose value is ln(depth in mm), and the mean
+            where depth is missing.
     """
 
     name: str

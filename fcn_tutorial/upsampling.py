@@ -44,12 +44,13 @@ def aligned_offset(factor: int, kernel_size: int | None = None) -> Fraction:
 def kernel_for(factor: int, centre: Fraction | int) -> tuple[int, int]:
     """(kernel_size, offset) of the tent whose crop is whole, so that a convolution can do it.
 
-    centre: where score 0 lies, in output pixels from output pixel 0. Its peak is on row (k − 1)/2
-    of the transposed convolution, so that (k − 1)/2 − centre rows are dropped. Both k = 2·factor
-    and 2·factor − 1 interpolate; the even one serves centres between two pixels, the odd one those
-    on a pixel. VGG16 padded by 100 has its score 0 at 25/2: k = 64, 19 rows; CaffeNet at 13:
-    k = 63, 18 rows, which is why the published FCN-AlexNet has this odd kernel. A negative offset
-    asks for rows above the first.
+    Args:
+        centre: where score 0 lies, in output pixels from output pixel 0. Its peak is on row (k −
+            1)/2 of the transposed convolution, so that (k − 1)/2 − centre rows are dropped. Both k
+            = 2·factor and 2·factor − 1 interpolate; the even one serves centres between two pixels,
+            the odd one those on a pixel. VGG16 padded by 100 has its score 0 at 25/2: k = 64, 19
+            rows; CaffeNet at 13: k = 63, 18 rows, which is why the published FCN-AlexNet has this
+            odd kernel. A negative offset asks for rows above the first.
 
     Raises ValueError if factor < 1, and for other centres, which neither kernel can reach.
     """
@@ -93,11 +94,13 @@ def bilinear_matrix(
     Returns (size, n) in `dtype`. Without a crop (offset 0, size (n − 1)·factor + k) it is the
     transposed convolution of stride `factor`, padding 0, with one line of `bilinear_kernel`.
 
-    offset: rows dropped before the first, whole or a Fraction (any sub-pixel phase); a negative one
-        starts above the transposed convolution's first row.
-    border: "zero" is the paper's deconvolution, where scores outside the map count as zero;
-        "replicate" moves positions outside [0, n − 1] to the nearest score, so that
-        `offset=aligned_offset(factor)` equals `F.interpolate(align_corners=False)` at every pixel.
+    Args:
+        offset: rows dropped before the first, whole or a Fraction (any sub-pixel phase); a negative
+            one starts above the transposed convolution's first row.
+        border: "zero" is the paper's deconvolution, where scores outside the map count as zero;
+            "replicate" moves positions outside [0, n − 1] to the nearest score, so that
+            `offset=aligned_offset(factor)` equals `F.interpolate(align_corners=False)` at every
+            pixel.
 
     Positions are integers over a common denominator; each weight is rounded once, to float64, and
     then to `dtype`. Raises ValueError for sizes or kernels below 1, an unknown border, and an
@@ -146,17 +149,19 @@ def upsample(
 ) -> Tensor:
     """Score maps made `factor` times as fine by bilinear interpolation, cropped to `size`.
 
-    scores: (N, C, H, W), floating point, any memory format.
-    size: rows and columns to keep; by default all that follow `offset` in the transposed
-        convolution's output of (H − 1)·factor + k by (W − 1)·factor + k.
-    offset: rows and columns to drop first, one number for both or a pair; 0 by default. What lies
-        outside the transposed convolution's output is zero (with border="zero").
-    method: "matrix", two small matrix products with the crop folded in; "depthwise", a transposed
-        convolution of each class by itself; "dense", the paper's form, a C × C stack of kernels
-        that is zero off its diagonal. All three return the same values and the same gradients.
-    border: as in `bilinear_matrix`.
+    Args:
+        scores: (N, C, H, W), floating point, any memory format.
+        size: rows and columns to keep; by default all that follow `offset` in the transposed
+            convolution's output of (H − 1)·factor + k by (W − 1)·factor + k.
+        offset: rows and columns to drop first, one number for both or a pair; 0 by default. What
+            lies outside the transposed convolution's output is zero (with border="zero").
+        method: "matrix", two small matrix products with the crop folded in; "depthwise", a
+            transposed convolution of each class by itself; "dense", the paper's form, a C × C stack
+            of kernels that is zero off its diagonal. All three return the same values and the same
+            gradients.
+        border: as in `bilinear_matrix`.
 
-    Returns (N, C, *size), contiguous, in the dtype of the scores (under autocast, in autocast's).
+    Returns `(N, C, *size)`, contiguous, in the dtype of the scores (under autocast, autocast's).
     Raises ValueError for scores that are not 4-D floating point, for a size below 1, an unknown
     method or border, and, for the two convolutions, for an offset that is not whole, a crop that
     lies wholly outside, and border="replicate" with a kernel other than 2·factor or 2·factor − 1.
@@ -185,11 +190,13 @@ class Deconvolution(nn.Module):
     `upsample(method="dense")` whose weights are a parameter: learned, as the intermediate ones in
     the paper, or fixed (`learned=False`), as all of them in the reference (lr_mult 0).
 
-    channels: C, of the scores and of the result. factor, kernel_size: as in `upsample`.
-    weight: (C, C, k, k), no bias; weight[i, i] is `bilinear_kernel(factor, k)`, the rest zero.
+    Args:
+        channels: how many, C, of the scores and of the result.
+        factor, kernel_size: as in `upsample`.
 
-    Raises ValueError where a number is below 1. Source: Long, Shelhamer, Darrell 2015, section 3.3
-    and 4.2; reference net.py and surgery.py.
+    The weight is (C, C, k, k), without bias; weight[i, i] is `bilinear_kernel(factor, k)`, the rest
+    zero. Raises ValueError where a number is below 1. Source: Long, Shelhamer, Darrell 2015,
+    section 3.3 and 4.2; reference net.py and surgery.py.
     """
 
     def __init__(
@@ -216,7 +223,7 @@ class Deconvolution(nn.Module):
         offset: Offset | tuple[Offset, Offset] = 0,
         border: Border = "zero",
     ) -> Tensor:
-        """Scores (N, C, H, W) → (N, C, *size); size, offset and border as in `upsample`.
+        """Scores (N, C, H, W) → `(N, C, *size)`; size, offset and border as in `upsample`.
 
         With border="replicate" the outermost scores go on for as long as a row of the result can
         see them. Raises ValueError as `upsample(method="dense")` does, and for other channels.

@@ -11,16 +11,19 @@ pages load and its fonts are copied, 1.6 MB instead of the 24 MB that the distri
 import re
 import shutil
 import sys
+from functools import cache
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 
 import yaml
 from docutils import nodes
-from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 from sphinx.config import Config
 from sphinx.environment import BuildEnvironment
 from sphinx.errors import ConfigError
+from sphinx.ext import autodoc
+from sphinx.ext.autodoc.mock import _MockObject, mock
+from sphinx.util.nodes import make_refnode
 from sphinx.util.typing import ExtensionMetadata
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -79,42 +82,56 @@ def _listed(app: Sphinx) -> set[str]:
     return {re.sub(r"\.(md|ipynb|rst)$", "", name) for name in listed_files(contents)}
 
 
-class Reference:
-    """The pages about the package, and the links that lead from names in the text to them."""
+def write_reference(app: Sphinx, config: Config) -> None:
+    """Write the pages about the package that the table of contents asks for."""
+    if f"{REFERENCE}/index" in _listed(app):
+        with mock(config["autodoc_mock_imports"]):
+            api_pages.write(Path(app.srcdir) / REFERENCE, api_pages.pages(ROOT / api_pages.PACKAGE))
 
-    def __init__(self) -> None:
-        self.names: dict[str, str] = {}  # as prose has them -> full
 
-    def write(self, app: Sphinx, config: Config) -> None:
-        """Write the pages that the table of contents asks for, and learn their names."""
-        listed = _listed(app)
-        if f"{REFERENCE}/index" not in listed:
-            return
-        source = Path(app.srcdir)
-        package = ROOT / api_pages.PACKAGE
-        notebooks = [source / f"{page}.ipynb" for page in listed]
-        pages = api_pages.pages(package, filter(Path.is_file, notebooks))
-        api_pages.write(source / REFERENCE, pages)
-        modules = api_pages.read_package(package)
-        self.names = dict(api_pages.dotted_names(api_pages.object_names(modules)))
+def name_chapters(
+    app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]
+) -> None:
+    """Close the entry of a public name with the chapters that use it."""
+    if what in ("class", "exception", "function", "data"):
+        path = name.removeprefix(f"{api_pages.PACKAGE}.")
+        lines += ["", api_pages.chapter_links(_usage(app).chapters(path)), ""]
 
-    def link(self, app: Sphinx, doctree: nodes.document) -> None:
-        """Lead inline code that names an object of the package to its entry."""
-        docname = app.env.docname
-        # In the page of a module its own names need no dot.
-        module = docname.removeprefix(f"{REFERENCE}/") if docname.startswith(REFERENCE) else None
-        for literal in [*doctree.findall(nodes.literal)]:
-            full = api_pages.resolve(literal.astext(), self.names)
-            if full is None and module:
-                full = api_pages.resolve(f"{module}.{literal.astext()}", self.names)
-            inside = (nodes.reference, pending_xref, nodes.title)
-            if full is None or _has_parent(literal, inside):
-                continue
-            link = pending_xref(
-                "", refdomain="py", reftype="obj", reftarget=full, refdoc=docname, refexplicit=True
-            )
-            literal.replace_self(link)
-            link += literal
+
+def skip_aliases(
+    app: Sphinx, what: str, name: str, obj: object, skip: bool, options: object
+) -> bool | None:
+    """Leave out "Alias for field number 0": the entry of a named tuple lists its fields."""
+    return True if type(obj).__name__ == "_tuplegetter" else None
+
+
+def _usage(app: Sphinx) -> api_pages.Usage:
+    notebooks = (Path(app.srcdir) / f"{page}.ipynb" for page in _listed(app))
+    return _read_usage(tuple(filter(Path.is_file, notebooks)))
+
+
+@cache
+def _read_usage(notebooks: tuple[Path, ...]) -> api_pages.Usage:
+    return api_pages.Usage(notebooks)
+
+
+def link_names(app: Sphinx, doctree: nodes.document, docname: str) -> None:
+    """Lead inline code that names an object of the package to its entry."""
+    domain = app.env.domains["py"]
+    entries = {name: entry for name, entry in domain.objects.items() if not entry.aliased}
+    names = api_pages.dotted_names(entries)
+    # In the page of a module its own names need no dot.
+    module = docname.removeprefix(f"{REFERENCE}/") if docname.startswith(REFERENCE) else None
+    for literal in [*doctree.findall(nodes.literal)]:
+        full = api_pages.resolve(literal.astext(), names)
+        if full is None and module:
+            full = api_pages.resolve(f"{module}.{literal.astext()}", names)
+        if full is None or _has_parent(literal, (nodes.reference, nodes.title)):
+            continue
+        at = entries[full]
+        link = make_refnode(app.builder, docname, at.docname, at.node_id, [], full)
+        literal.replace_self(link)
+        link += literal
 
 
 def _has_parent(node: nodes.Element, kinds: tuple[type[nodes.Element], ...]) -> bool:
@@ -208,8 +225,11 @@ def setup(app: Sphinx) -> ExtensionMetadata:
     """Connect the hooks."""
     # Jupyter Book always sets this option of an extension that these pages do without.
     app.add_config_value("comments_config", {}, "html")
-    reference = Reference()
-    app.connect("config-inited", reference.write, priority=800)  # before the contents are read
+    # A mocked class may stand in `Tensor | None`; what is derived from it has its own signature.
+    for operator in ("__or__", "__ror__"):
+        setattr(_MockObject, operator, lambda self, other: self)
+    autodoc._CLASS_NEW_BLACKLIST.append("sphinx.ext.autodoc.mock._MockObject.__new__")
+    app.connect("config-inited", write_reference, priority=800)  # before the contents are read
     app.connect("config-inited", configure, priority=900)
     app.connect("builder-inited", copy_assets)
     app.connect("env-get-outdated", made_anew)
@@ -219,5 +239,7 @@ def setup(app: Sphinx) -> ExtensionMetadata:
     app.connect("doctree-read", keep_tags)
     app.connect("doctree-read", name_proofs)
     app.connect("doctree-read", name_folds)
-    app.connect("doctree-read", reference.link)
+    app.connect("autodoc-process-docstring", name_chapters)
+    app.connect("autodoc-skip-member", skip_aliases)
+    app.connect("doctree-resolved", link_names)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

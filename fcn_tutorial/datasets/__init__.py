@@ -1,6 +1,6 @@
 """Data sets of images and label masks: generated scenes, and readers of the real ones."""
 
-from fcn_tutorial.datasets import leakage
+from fcn_tutorial.datasets import hha, leakage, writers
 from fcn_tutorial.datasets.cache import Cached
 from fcn_tutorial.datasets.own.folder import Folder
 from fcn_tutorial.datasets.readers.camvid import CamVid
@@ -20,5 +20,7 @@ __all__ = [
     "Scenes",
     "VOCPlusSBD",
     "VOCSegmentation",
+    "hha",
     "leakage",
+    "writers",
 ]

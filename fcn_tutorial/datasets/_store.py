@@ -109,8 +109,9 @@ class Store:
     def read(self, key: str, verify: bool = True) -> list[tuple[Part, NDArray[Any]]] | None:
         """Fresh copies of an item's arrays; None where the segment is gone or damaged.
 
-        verify: look at the checksum first. A damaged segment is removed, so that the next one to
-        open the folder makes it again.
+        Args:
+            verify: look at the checksum first. A damaged segment is removed, so that the next one
+                to open the folder makes it again.
         """
         entry = self.entries[key]
         stretch = self._map(entry.segment)

@@ -48,14 +48,16 @@ _QUIET_NS = 2_000_000_000
 class Cached(Dataset[tuple[Any, Any]]):
     """The items of a data set, bit for bit, from a folder of decoded copies.
 
-    dataset: a reader with `files` (VOC, SBD, CamVid, Folder), or any other data set of tensors,
-        `Image`s, `Mask`s, `Depth`, `HHA` and dicts of them, with a `key`. Its `transforms` are not
-        stored: they are applied to what is read back.
-    folder: where the copies go, 4 bytes a pixel with colours and labels: 0.75 MB a photo of VOC.
-        Data sets, splits and settings may share it; files that two splits have are stored once.
-    transforms: joint transform of (image, mask), for a data set that has none.
-    key: for a data set without `files`, a name for all that its items depend on, such as
-        "scenes seed 0 128×128". Changes behind an unchanged key are not seen.
+    Args:
+        dataset: a reader with `files` (VOC, SBD, CamVid, Folder), or any other data set of tensors,
+            `Image`, `Mask`, `Depth`, `HHA` and dicts of them, with a `key`. Its `transforms` are
+            not stored: they are applied to what is read back.
+        folder: where the copies go, 4 bytes a pixel with colours and labels: 0.75 MB a photo of
+            VOC. Data sets, splits and settings may share it; files that two splits have are stored
+            once.
+        transforms: joint transform of (image, mask), for a data set that has none.
+        key: for a data set without `files`, a name for all that its items depend on, such as
+            "scenes seed 0 128×128". Changes behind an unchanged key are not seen.
 
     Opening it decodes what the folder lacks and shows a bar. Several processes may do so at once,
     and any may be killed: they share the work, and at most one file's worth (256 MB) is lost. After

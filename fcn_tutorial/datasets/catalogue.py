@@ -19,10 +19,13 @@ __all__ = ["CATALOGUE", "Entry", "Remote", "get"]
 class Remote:
     """A file on somebody's server.
 
-    urls: the same file, tried in this order. name: what it is called here. size: bytes, and md5,
-    where known. unpack: for an archive, (folder inside it, folder below the data folder); what
-    lies elsewhere in it is left there, and of two that fit the first counts. Otherwise the file
-    goes to `into`.
+    Attributes:
+        urls: the same file, tried in this order.
+        name: what it is called here.
+        size: bytes, and md5, where known.
+        unpack: for an archive, (folder inside it, folder below the data folder); what lies
+            elsewhere in it is left there, and of two that fit the first counts. Otherwise the file
+            goes to `into`.
     """
 
     urls: tuple[str, ...]
@@ -42,10 +45,13 @@ class Remote:
 class Entry:
     """One data set: what its reader says of itself, and how to get it.
 
-    reader: "module:class" below `fcn_tutorial.datasets`, and `options` for it. folder: what the
-    reader is given, below the folder that FCN_DATA names. disk: gigabytes, about. parts: splits
-    without a common image, which together are all. optional: splits that need another data set
-    too. said: facts that the reader does not state.
+    Attributes:
+        reader: "module:class" below `fcn_tutorial.datasets`, and `options` for it.
+        folder: what the reader is given, below the folder that FCN_DATA names.
+        disk: gigabytes, about.
+        parts: splits without a common image, which together are all.
+        optional: splits that need another data set too.
+        said: facts that the reader does not state.
     """
 
     name: str

@@ -25,9 +25,12 @@ _PAIRS = 3  # the same for pairs of images in two splits
 class Split:
     """What was found in one split.
 
-    images: how many it lists. expected: how many are published, or None. pixels: (256,) int64,
-    pixels of each label in the readable masks, void at 255; None where only counted. faults: what
-    is wrong with single items.
+    Attributes:
+        images: how many it lists.
+        expected: how many are published, or None.
+        pixels: (256,) int64, pixels of each label in the readable masks, void at 255; None where
+            only counted.
+        faults: what is wrong with single items.
     """
 
     images: int
@@ -40,8 +43,10 @@ class Split:
 class Report:
     """What was found in a data set; `str` of it is a page to read.
 
-    leaks: images that two splits share. unopened: splits that could not be opened, and why. notes:
-    what is worth knowing, but not wrong.
+    Attributes:
+        leaks: images that two splits share.
+        unopened: splits that could not be opened, and why. notes: what is worth knowing, but not
+            wrong.
     """
 
     classes: tuple[str, ...]
@@ -130,8 +135,9 @@ def check_splits(
 ) -> Report:
     """Check opened splits by name. `parts`, which must not share an image, are read in full.
 
-    counts: images that each split should have, where known; not asked of generated pictures, which
-    `datasets.writers` marks.
+    Args:
+        counts: images that each split should have, where known; not asked of generated pictures,
+            which `datasets.writers` marks.
     """
     generated = [name for name, data in datasets.items() if _is_generated(data)]
     expected = {n: count for n, count in (counts or {}).items() if n not in generated}

@@ -69,8 +69,11 @@ class Camera(NamedTuple):
 class Quantities(NamedTuple):
     """The three quantities of one image, (H, W) float64 each, nan where unknown.
 
-    disparity: 1/m. height: m above the ground. angle: degrees, 0 floor, 90 wall, 180 ceiling.
-    gravity: (3,) unit vector that points down, in camera coordinates.
+    Attributes:
+        disparity: 1/m.
+        height: m above the ground.
+        angle: degrees, 0 floor, 90 wall, 180 ceiling.
+        gravity: (3,) unit vector that points down, in camera coordinates.
     """
 
     disparity: Floats

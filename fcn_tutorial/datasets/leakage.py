@@ -41,9 +41,11 @@ class Overlap(NamedTuple):
 class Leakage:
     """What `report` found; true if anything did leak.
 
-    overlaps: pairs of (train, evaluation) files, in the order of the training set.
-    train, evaluation: how many images were compared.
-    tests: the tests that were made.
+    Attributes:
+        overlaps: pairs of (train, evaluation) files, in the order of the training set.
+        train: how many images of it were compared.
+        evaluation: likewise.
+        tests: the tests that were made.
     """
 
     overlaps: tuple[Overlap, ...]
@@ -73,12 +75,13 @@ class Leakage:
 def report(train: Any, evaluation: Any, tests: Collection[str] = TESTS) -> Leakage:
     """Compare two sets of images: VOC with SBD, two splits of a folder, whatever lists its files.
 
-    train, evaluation: data sets with `files`, `Subset`s and `ConcatDataset`s of such, or iterables
-        of image paths.
-    tests: "name": the same file name without ending and folder, in any case. "pixels": the same
-        size and decoded pixels. "likeness": the same picture saved again, with JPEG losses or at
-        another size; crops, mirror images and edited colours are not found, nor are pictures of a
-        single colour. Leave "name" out for files numbered anew in each split.
+    Args:
+        train, evaluation: data sets with `files`, `Subset` and `ConcatDataset` of such, or
+            iterables of image paths.
+        tests: "name": the same file name without ending and folder, in any case. "pixels": the same
+            size and decoded pixels. "likeness": the same picture saved again, with JPEG losses or
+            at another size; crops, mirror images and edited colours are not found, nor are pictures
+            of a single colour. Leave "name" out for files numbered anew in each split.
 
     Reads each image once, some 400 a second and core at VOC's size, unless `tests` is ("name",).
     Raises TypeError for data sets that list no files, ValueError for an unknown test, a set

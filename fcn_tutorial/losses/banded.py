@@ -27,11 +27,14 @@ def upsample_cross_entropy(
 ) -> Tensor:
     """`pixel_cross_entropy(upsample(scores, …), target, …)` without the full-resolution scores.
 
-    scores: (N, C, H, W) floating point. target: (N, H', W') integer; its size is the size of the
-    upsampled scores. factor, offset, kernel_size, border: as in `upsampling.upsample`.
-    ignore_index, weight, reduction: as in `pixel_cross_entropy`.
-    band_elements: full-resolution scores held at a time, at least one row of one image; by default
-        2¹⁸ a thread on the CPU, where a band then stays in the cache, and 2²² elsewhere.
+    Args:
+        scores: (N, C, H, W) floating point.
+        target: (N, H', W') integer; its size is the size of the upsampled scores.
+        factor, offset, kernel_size, border: as in `upsampling.upsample`.
+        ignore_index, weight, reduction: as in `pixel_cross_entropy`.
+        band_elements: full-resolution scores held at a time, at least one row of one image; by
+            default 2¹⁸ a thread on the CPU, where a band then stays in the cache, and 2²²
+            elsewhere.
 
     The scores are upsampled, compared and differentiated in bands of rows, and only the gradient
     with respect to the coarse scores is kept. Values and gradients equal the plain form's up to

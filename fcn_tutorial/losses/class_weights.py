@@ -13,9 +13,11 @@ WeightRule = Literal["inverse", "inverse_sqrt", "log"]
 def median_frequency_weights(counts: Any, image_pixels: Any = None) -> Tensor:
     """Weights that balance classes: median frequency / frequency (Eigen and Fergus 2015).
 
-    counts: (C,) pixels of each class in the training set, tensor or array. image_pixels: (C,) the
-    pixels of all images that contain the class, as in the source; without it all images count for
-    every class, which differs for classes that few images contain.
+    Args:
+        counts: (C,) pixels of each class in the training set, tensor or array.
+        image_pixels: (C,) the pixels of all images that contain the class, as in the source;
+            without it all images count for every class, which differs for classes that few images
+            contain.
 
     Returns (C,) float32: 1 for the class of median frequency, above for rarer ones, and 0 for
     classes without a pixel, which are left out of the median. With an even number of classes the
@@ -43,10 +45,11 @@ def frequency_weights(counts: Any, rule: WeightRule = "inverse_sqrt") -> Tensor:
 
     A pixel of the data then weighs 1 on average, and a summed loss keeps its size.
 
-    counts: (C,) pixels of each class in the training set, tensor or array.
-    rule: "inverse", 1/p, every class weighs the same as a whole; "inverse_sqrt", 1/√p, half way
-        there (see Cui et al. 2019, Class-balanced loss, section 2); "log", 1/ln(1.02 + p), within
-        1.4 and 50.5 before scaling (Paszke et al. 2016, ENet, section 5.2).
+    Args:
+        counts: (C,) pixels of each class in the training set, tensor or array.
+        rule: "inverse", 1/p, every class weighs the same as a whole; "inverse_sqrt", 1/√p, half way
+            there (see Cui et al. 2019, Class-balanced loss, section 2); "log", 1/ln(1.02 + p),
+            within 1.4 and 50.5 before scaling (Paszke et al. 2016, ENet, section 5.2).
 
     Returns (C,) float32, 0 for classes without a pixel. Raises ValueError for negative counts, no
     pixel at all and an unknown rule.

@@ -17,11 +17,13 @@ class Rates(NamedTuple):
 def translate(lr: float, weight_decay: float, valid_pixels: float, to: Reduction = "mean") -> Rates:
     """Settings that make SGD on the mean loss take the steps it took on the summed one.
 
-    valid_pixels: pixels that are not void in a batch, N. The gradient of the sum is N times that of
-    the mean, so the learning rate is multiplied by N. Weight decay is added to the gradient before
-    that, so it is divided by N; their product stays. Momentum stays too. With to="sum" it is the
-    inverse. The translation is exact for batches of N valid pixels and approximate where N varies,
-    because a sum gives an image with less void a larger step.
+    Args:
+        valid_pixels: pixels that are not void in a batch, N. The gradient of the sum is N times
+            that of the mean, so the learning rate is multiplied by N. Weight decay is added to the
+            gradient before that, so it is divided by N; their product stays. Momentum stays too.
+            With to="sum" it is the inverse. The translation is exact for batches of N valid pixels
+            and approximate where N varies, because a sum gives an image with less void a larger
+            step.
 
     The reference's FCN-32s: `translate(1e-10, 5e-4, 187_500)` is (1.875e-5, 2.67e-9) for an image
     of 375 × 500. Raises ValueError if valid_pixels is not positive or `to` is unknown.

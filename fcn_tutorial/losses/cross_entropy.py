@@ -20,12 +20,14 @@ def pixel_cross_entropy(
 ) -> Tensor:
     """Softmax cross-entropy of every pixel that is not void, as one number.
 
-    scores: (N, C, H, W) floating point, before the softmax. target: (N, H, W) integer, uint8
-    included; pixels equal to `ignore_index`, or to one of several, neither count nor receive a
-        gradient.
-    weight: (C,) factors by true class.
-    reduction: "mean" divides the sum by the number of valid pixels, or by the sum of their weights;
-        where there are none, the loss and its gradient are 0, not nan. "sum" is the sum.
+    Args:
+        scores: (N, C, H, W) floating point, before the softmax.
+        target: (N, H, W) integer, uint8 included; pixels equal to `ignore_index`, or to one of
+            several, neither count nor receive a gradient.
+        weight: (C,) factors by true class.
+        reduction: "mean" divides the sum by the number of valid pixels, or by the sum of their
+            weights; where there are none, the loss and its gradient are 0, not nan. "sum" is the
+            sum.
 
     Returns a scalar, of float32 for half-precision scores. Raises ValueError for shapes that do not
     fit, a target that is not integer, an unknown reduction, and labels out of range. Labels are

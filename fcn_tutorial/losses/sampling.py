@@ -22,14 +22,16 @@ def sample_pixels(
     the last layer with probability 1 − p, take 1/p times as many images a batch, and find that it
     converges no faster and takes longer.
 
-    target: (…, H, W) integer. fraction: the probability p of a cell to stay, 0 < p ≤ 1.
-    cell: pixels a side of a cell; the cells tile each map from its top left corner, the last ones
-        partial, and are kept or dropped as a whole, independently of each other. 1 samples single
-        pixels. The stride of the scores samples whole scores: those of a half-pixel aligned network
-        lie at the centres of the cells.
-    generator: where the randomness comes from; torch's own without it. It may live on another
-        device than the target: one on the CPU draws the same cells for every device.
-    ignore_index: the label of void pixels, which stay void; of several, the first is written.
+    Args:
+        target: (…, H, W) integer.
+        fraction: the probability p of a cell to stay, 0 < p ≤ 1.
+        cell: pixels a side of a cell; the cells tile each map from its top left corner, the last
+            ones partial, and are kept or dropped as a whole, independently of each other. 1 samples
+            single pixels. The stride of the scores samples whole scores: those of a half-pixel
+            aligned network lie at the centres of the cells.
+        generator: where the randomness comes from; torch's own without it. It may live on another
+            device than the target: one on the CPU draws the same cells for every device.
+        ignore_index: the label of void pixels, which stay void; of several, the first is written.
 
     A loss of the result with reduction="sum", divided by p, has the full loss and gradient as its
     expectation. With "mean", which divides by the pixels that stay, it has them as they are:

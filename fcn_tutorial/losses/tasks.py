@@ -32,13 +32,16 @@ def multitask_cross_entropy(
 ) -> TaskLosses:
     """The sum of the tasks' `pixel_cross_entropy`: one network, one score layer a task.
 
-    scores: {task: (N, C, H, W)}, each task with a C of its own. targets: {task: (N, H, W)}, with
-        the same keys; a pixel may be void for one task and count for another.
-    class_weights: {task: (C,)}; tasks without an entry weigh their classes alike.
-    task_weights: {task: factor of its loss in the total}; 1 for tasks without an entry, which adds
-        the losses as the reference does for the semantic and geometric labels of SIFT Flow.
-    ignore_index, reduction: as in `pixel_cross_entropy`, for each task by itself: with "mean" each
-        loss is divided by the pixels that are valid for its task.
+    Args:
+        scores: {task: (N, C, H, W)}, each task with a C of its own.
+        targets: {task: (N, H, W)}, with the same keys; a pixel may be void for one task and count
+            for another.
+        class_weights: {task: (C,)}; tasks without an entry weigh their classes alike.
+        task_weights: {task: factor of its loss in the total}; 1 for tasks without an entry, which
+            adds the losses as the reference does for the semantic and geometric labels of SIFT
+            Flow.
+        ignore_index, reduction: as in `pixel_cross_entropy`, for each task by itself: with "mean"
+            each loss is divided by the pixels that are valid for its task.
 
     Returns `TaskLosses(total, parts)`. Raises ValueError, naming the tasks, where the keys of
     scores and targets differ, none is given, or a weight is for no task or negative; and as
@@ -66,10 +69,12 @@ def multitask_upsample_cross_entropy(
 ) -> TaskLosses:
     """`multitask_cross_entropy` of upsampled scores, without the full-resolution scores.
 
-    scores: {task: (N, C, H, W)}, all of them at one stride; the parts of one tensor, split along
-        its channels, will do. targets: {task: (N, H', W')}, with the same keys.
-    factor, offset, kernel_size, border, band_elements: as in `upsample_cross_entropy`.
-    ignore_index, class_weights, task_weights, reduction: as in `multitask_cross_entropy`.
+    Args:
+        scores: {task: (N, C, H, W)}, all of them at one stride; the parts of one tensor, split
+            along its channels, will do.
+        targets: {task: (N, H', W')}, with the same keys.
+        factor, offset, kernel_size, border, band_elements: as in `upsample_cross_entropy`.
+        ignore_index, class_weights, task_weights, reduction: as in `multitask_cross_entropy`.
 
     Returns `TaskLosses(total, parts)`. Raises ValueError as `multitask_cross_entropy`, and as
     `upsample_cross_entropy` for a task, naming it.

@@ -26,12 +26,13 @@ def boundary_band(
     Distance is the larger of rows and columns apart (chessboard), so that corners stay square. The
     image's own edge is no boundary. Void pixels are never in the band.
 
-    target: (…, H, W) integer tensor or array, each map by itself. ignore_index: the label of void
-        pixels, or several; None if there are none.
-    void_is_boundary: whether the edge of a void region counts as a boundary. It does on VOC, whose
-        void pixels are drawn over the boundaries (Chen et al. 2015, DeepLab, measure from them);
-        False takes void for unknown and looks for another class only, where void pixels mean that
-        nobody labelled a region.
+    Args:
+        target: (…, H, W) integer tensor or array, each map by itself.
+        ignore_index: the label of void pixels, or several; None if there are none.
+        void_is_boundary: whether the edge of a void region counts as a boundary. It does on VOC,
+            whose void pixels are drawn over the boundaries (Chen et al. 2015, DeepLab, measure from
+            them); False takes void for unknown and looks for another class only, where void pixels
+            mean that nobody labelled a region.
 
     Returns (…, H, W) bool on the target's device. Raises ValueError for width < 1, a target that is
     not integer or has less than two dimensions. After Kohli, Ladický, Torr 2009 and Krähenbühl,
@@ -87,11 +88,12 @@ def boundary_f1(
     ones with a predicted one, F1 their harmonic mean; the image's score is the mean over classes
     in the truth. That of a data set is the mean over its images (`numpy.nanmean`).
 
-    prediction, target: (H, W) integer tensors or arrays.
-    tolerance: Euclidean distance in pixels; by default 0.75 % of the image's diagonal.
-    ignore_index: the label of void pixels, or several; None if there are none. They belong to no
-        class in the prediction either, and next to them there is no contour: where void is drawn
-        over the boundaries, as on VOC, use `boundary_only` instead.
+    Args:
+        prediction, target: (H, W) integer tensors or arrays.
+        tolerance: Euclidean distance in pixels; by default 0.75 % of the image's diagonal.
+        ignore_index: the label of void pixels, or several; None if there are none. They belong to
+            no class in the prediction either, and next to them there is no contour: where void is
+            drawn over the boundaries, as on VOC, use `boundary_only` instead.
 
     Returns a fraction of one. A class with a contour in one map alone scores 0; one without a
     contour in either is left out, and without any left the score is nan. Raises ValueError for

@@ -27,18 +27,19 @@ def stride_ceiling(
 ) -> Scores:
     """How well labels survive a score map `factor` times coarser: down, up again, and scored.
 
-    labels: (H, W) integer maps. They are cut into cells of factor × factor pixels from the top left
-    corner, the last ones partial where a side is not a multiple. No method looks at void pixels,
-    and void pixels are not scored.
+    Args:
+        labels: (H, W) integer maps. They are cut into cells of factor × factor pixels from the top
+            left corner, the last ones partial where a side is not a multiple. No method looks at
+            void pixels, and void pixels are not scored.
+        method: what becomes of a cell.
 
-    method:
-        "nearest": a cell becomes the label of its pixel (factor // 2, factor // 2), counted from 0,
-            or of its last row or column where it ends before that; if that pixel is void, the
-            cell's majority label.
-        "majority": a cell becomes its most frequent label, the lower class at a tie: the best that
-            can be had with one label a cell.
-        "bilinear": the classes' shares in each cell, interpolated between cell centres (constant
-            beyond the outermost) and the largest taken, the lower class at a tie.
+            - "nearest": the label of its pixel (factor // 2, factor // 2), counted from 0, or of
+              its last row or column where it ends before that; if that pixel is void, the cell's
+              majority label.
+            - "majority": its most frequent label, the lower class at a tie: the best that can be
+              had with one label a cell.
+            - "bilinear": the classes' shares in each cell, interpolated between cell centres
+              (constant beyond the outermost) and the largest taken, the lower class at a tie.
 
     This estimates what a stride costs. It is not an upper bound: interpolated scores can place an
     edge inside a cell. Compare Shelhamer, Long, Darrell 2017, appendix A, which does not say how it

@@ -29,10 +29,11 @@ _MAX_BINS = 1 << 16  # all pairs of bytes; more than this and labels are checked
 class Scores:
     """The scores of one confusion matrix, as fractions of one; nan where nothing can be scored.
 
-    iu, accuracy, precision: per class, (C,) float64. `iu` is nan for the classes that `absent`
-    leaves out of the mean; `accuracy`, also called `recall`, is nan for classes without a pixel in
-    the truth, `precision` for classes that were never predicted.
-    support: pixels of each class in the truth, (C,) int64.
+    Attributes:
+        iu: per class, (C,) float64; nan for the classes that `absent` leaves out of the mean.
+        accuracy: likewise, also called `recall`; nan for classes without a pixel in the truth.
+        precision: likewise; nan for classes that were never predicted.
+        support: pixels of each class in the truth, (C,) int64.
     """
 
     pixel_accuracy: float
@@ -47,7 +48,7 @@ class Scores:
 
     @property
     def recall(self) -> FloatArray:
-        """`accuracy` by its other name: the share of each class's pixels that were found."""
+        """`accuracy` by its other name, the share of each class's pixels that were found."""
         return self.accuracy
 
 
@@ -58,14 +59,18 @@ def score(
 ) -> Scores:
     """The scores of a confusion matrix (C, C) of counts, rows the truth and columns the prediction.
 
-    absent: which classes without a pixel in the truth count in the mean IU.
-        "score_zero_if_predicted": a class that was predicted anywhere counts with IU 0, one that
-        was not is left out (reference score.py). "truth_only": all of them are left out
-        (Shelhamer, Long, Darrell 2017). The two can differ by a factor of two: say which.
-    Mean accuracy is over the classes in the truth, pixel accuracy and f.w. IU over its pixels; they
-    do not depend on `absent`.
-    ignore_index: labels among the C that are void and no classes: left out of the mean IU however
-        often they were predicted. A pixel of a class that was taken for one of them is an error.
+    Args:
+        absent: which classes without a pixel in the truth count in the mean IU.
+
+            - "score_zero_if_predicted": a class that was predicted anywhere counts with IU 0, one
+              that was not is left out (reference score.py). "truth_only": all of them are left out
+              (Shelhamer, Long, Darrell 2017). The two can differ by a factor of two: say which.
+              Mean accuracy is over the classes in the truth, pixel accuracy and f.w. IU over its
+              pixels; they do not depend on `absent`.
+        ignore_index: labels among the C that are void and no classes: left out of the mean IU
+            however often they were predicted. A pixel of a class that was taken for one of them is
+            an error.
+
     Raises ValueError for a matrix that is not square and for an unknown `absent`.
     """
     if absent not in get_args(Absent):
@@ -94,10 +99,12 @@ def score(
 class ConfusionMatrix:
     """Counts of pixels by true and predicted class, summed over any number of images.
 
-    num_classes: C. ignore_index: the label of void pixels, or several, which are not counted
-    whatever was predicted there; None counts every pixel. A void label below C is no class, and
-    the scores leave it out. The counts are int64 and live on the device of the
-    latest update, so that nothing has to leave an accelerator before `compute`.
+    Args:
+        num_classes: how many there are, C.
+        ignore_index: the label of void pixels, or several, which are not counted whatever was
+            predicted there; None counts every pixel. A void label below C is no class, and the
+            scores leave it out. The counts are int64 and live on the device of the latest update,
+            so that nothing has to leave an accelerator before `compute`.
     """
 
     def __init__(self, num_classes: int, ignore_index: Void = 255) -> None:
@@ -118,7 +125,9 @@ class ConfusionMatrix:
     ) -> ConfusionMatrix:
         """Counts the pixels of one or more images; returns itself.
 
-        prediction, target: class indices, integers of any width, of one shape (…, H, W).
+        Args:
+            prediction, target: class indices, integers of any width, of one shape (…, H, W).
+
         Raises ValueError if the shapes differ, a dtype is not integer, a label is neither a class
         nor `ignore_index`, or the prediction of a pixel that is not void is not a class. Nothing is
         counted then.

@@ -31,9 +31,11 @@ TRACED_SIZE = 512
 class Backbone(nn.Module):
     """Features of an image at the strides of its taps, by stride.
 
-    name: of the trunk, as `make` knows it, or of the class of a module of one's own.
-    paths: for each stride, the module that leads from the image to that tap; only read, to know
-    its layers and channels. preprocessing: what the weights expect (`transforms.Preprocess`).
+    Args:
+        name: of the trunk, as `make` knows it, or of the class of a module of one's own.
+        paths: for each stride, the module that leads from the image to that tap; only read, to know
+            its layers and channels.
+        preprocessing: what the weights expect (`transforms.Preprocess`).
 
     Raises ValueError where a path does not lie at its stride, or its layers cannot be traced.
     """
@@ -160,10 +162,11 @@ def tap(
 ) -> Backbone:
     """A backbone from any module that torch.fx can follow, read where `taps` says.
 
-    taps: {stride: name}, strides among 8, 16 and 32 (32 at least), names as torchvision's
-        `get_graph_node_names` gives them: a submodule such as "layer3", or a node inside one.
-        By default the module's attribute `taps`.
-    preprocessing: what the module's weights expect (see `transforms.Preprocess`).
+    Args:
+        taps: {stride: name}, strides among 8, 16 and 32 (32 at least), names as torchvision's
+            `get_graph_node_names` gives them: a submodule such as "layer3", or a node inside one.
+            By default the module's attribute `taps`.
+        preprocessing: what the module's weights expect (see `transforms.Preprocess`).
 
     The module's weights are shared, not copied; a `Backbone` comes back as it is. Raises ValueError
     for a name that is not in the module or lies at another stride, and for a path that cannot be

@@ -16,7 +16,7 @@ class CropClassifier(nn.Module):
     crop.
 
     Args:
-        num_classes: C.
+        num_classes: how many there are, C.
     """
 
     preprocessing = "centred"

@@ -1,5 +1,7 @@
 """The fully convolutional network: a trunk, score layers at its taps, and skip fusion.
 
+::
+
     scores32 = score_fr(stride 32)
     scores16 = upsample(scores32) + score_pool4(stride 16)
     scores8  = upsample(scores16) + score_pool3(stride 8)

@@ -26,7 +26,7 @@ from fcn_tutorial.transforms import map_sample
 
 Network = FCN | LateFusion
 
-#: Pixels up to which an image is taken in one piece: 2048 × 2048, about 3 GB in a VGG16 trunk.
+#: Pixels up to which an image is taken in one piece, 2048 × 2048, about 3 GB in a VGG16 trunk.
 LARGE = 1 << 22
 #: Side in pixels of the parts of larger ones, without their margins.
 TILE = 1024
@@ -296,9 +296,12 @@ def resampling_matrix(
 ) -> Tensor:
     """The matrix that resamples a line of `n` values to `size` values, as `resized` does.
 
-    rows, columns: the first and one past the last that are wanted; by default all. A row sums to
-    one where `columns` hold all that it reads. Returns float64, on the CPU. Weights fall linearly
-    with the distance of pixel centres, to nothing at one pixel of the coarser line.
+    Args:
+        rows, columns: the first and one past the last that are wanted; by default all. A row sums
+            to one where `columns` hold all that it reads.
+
+    Returns float64, on the CPU. Weights fall linearly with the distance of pixel centres, to
+    nothing at one pixel of the coarser line.
     """
     first, last = rows or (0, size)
     low, high = columns or (0, n)

@@ -30,8 +30,9 @@ def load_published(model: FCN, path: Path, suffix: str = "") -> surgery.Report:
     bilinear deconvolutions are not read: ours are derived, and fixed as theirs. Where the model
     reads extra channels and the file does not, their filters become the mean of the RGB filters.
 
-    suffix: what the file appends to each layer's name, such as "color" or "hha" in the reference's
-        late fusion; load each stream of a `LateFusion` by itself.
+    Args:
+        suffix: what the file appends to each layer's name, such as "color" or "hha" in the
+            reference's late fusion; load each stream of a `LateFusion` by itself.
 
     Returns what was copied, skipped (score layers of another number of classes), left as it was and
     not used. Raises ValueError for another backbone, for a file that is not a Caffe model, and,

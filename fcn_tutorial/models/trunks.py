@@ -30,8 +30,10 @@ CAFFE_PADDING = 100
 class Plan:
     """How one trunk comes about: `build` gives it whole, `cut` its stages at strides 8, 16, 32.
 
-    preprocessing: what its ImageNet weights expect (see `transforms.Preprocess`). alignments: the
-    layouts it is offered in. caffe_layers: its convolutions in the authors' files, in order.
+    Attributes:
+        preprocessing: what its ImageNet weights expect (see `transforms.Preprocess`).
+        alignments: the layouts it is offered in.
+        caffe_layers: its convolutions in the authors' files, in order.
     """
 
     build: Callable[[], nn.Sequential]

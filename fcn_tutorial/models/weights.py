@@ -74,7 +74,8 @@ def load(
 ) -> tuple[Any, Card]:
     """The network of a weights file (an FCN or a LateFusion), in evaluation mode, and its card.
 
-    backbone: a fresh module like the one the network was built on, where that was one's own.
+    Args:
+        backbone: a fresh module like the one the network was built on, where that was one's own.
 
     Raises FileNotFoundError, or ValueError naming a file that is damaged or not one of ours.
     """

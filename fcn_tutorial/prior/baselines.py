@@ -44,7 +44,9 @@ class Baseline(Protocol):
 class MajorityClass:
     """Gives every pixel the class that most training pixels have.
 
-    num_classes: C, at most 255. ignore_index: the label that is not counted.
+    Args:
+        num_classes: how many there are, at most 255.
+        ignore_index: the label that is not counted.
     """
 
     def __init__(self, num_classes: int, ignore_index: int = 255) -> None:
@@ -76,12 +78,13 @@ class ColourForest:
     So it can only ever be asked 2**18 questions; all are answered once, after training, and
     `predict` is a look-up in `table` that returns exactly what the forest would.
 
-    pixels: training pixels, drawn evenly from `images` items spread evenly over the data set.
-    trees, leaf: trees of the forest and the fewest training pixels in a leaf.
-    balance: classes weigh (their frequency)**-balance, from 0, which maximises pixel accuracy, to
-    1, which maximises mean accuracy. 0.5 has the best mean IU on the `val` split of
-    `datasets.Scenes`, of 0, 0.3, 0.5, 0.75 and 1; leaves of 5 to 100 pixels, 30 to 50 trees and
-    60,000 to 150,000 pixels change it by less than 0.01.
+    Args:
+        pixels: training pixels, drawn evenly from `images` items spread evenly over the data set.
+        trees, leaf: trees of the forest and the fewest training pixels in a leaf.
+        balance: classes weigh (their frequency)**-balance, from 0, which maximises pixel accuracy,
+            to 1, which maximises mean accuracy. 0.5 has the best mean IU on the `val` split of
+            `datasets.Scenes`, of 0, 0.3, 0.5, 0.75 and 1; leaves of 5 to 100 pixels, 30 to 50 trees
+            and 60,000 to 150,000 pixels change it by less than 0.01.
     """
 
     def __init__(

@@ -40,7 +40,7 @@ _STRIDED: dict[str, type[nn.Module]] = {
 def atrous(model: nn.Module, stride: int = 1) -> nn.Module:
     """A copy of a fully convolutional `model` with output stride `stride`: images -> scores.
 
-    With f the stride of `model` and step = f // stride, for images (N, C, H, W) of any size
+    With f the stride of `model` and step = f // stride, for images (N, C, H, W) of any size ::
 
         atrous(model, stride)(images)[..., ::step, ::step] == model(images)
         atrous(model)(images)[..., ::stride, ::stride] == atrous(model, stride)(images)
@@ -122,9 +122,10 @@ def _dense_size(layers: Sequence[Layer], factor: int, n: int) -> int:
 class _Grid(NamedTuple):
     """Where the rows of a map lie in the network without strides.
 
-    `stride`: input pixels from row to row in the network as it is. `gain`: rows that the map
-    without strides has more than the image, whatever its size. `axes`: of the tensor, the last two
-    being the rows and columns.
+    Attributes:
+        stride: input pixels from row to row in the network as it is.
+        gain: rows that the map without strides has more than the image, whatever its size.
+        axes: of the tensor, the last two being the rows and columns.
     """
 
     stride: int = 1

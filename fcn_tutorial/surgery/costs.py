@@ -19,9 +19,10 @@ from fcn_tutorial.surgery.tracing import meta_copy
 def macs(module: nn.Module, input_size: int | tuple[int, int], channels: int = 3) -> int:
     """Multiply-accumulates of `module` in evaluation mode on one image.
 
-    input_size: (H, W) of the image in pixels, or its side. channels: of the image. Products with
-    padding count; biases, pools, norms and what acts on single values do not. One
-    multiply-accumulate is two floating-point operations.
+    Args:
+        input_size: (H, W) of the image in pixels, or its side.
+        channels: of the image. Products with padding count; biases, pools, norms and what acts on
+            single values do not. One multiply-accumulate is two floating-point operations.
 
     Raises ValueError where the module cannot run on such an image.
     """

@@ -360,9 +360,11 @@ def keeps_pixels(node: fx.Node, before: Any, after: Any) -> bool:
 def trace(module: nn.Module, input_size: int | tuple[int, int]) -> list[Layer]:
     """The layers of the widest path through `module`, from the image to its output.
 
-    `input_size`: side of the image in pixels, or (H, W); only global and size-dependent poolings
-    depend on it. The module is read in evaluation mode and stays as it is. Elementwise operations
-    leave no layer; where branches meet, the one with the largest receptive field counts.
+    Args:
+        input_size: side of the image in pixels, or (H, W); only global and size-dependent poolings
+            depend on it. The module is read in evaluation mode and stays as it is. Elementwise
+            operations leave no layer; where branches meet, the one with the largest receptive field
+            counts.
 
     Raises ValueError, naming the node, where branches disagree in stride or centre, where a layer
     is not square, for an operator it does not know (flattening and linear layers among them:

@@ -11,8 +11,11 @@ from torch import Tensor, nn
 class Report:
     """What `transplant` did, by parameter and buffer name.
 
-    `copied`: taken over. `skipped`: in both, but of different shapes (source, target). `missing`:
-    in the target only, left as it was. `unused`: in the source only.
+    Attributes:
+        copied: taken over.
+        skipped: in both, but of different shapes (source, target).
+        missing: in the target only, left as it was.
+        unused: in the source only.
     """
 
     copied: tuple[str, ...]

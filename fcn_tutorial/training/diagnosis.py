@@ -42,7 +42,8 @@ def before(
 def after(losses: Sequence[float], num_classes: int, recipe: Recipe) -> Iterator[str]:
     """Whether the first steps have left the plateau ln C, where scores of zero begin.
 
-    losses: of each step so far, as means over pixels.
+    Args:
+        losses: of each step so far, as means over pixels.
     """
     plateau = math.log(num_classes)
     if len(losses) < FIRST_STEPS:

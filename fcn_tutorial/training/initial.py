@@ -47,9 +47,11 @@ def build(
 ) -> tuple[Network, Origin]:
     """The network of a recipe, on the CPU, and where its weights are from.
 
-    classes: names, or {task: names}. weights: a trunk in torchvision's key names (.safetensors,
-    .pth), a `.caffemodel`, or networks of ours (a run folder or its best.safetensors) of the same
-    or the next coarser stride; without, what the recipe names.
+    Args:
+        classes: names, or {task: names}.
+        weights: a trunk in torchvision's key names (.safetensors, .pth), a `.caffemodel`, or
+            networks of ours (a run folder or its best.safetensors) of the same or the next coarser
+            stride; without, what the recipe names.
 
     Raises FileNotFoundError saying what to fetch, from where and to where, and ValueError for files
     that do not fit.

@@ -271,8 +271,9 @@ class _FusedScores(nn.Module):
 def step(session: Session, parts: Sequence[tuple[Any, Any]]) -> Tensor:
     """One step on the parts of a batch, one after the other; returns the loss as a mean, detached.
 
-    parts: (inputs, targets) as `collate` makes them. Whatever the number of parts and of
-    processes, a mean is over the valid pixels of all of them.
+    Args:
+        parts: (inputs, targets) as `collate` makes them. Whatever the number of parts and of
+            processes, a mean is over the valid pixels of all of them.
     """
     recipe, model, device = session.recipe, session.model, session.device
     targets = [_by_task(map_sample(lambda t: t.to(device), target)) for _, target in parts]

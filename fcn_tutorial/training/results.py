@@ -28,7 +28,9 @@ Record = Mapping[str, Any]
 class Row:
     """One line: a label, and by measure (value, standard deviation over seeds or None).
 
-    seeds: of the runs behind it; empty for a published line, whose `source` says where it stands.
+    Attributes:
+        seeds: of the runs behind it; empty for a published line, whose `source` says where it
+            stands.
     """
 
     label: str

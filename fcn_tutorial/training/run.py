@@ -102,7 +102,9 @@ def describe(
 ) -> dict[str, Any]:
     """The part of a record that says how well: fractions of one, None where a class is absent.
 
-    tta: {"scales": […], "flip": …} of test-time augmentation; None, false in the record, without.
+    Args:
+        tta: {"scales": […], "flip": …} of test-time augmentation; None, false in the record,
+            without.
     """
     per_class = {
         name: None if iu != iu else float(iu) for name, iu in zip(classes, scores.iu, strict=True)

@@ -36,7 +36,10 @@ def opened(path: Path) -> Iterator[h5py.File]:
 def stored_array(file: h5py.File, name: str, kinds: str, dimensions: int) -> h5py.Dataset:
     """An array of images that lies inside the file itself and whose images fit into memory.
 
-    kinds: allowed NumPy kinds of number, "u", "i" and "f". The last two dimensions are the image.
+    Args:
+        kinds: allowed NumPy kinds of number, "u", "i" and "f". The last two dimensions are the
+            image.
+
     Raises ValueError, without the file's name, for anything else.
     """
     if not isinstance(file.get(name, getlink=True), h5py.HardLink):  # others lead to other files

@@ -37,24 +37,29 @@ Pair = tuple[Path, Path]
 class Folder(torch.utils.data.Dataset[tuple[Any, Any]]):
     """Images and masks of your own, paired by stem: `images/a.jpg` with `masks/a.png`.
 
-    images, masks: two folders. Images: .jpg .jpeg .png .bmp .tif .tiff .webp, turned upright as
-        their EXIF says. Masks: .png .bmp .tif .tiff .gif of the same size. Subfolders and names
-        that begin with a dot are not looked at.
-    classes: the names of labels 0, 1, 2, … of masks that hold numbers (palette, grey, or RGB with
-        equal channels), as a list or a text file with one name a line. 255 is void. A name "void",
-        "ignore", "unlabelled" or "unlabeled" makes its label void too, and later ones move up.
-        None: the names in `colours`; without it, `classes.txt` in the folder of masks or in the
-        folder above; without that, all masks are read once and the labels 0 to the highest found
-        are named "class 0", "class 1", ….
-    split: None for all pairs. "train", "val" or "test" for a part drawn by `val_fraction`,
-        `test_fraction` and `seed`: a file's part depends on its stem alone, so files added later
-        move no other (of very few pairs, each part gets one where it can). Otherwise a text file
-        with one stem or image name a line; files it does not name may stay without a partner.
-    transforms: joint transform of (image, mask).
-    colours: for masks painted in colours: a mapping {"road": (128, 64, 128), …}, a CSV file of
-        lines name,r,g,b, or a YAML file of lines name: [r, g, b]. A name may have several colours,
-        as a list of them in a mapping and in YAML, as several lines in CSV. Alpha is ignored.
-    mask_suffix: what the stem of a mask has more than its image's, such as "_mask".
+    Args:
+        images, masks: two folders. Images: .jpg .jpeg .png .bmp .tif .tiff .webp, turned upright as
+            their EXIF says. Masks: .png .bmp .tif .tiff .gif of the same size. Subfolders and names
+            that begin with a dot are not looked at.
+        classes: the names of labels 0, 1, 2, … of masks that hold numbers (palette, grey, or RGB
+            with equal channels), as a list or a text file with one name a line. 255 is void. A name
+            "void", "ignore", "unlabelled" or "unlabeled" makes its label void too, and later ones
+            move up.
+
+            - None: the names in `colours`; without it, `classes.txt` in the folder of masks or in
+              the folder above; without that, all masks are read once and the labels 0 to the
+              highest found are named "class 0", "class 1", ….
+        split: None for all pairs. "train", "val" or "test" for a part drawn by `val_fraction`,
+            `test_fraction` and `seed`: a file's part depends on its stem alone, so files added
+            later move no other (of very few pairs, each part gets one where it can). Otherwise a
+            text file with one stem or image name a line; files it does not name may stay without a
+            partner.
+        transforms: joint transform of (image, mask).
+        colours: for masks painted in colours: a mapping {"road": (128, 64, 128), …}, a CSV file of
+            lines name,r,g,b, or a YAML file of lines name: [r, g, b]. A name may have several
+            colours, as a list of them in a mapping and in YAML, as several lines in CSV. Alpha is
+            ignored.
+        mask_suffix: what the stem of a mask has more than its image's, such as "_mask".
 
     Items are (Image uint8 (3, H, W), Mask uint8 (H, W)), void 255, before `transforms`. `files`
     lists (image, mask) paths. Opening the folder checks names and pairs and looks at eight masks;
@@ -102,7 +107,7 @@ class Folder(torch.utils.data.Dataset[tuple[Any, Any]]):
 
     @property
     def palette(self) -> tuple[Colour, ...]:
-        """A colour for each class: those of `colours`, of the first mask's palette, or VOC's."""
+        """A colour for each class, those of `colours`, of the first mask's palette, or VOC's."""
         return self.labelling.palette
 
     def __len__(self) -> int:

@@ -2,7 +2,7 @@
 
 Read from either of two folders.
 
-The official one (cs.nyu.edu/~silberman/datasets/nyu_depth_v2.html):
+The official one (cs.nyu.edu/~silberman/datasets/nyu_depth_v2.html)::
 
     nyu_depth_v2_labeled.mat   images, depths, labels of 894 names; MATLAB 7.3, that is HDF5
     splits.mat                 trainNdxs (795) and testNdxs (654); same authors, indoor_seg_sup

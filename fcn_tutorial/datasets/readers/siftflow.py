@@ -1,6 +1,6 @@
 """SIFT Flow: 2,688 outdoor photos of 256×256 with 33 semantic and 3 geometric classes.
 
-The layout of SiftFlowDataset.zip (www.cs.unc.edu/~jtighe/Papers/ECCV10/siftflow):
+The layout of SiftFlowDataset.zip (www.cs.unc.edu/~jtighe/Papers/ECCV10/siftflow)::
 
     Images/spatial_envelope_256x256_static_8outdoorcategories/*.jpg
     SemanticLabels/spatial_envelope_256x256_static_8outdoorcategories/*.mat   S: 0 void, 1–33

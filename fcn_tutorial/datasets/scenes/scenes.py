@@ -60,16 +60,21 @@ class Scenes(torch.utils.data.Dataset[tuple[Any, Any]]):
     (H, W) holding class indices, 255 in the thin band where two classes meet. With `transforms`,
     the item is what `transforms(image, mask)` returns, as in `torchvision.transforms.v2`.
 
-    n: number of scenes. split: "train", "val" or "test"; no scene is in two of them.
-    size: (H, W), both at least 32. seed: picks another world of scenes, 0 <= seed < 2**32.
-    task: "semantic" for the twelve `classes`, "geometric" for sky, horizontal, vertical; "both"
-        makes the mask {"semantic": Mask, "geometric": Mask}, and `classes` and `palette` likewise.
-    modality: the first part of an item, in the forms of `NYUDv2`: "rgb"; "depth", `Depth` float32
-        (1, H, W), metres, 0 in the sky; "hha", `HHA` uint8 (3, H, W), from that depth and
-        `camera(i)`, which is level; "rgbd", {"rgb": …, "depth": …}; "rgb-hha", {"rgb": …, "hha":
-        …}.
-    difficulty: "easy", "normal" or "hard": the same streets with less or more noise, haze, tint,
-        shadow, and things in the way.
+    Args:
+        n: number of scenes.
+        split: "train", "val" or "test"; no scene is in two of them.
+        size: (H, W), both at least 32.
+        seed: picks another world of scenes, 0 <= seed < 2**32.
+        task: "semantic" for the twelve `classes`, "geometric" for sky, horizontal, vertical; "both"
+            makes the mask {"semantic": Mask, "geometric": Mask}, and `classes` and `palette`
+            likewise.
+        modality: the first part of an item, in the forms of `NYUDv2`: "rgb"; "depth", `Depth`
+            float32 (1, H, W), metres, 0 in the sky; "hha", `HHA` uint8 (3, H, W), from that depth
+            and `camera(i)`, which is level; "rgbd", {"rgb": …, "depth": …}; "rgb-hha", {"rgb": …,
+            "hha": …}.
+        difficulty: "easy", "normal" or "hard": the same streets with less or more noise, haze,
+            tint, shadow, and things in the way.
+
     Raises ValueError for any other value, IndexError beyond n.
 
     Three properties are built in; the numbers are measured at 128×128, on the normal difficulty.
@@ -195,8 +200,11 @@ class Scenes(torch.utils.data.Dataset[tuple[Any, Any]]):
 class Scene(NamedTuple):
     """What is rendered of a scene.
 
-    pixels: (H, W, 3) uint8. labels: (H, W) uint8, semantic, without void. depth: (H, W) float32,
-    metres along the optical axis, 0 in the sky. camera: the one that sees it so.
+    Attributes:
+        pixels: (H, W, 3) uint8.
+        labels: (H, W) uint8, semantic, without void.
+        depth: (H, W) float32, metres along the optical axis, 0 in the sky.
+        camera: the one that sees it so.
     """
 
     pixels: NDArray[np.uint8]
@@ -223,8 +231,9 @@ def render_scene(
 ) -> Scene:
     """One scene with its depth, at one of three difficulties.
 
-    camera: takes the picture instead of the scene's own; its `fy` is used for both axes, its `cx`
-    is taken to be the middle column.
+    Args:
+        camera: takes the picture instead of the scene's own; its `fy` is used for both axes, its
+            `cx` is taken to be the middle column.
     """
     entropy = (seed, _SPLITS.index(split), index)
     rng = np.random.default_rng(entropy)

@@ -73,8 +73,10 @@ def relabel(
 ) -> NDArray[np.uint8]:
     """Scene labels (H, W) as indices into another set's `classes`; new (H, W) uint8, void 255.
 
-    mapping: the other set's name for every class of `Scenes`, None for void.
-    border: whether borders between the other set's classes are void, as `void_borders` draws them.
+    Args:
+        mapping: the other set's name for every class of `Scenes`, None for void.
+        border: whether borders between the other set's classes are void, as `void_borders` draws
+            them.
     """
     numbers = [255 if (name := mapping[c]) is None else classes.index(name) for c in Scenes.classes]
     mapped: NDArray[np.uint8] = np.array(numbers, np.uint8)[labels]

@@ -39,9 +39,10 @@ def write_nyud(
     nyu_depth_v2_labeled.mat (HDF5; images, depths, rawDepths, labels 0–894, accelData),
     classMapping40.mat, splits.mat, train.txt and val.txt. Up to 10 m, the range of a Kinect, both
     depths are those of the geometry; beyond and in the sky, `rawDepths` is 0 and `depths` is filled
-    in with 10 m. Which of the 894 labels stands for a
-    class changes from frame to frame, so that only the mapping gives the 40 classes (`CLASSES`).
-    size: 3:4, because only then has the scaled Kinect square pixels.
+    in with 10 m. Which of the 894 labels stands for a class changes from frame to frame, so that
+    only the mapping gives the 40 classes (`CLASSES`). The size is 3:4, because only then has the
+    scaled Kinect square pixels.
+
     Returns the folder. Raises FileExistsError where it is there and not empty, and ValueError for
     another shape and as `Scenes` for n, size and seed.
     """
