@@ -1,7 +1,6 @@
 """Sliders that need no kernel: what the element holds, and how it moves in a browser."""
 
 import re
-import shutil
 from html.parser import HTMLParser
 from types import SimpleNamespace
 
@@ -11,6 +10,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from fcn_tutorial import visualize, widgets
+from tests.browser import chromium
 
 COLOURS = [(213, 94, 0), (0, 114, 178), (0, 158, 115), (230, 159, 0)]
 
@@ -217,16 +217,8 @@ def test_live_prints_the_same_line_without_a_kernel(monkeypatch, capsys):
 
 @pytest.fixture(scope="module")
 def browser():
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    names = ("chromium", "chromium-browser", "google-chrome", "chrome")
-    path = next(filter(None, map(shutil.which, names)), None)
-    with sync_api.sync_playwright() as playwright:
-        try:
-            started = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        except sync_api.Error:
-            pytest.skip("no Chromium is installed, so sliders are not tried in a browser")
+    with chromium() as started:
         yield started
-        started.close()
 
 
 @pytest.fixture(params=[1200, 390], ids=["desktop", "phone"])

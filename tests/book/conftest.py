@@ -1,24 +1,18 @@
 """A headless Chromium and the built pages; skipped in one clear line where there is no browser."""
 
 import http.server
-import os
-import shutil
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
+from playwright.sync_api import Browser, Page, ViewportSize
 
+from tests.browser import chromium
 from tools.project import ROOT
 
 HTML = ROOT / "_build" / "html"
-PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-FLAGS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-)  # fmt: skip
 
 
 class Visit:
@@ -45,14 +39,8 @@ Visitor = Callable[..., Visit]
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    named = os.environ.get("BROWSER_PATH")
-    path = named or next(filter(None, map(shutil.which, PROGRAMS)), None)
-    if path is None:
-        pytest.skip("no Chromium on this machine: the rendered pages are not looked at")
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=path, args=list(FLAGS))
+    with chromium() as started:
         yield started
-        started.close()
 
 
 @pytest.fixture(scope="session")

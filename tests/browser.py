@@ -1,0 +1,54 @@
+"""The headless Chromium of the tests that look at pages and sliders."""
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import pytest
+from playwright._impl._driver import compute_driver_executable
+from playwright.sync_api import Browser, sync_playwright
+
+PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+FLAGS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+)  # fmt: skip
+#: Shared libraries that a bare Debian lacks and Playwright's driver needs, and their packages.
+PACKAGES = {"libatomic.so.1": "libatomic1", "libstdc++.so.6": "libstdc++6"}
+
+
+def driver_problem(command: Sequence[str]) -> str:
+    """Why Playwright's driver cannot start, and what to install; empty where it can."""
+    run = subprocess.run([*command, "--version"], capture_output=True, text=True, check=False)
+    if run.returncode == 0:
+        return ""
+    missing = re.search(r"shared libraries: (\S+):", run.stderr)
+    said = run.stderr.strip() or f"it ends with status {run.returncode}"
+    if missing is None:
+        return f"Playwright's driver cannot start: {said}"
+    package = PACKAGES.get(missing[1], f"the package that holds {missing[1]}")
+    return (
+        f"Playwright's driver cannot start, {missing[1]} is missing: sudo apt-get install {package}"
+    )
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """A started browser. Skips the test where none is installed, before anything is started.
+
+    Fails, naming the package, where Playwright's driver cannot run.
+    """
+    installed = filter(None, map(shutil.which, PROGRAMS))
+    path = os.environ.get("BROWSER_PATH") or next(installed, None)
+    if path is None:
+        pytest.skip("no Chromium on this machine (sudo apt-get install chromium libatomic1)")
+    problem = driver_problem(compute_driver_executable())
+    if problem:
+        pytest.fail(problem, pytrace=False)
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=path, args=list(FLAGS))
+        yield started
+        started.close()
