@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from fcn_tutorial.datasets.formats import mat
+from fcn_tutorial.datasets.formats import images, mat
 from fcn_tutorial.datasets.formats.images import MAX_PIXELS, read_image, read_index_image, sample
 from fcn_tutorial.datasets.formats.mat import read_mat
 from fcn_tutorial.files import inside, numbered_lines, read_lines
@@ -147,11 +147,62 @@ def test_a_missing_file_or_a_folder_is_not_found(
             read(path)
 
 
-def test_postscript_is_not_run(tmp_path: Path) -> None:
-    path = tmp_path / "a.eps"
-    Image.fromarray(PIXELS).save(path)
-    with pytest.raises(ValueError, match="EPS is a program"):
+@pytest.mark.parametrize("kind", ["eps", "pcx", "tga", "sgi", "ico", "jp2", "pdf"])
+@pytest.mark.parametrize("read", [read_image, read_index_image])
+def test_only_the_promised_formats_are_opened(
+    tmp_path: Path, kind: str, read: Callable[[Path], Any]
+) -> None:
+    saved, path = tmp_path / f"a.{kind}", tmp_path / "a.jpg"
+    Image.fromarray(PIXELS).save(saved)
+    saved.rename(path)  # whatever it is called
+    with pytest.raises(ValueError, match=r"a\.jpg: not a readable image \(no PNG, .* or PPM file"):
+        read(path)
+
+
+def _deep_tiff() -> bytes:
+    """A 2×1 TIFF of RGB with 16 bits a channel, uncompressed; Pillow writes none."""
+    pixels = struct.pack("<6H", 256, 512, 768, 1, 2, 3)
+    tags = [(256, 3, 1, 2), (257, 3, 1, 1), (258, 3, 3, 134), (259, 3, 1, 1), (262, 3, 1, 2),
+            (273, 4, 1, 140), (277, 3, 1, 3), (278, 3, 1, 1), (279, 4, 1, len(pixels))]  # fmt: skip
+    entries = b"".join(struct.pack("<HHII", *tag) for tag in tags)
+    head = b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + struct.pack("<I", 0)
+    return head.ljust(134, b"\0") + struct.pack("<3H", 16, 16, 16) + pixels
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.png", _png(2, 1, 16, 2, b"\0" + bytes(range(12)))),
+        ("a.png", _png(2, 1, 16, 6, b"\0" + bytes(range(16)))),
+        ("a.png", _png(2, 1, 16, 4, b"\0" + bytes(range(8)))),
+        ("a.tif", _deep_tiff()),
+        ("a.ppm", b"P6 2 1 65535\n" + bytes(range(12))),
+    ],
+    ids=["png rgb", "png rgba", "png grey and alpha", "tiff", "ppm"],
+)
+def test_sixteen_bits_a_channel_are_refused_rather_than_halved(
+    tmp_path: Path, name: str, content: bytes
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    with Image.open(path) as image:
+        assert image.size == (2, 1)
+        image.load()  # Pillow reads it, without a word
+    with pytest.raises(ValueError, match=r"save it with 8 bits a channel"):
         read_image(path)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "P", "L", "RGBA", "CMYK"])
+def test_bands_of_a_large_picture_are_those_of_the_whole(
+    tmp_path: Path, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.tif"
+    picture = Image.fromarray(PIXELS).convert(mode)
+    picture.save(path)
+    monkeypatch.setattr(images, "_BAND", 2 * PIXELS.shape[1] + 1)
+    assert np.array_equal(read_image(path), np.asarray(picture.convert("RGB")))
+    if mode in ("P", "L"):
+        assert np.array_equal(read_index_image(path), np.asarray(picture))
 
 
 # --- lists and paths ------------------------------------------------------------------------------

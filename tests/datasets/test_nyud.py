@@ -246,7 +246,7 @@ def test_errors_of_the_prepared_folder_name_the_file(prepared: Path) -> None:
     with pytest.raises(ValueError, match=r"img_5003\.mat: frame 2 has \(24, 31\) labels"):
         NYUDv2(prepared, "test")[0]
     (prepared / "data/depth/img_5004.png").write_bytes(b"no picture")
-    with pytest.raises(ValueError, match=r"img_5004\.png: not a readable depth image"):
+    with pytest.raises(ValueError, match=r"img_5004\.png: not a readable image"):
         NYUDv2(prepared, "test", "depth")[1]
     (prepared / "data/images/img_5004.png").unlink()
     with pytest.raises(FileNotFoundError, match=r"images.img_5004\.png not found; the split"):

@@ -6,20 +6,23 @@ FileNotFoundError or ValueError naming the file; it never decodes an image large
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 from fcn_tutorial.files import require
 from fcn_tutorial.vision import tv_tensors
 
 __all__ = [
+    "FORMATS",
     "MAX_PIXELS",
+    "picture",
     "Transforms",
     "read_image",
     "read_index_image",
@@ -27,19 +30,24 @@ __all__ = [
 ]
 
 MAX_PIXELS = 1 << 27  # 11,585 × 11,585; larger declared sizes are refused before decoding
+#: Pillow's names of what is opened. Its other decoders are old and rarely met, and some take
+#: minutes over a file of a few bytes.
+FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "PPM")
+_BAND = 1 << 24  # pixels that are converted at a time
 _DEEP = ("I", "F")  # first letters of Pillow's modes with more than 8 bits a channel
 
 Transforms = Callable[[Any, Any], tuple[Any, Any]] | None
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
-    """The picture of any 8-bit format Pillow reads, as RGB: (H, W, 3) uint8.
+    """The picture of a file in one of `FORMATS`, 8 bits a channel, as RGB: (H, W, 3) uint8.
 
     Alpha is dropped, an animation gives its first frame, and an EXIF orientation is not applied:
     the pixels are those of the file, because label images are drawn on them.
     Raises FileNotFoundError, and ValueError for a damaged, foreign, 16-bit, float or huge file.
     """
-    return _decode(path, _to_rgb)
+    with picture(path) as image:
+        return _to_rgb(image)
 
 
 def read_index_image(path: Path) -> NDArray[np.uint8]:
@@ -50,7 +58,8 @@ def read_index_image(path: Path) -> NDArray[np.uint8]:
     Raises FileNotFoundError, and ValueError for a damaged or huge file, for a colour image, for
     larger numbers, and for grey of 2 or 4 bits, where readers disagree whether 1 means 1 or 85.
     """
-    return _decode(path, _to_indices)
+    with picture(path) as image:
+        return _to_indices(image)
 
 
 def sample(
@@ -73,27 +82,54 @@ def sample(
     return (image, mask) if transforms is None else transforms(image, mask)
 
 
-def _decode(
-    path: Path, convert: Callable[[ImageFile.ImageFile], NDArray[np.uint8]]
-) -> NDArray[np.uint8]:
+@contextmanager
+def picture(path: Path) -> Iterator[ImageFile.ImageFile]:
+    """The picture, its header read and its size found to be within `MAX_PIXELS`.
+
+    Every failure inside the block becomes a ValueError that names the file; FileNotFoundError
+    where there is none.
+    """
     require(path)
     try:
-        with Image.open(path) as image:  # reads the header only
-            if image.format == "EPS":
-                raise ValueError("EPS is a program for Ghostscript; save it as PNG")
+        with Image.open(path, formats=FORMATS) as image:  # reads the header only
             if image.width * image.height > MAX_PIXELS:
                 raise ValueError(f"{image.width}×{image.height} is more than {MAX_PIXELS} pixels")
-            return convert(image)
+            yield image
+    except UnidentifiedImageError as error:
+        raise ValueError(
+            f"{path}: not a readable image (no {', '.join(FORMATS[:-1])} or {FORMATS[-1]} file)"
+        ) from error
     except Exception as error:  # Pillow's decoders raise almost anything on damaged input
         raise ValueError(f"{path}: not a readable image ({error or repr(error)})") from error
 
 
 def _to_rgb(image: ImageFile.ImageFile) -> NDArray[np.uint8]:
-    if image.mode.startswith(_DEEP):  # Pillow would clip these to white
-        raise ValueError(f"mode {image.mode}: save it with 8 bits a channel")
+    if image.mode.startswith(_DEEP) or _is_deep(image):  # Pillow would clip or round these
+        raise ValueError(f"mode {image.mode} of 16 bits: save it with 8 bits a channel")
     image.load()
     image.info.pop("transparency", None)
-    return np.array(image if image.mode == "RGB" else image.convert("RGB"), dtype=np.uint8)
+    pixels = np.empty((image.height, image.width, 3), np.uint8)
+    for top, band in _bands(image):
+        pixels[top : top + band.height] = np.asarray(band.convert("RGB"))
+    return pixels
+
+
+def _is_deep(image: ImageFile.ImageFile) -> bool:
+    """Whether the file holds more than 8 bits a channel, of which Pillow keeps the high byte."""
+    for tile in image.tile:
+        stored = tile[3] if isinstance(tile[3], tuple) else (tile[3],)
+        if any(isinstance(part, str) and ";16" in part for part in stored):
+            return True
+        if tile[0] == "ppm" and any(isinstance(part, int) and part > 255 for part in stored):
+            return True  # the largest value that a channel takes
+    return False
+
+
+def _bands(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
+    """(first row, rows) of a picture that is loaded: a copy of all would double its memory."""
+    rows = max(1, _BAND // image.width)
+    for top in range(0, image.height, rows):
+        yield top, image.crop((0, top, image.width, min(image.height, top + rows)))
 
 
 def _to_indices(image: ImageFile.ImageFile) -> NDArray[np.uint8]:
@@ -103,7 +139,11 @@ def _to_indices(image: ImageFile.ImageFile) -> NDArray[np.uint8]:
     stored = str(image.tile[0][3]) if image.tile else ""
     if "L;2" in stored or "L;4" in stored:
         raise ValueError("grey of 2 or 4 bits, whose numbers are ambiguous; save it with 8 bits")
-    numbers = np.array(image)
-    if numbers.dtype != bool and (numbers.min() < 0 or numbers.max() > 255):
-        raise ValueError(f"label numbers {numbers.min()} to {numbers.max()}, expected 0 to 255")
-    return numbers.astype(np.uint8)
+    image.load()
+    indices = np.empty((image.height, image.width), np.uint8)
+    for top, band in _bands(image):
+        numbers = np.asarray(band)
+        if numbers.dtype != bool and (numbers.min() < 0 or numbers.max() > 255):
+            raise ValueError(f"label numbers {numbers.min()} to {numbers.max()}, expected 0 to 255")
+        indices[top : top + band.height] = numbers
+    return indices

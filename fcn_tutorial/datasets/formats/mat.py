@@ -18,9 +18,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse
 
-MAX_MAT_BYTES = (
-    1 << 30
-)  # inflated; the largest file of use, NYUDv2's 480×640×1449 labels, has 445 MB
+MAX_MAT_BYTES = 1 << 26  # inflated; the largest file of use, labels of 480×640 doubles, has 2.5 MB
 _MAX_ELEMENTS = 1 << 20  # an SBD file has about 150
 _MAX_TEXT = 1 << 20  # characters of one array
 _MAX_DEPTH = 16  # SBD's files nest three deep: struct, cell, sparse matrix

@@ -11,9 +11,8 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 
-from fcn_tutorial.datasets.formats.images import Transforms, read_image, sample
+from fcn_tutorial.datasets.formats.images import Transforms, picture, read_image, sample
 from fcn_tutorial.datasets.own.labelling import (
     VOID,
     Colour,
@@ -298,7 +297,7 @@ def read_upright(path: Path) -> NDArray[np.uint8]:
 def _orientation(path: Path) -> int:
     """EXIF orientation 1 to 8, 1 where nothing is to be turned. Source: Exif 2.3, tag 0x0112."""
     try:
-        with Image.open(path) as image:
+        with picture(path) as image:
             if image.getexif().get(0x0112, 1) != 1:
                 image.load()  # Pillow turns a TIFF itself, then drops the tag
             return int(image.getexif().get(0x0112, 1))

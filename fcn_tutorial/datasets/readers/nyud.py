@@ -25,11 +25,10 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch.utils.data import Dataset
 
 from fcn_tutorial.datasets.formats.hdf5 import opened, stored_array
-from fcn_tutorial.datasets.formats.images import MAX_PIXELS, Transforms, read_image
+from fcn_tutorial.datasets.formats.images import Transforms, picture, read_image
 from fcn_tutorial.datasets.formats.mat import read_mat
 from fcn_tutorial.datasets.hha import Camera, hha
 from fcn_tutorial.datasets.modalities import HHA, Depth
@@ -334,14 +333,8 @@ def _read_mapping(path: Path) -> NDArray[np.uint8]:
 
 def _read_millimetres(path: Path) -> NDArray[np.float32]:
     """A 16-bit grey PNG → (H, W) float32. `read_image` refuses more than 8 bits."""
-    require(path)
-    try:
-        with Image.open(path) as image:
-            if not image.mode.startswith(("I", "L")):
-                raise ValueError(f"mode {image.mode}, expected 16-bit grey")
-            if image.width * image.height > MAX_PIXELS:
-                raise ValueError(f"{image.width}×{image.height} is more than {MAX_PIXELS} pixels")
-            millimetres: NDArray[np.float32] = np.maximum(np.array(image), 0).astype(np.float32)
-            return millimetres
-    except Exception as error:  # Pillow's decoders raise almost anything on damaged input
-        raise ValueError(f"{path}: not a readable depth image ({error or repr(error)})") from error
+    with picture(path) as image:
+        if not image.mode.startswith(("I", "L")):
+            raise ValueError(f"mode {image.mode}, expected 16-bit grey")
+        millimetres: NDArray[np.float32] = np.asarray(image).astype(np.float32)
+        return np.maximum(millimetres, 0, out=millimetres)

@@ -149,8 +149,9 @@ def _read_labels(path: Path, task: str) -> NDArray[np.uint8]:
             f"{path}: labels {labels.min()} to {labels.max()}, expected whole numbers {lowest} "
             f"to {last}"
         )
-    rotated: NDArray[np.uint8] = np.where(labels > 0, labels.astype(np.int64) - 1, 255).astype("u1")
-    return rotated
+    # In the type they are stored in: a file of few bytes may hold millions of them.
+    shifted: NDArray[np.uint8] = np.where(labels > 0, labels - 1, 255).astype(np.uint8)
+    return shifted
 
 
 def _read_split(root: Path, split: str) -> list[str]:
