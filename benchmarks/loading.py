@@ -9,27 +9,21 @@ all files in memory: what is compared is decoding and transforming, not the disk
     reading            an image and its labels, as uint8
     training samples   windows of 480×480 from a random scale and mirror, normalised, in batches of
                        8: the steps of torchvision's reference for segmentation
-    first epoch        reading while the cache is filled, from an empty folder
 
-Contestants take turns; the table shows medians with quartiles in brackets, the ratio theirs / ours
-and the target. A run that is not a smoke run writes `loading-cpu.json` beside the core results, or
+Contestants take turns; the table shows medians with quartiles in brackets and the ratio
+theirs / ours. A run that is not a smoke run writes `loading-cpu.json` beside the core results, or
 where `--json` says: the schema of `benchmarks.core`, and
-
-    "images_per_second": {work: {contestant: …}},
-    "padding": {"buckets": …, "shuffled": …}   share of pixels that batches of 8 add
+"images_per_second": {work: {contestant: …}}.
 """
 
 from __future__ import annotations
 
 import argparse
 import random
-import shutil
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +37,8 @@ from benchmarks.command import RESULTS, keep, positive
 from benchmarks.core import as_record
 from benchmarks.rows import Measured, Row, table
 from benchmarks.timing import Settings, against, alternate
-from fcn_tutorial.datasets import Cached, VOCSegmentation
-from fcn_tutorial.datasets.loading import SizeBuckets, collate, padding_share
+from fcn_tutorial.datasets import VOCSegmentation
+from fcn_tutorial.datasets.loading import collate
 from fcn_tutorial.transforms import Preprocess, augmentation
 from fcn_tutorial.vision import datasets as peers
 from fcn_tutorial.vision import functional as F
@@ -53,7 +47,6 @@ from fcn_tutorial.vision import v2
 CASE = "loading"
 BATCH, WINDOW = 8, 480
 SHORTER = (260, 1040)  # torchvision references/segmentation: base size 520, times 0.5 to 2
-TARGET = 3.0
 TORCHVISION, PILLOW = "torchvision", "plain Pillow"
 TORCHVISION_STEPS = "torchvision, reference transforms"
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -69,9 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     began = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="loading-") as folder:
         write_voc(Path(folder), count, 0.2 if args.smoke else 1.0)
-        rows, padding = compare(Path(folder), count, Settings(torch.device("cpu"), args.smoke))
-    if args.smoke:
-        rows = [replace(row, target=None) for row in rows]
+        rows = compare(Path(folder), count, Settings(torch.device("cpu"), args.smoke))
     seconds = round(time.perf_counter() - began, 1)
 
     print(table(rows))
@@ -82,62 +73,45 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for work, found in rates.items():
         shown = ", ".join(f"{name} {rate:.0f}" for name, rate in found.items())
         print(f"\n{work}: {shown} images/s", end="")
-    print(
-        f"\npadding in batches of {BATCH}: {padding['buckets']:.1%} in buckets of size, "
-        f"{padding['shuffled']:.1%} shuffled"
-    )
+    print()
     record = as_record(list(rows), torch.device("cpu"), args.smoke, [CASE], seconds)
-    record |= {"images": count, "images_per_second": rates, "padding": padding}
+    record |= {"images": count, "images_per_second": rates}
     print(f"\n{record['device']}, {seconds:.0f} s; medians [quartiles]; ratio is theirs / ours")
     keep(record, path)
     return 0
 
 
-def compare(root: Path, count: int, settings: Settings) -> tuple[list[Row], dict[str, float]]:
-    """Rows of the three pieces of work on the files at `root`, and the shares of padding."""
+def compare(root: Path, count: int, settings: Settings) -> list[Row]:
+    """Rows of the two pieces of work on the files at `root`."""
     source = VOCSegmentation(root, "train")
-    cached = Cached(source, root / "cache")
     theirs = peers.VOCSegmentation(str(root), "2012", "train")
     files = [(str(image), str(mask)) for image, mask in source.files]
-    _check_agreement(cached, theirs, files)
+    _check_agreement(source, theirs, files)
 
-    def measure(
-        work: str, contestants: dict[str, Callable[[], object]], targets: dict[str, float]
-    ) -> list[Row]:
+    def measure(work: str, contestants: dict[str, Callable[[], object]]) -> list[Row]:
         settings.say(work)
         per_call = dict.fromkeys(contestants, count)
         measured: dict[str, Measured] = alternate(contestants, settings, "s/image", per_call)
-        return against(CASE, work, measured, targets)
+        return against(CASE, work, measured, {})
 
     indices = range(count)
     rows = measure(
-        "reading, cache filled",
+        "reading",
         {
-            "ours, cached": lambda: exhaust(cached[i] for i in indices),
+            "ours": lambda: exhaust(source[i] for i in indices),
             TORCHVISION: lambda: exhaust(read_by_torchvision(theirs, i) for i in indices),
             PILLOW: lambda: exhaust(read_by_pillow(*pair) for pair in files),
         },
-        {TORCHVISION: TARGET, PILLOW: TARGET},
     )
     rows += measure(
-        f"training samples {WINDOW}×{WINDOW}, cache filled",
+        f"training samples {WINDOW}×{WINDOW}",
         {
-            "ours, cached": lambda: our_samples(cached),
+            "ours": lambda: our_samples(source),
             TORCHVISION_STEPS: lambda: torchvision_samples(theirs),
             PILLOW: lambda: pillow_samples(files),
         },
-        {TORCHVISION_STEPS: TARGET, PILLOW: TARGET},
     )
-    rows += measure(
-        "first epoch, cache filled on the way",
-        {
-            "ours, cache empty": partial(_first_epoch, source, root / "empty"),
-            TORCHVISION: lambda: exhaust(read_by_torchvision(theirs, i) for i in indices),
-            PILLOW: lambda: exhaust(read_by_pillow(*pair) for pair in files),
-        },
-        {},
-    )
-    return rows, _padding(cached.sizes * -(-600 // count))
+    return rows
 
 
 def exhaust(items: Iterator[object]) -> None:
@@ -146,26 +120,10 @@ def exhaust(items: Iterator[object]) -> None:
         pass
 
 
-def _first_epoch(source: VOCSegmentation, folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
-    filled = Cached(source, folder)
-    exhaust(filled[i] for i in range(len(filled)))
-
-
-def _padding(sizes: list[tuple[int, int]]) -> dict[str, float]:
-    """Shares of padding in batches by size and in shuffled ones, of the files several times."""
-    order = torch.randperm(len(sizes), generator=torch.Generator().manual_seed(0)).tolist()
-    shuffled = [order[start : start + BATCH] for start in range(0, len(order), BATCH)]
-    return {
-        "buckets": padding_share(sizes, SizeBuckets(sizes, BATCH)),
-        "shuffled": padding_share(sizes, shuffled),
-    }
-
-
-def _check_agreement(cached: Cached, theirs: Any, files: list[tuple[str, str]]) -> None:
+def _check_agreement(ours: VOCSegmentation, theirs: Any, files: list[tuple[str, str]]) -> None:
     """Raise RuntimeError unless all read the same pixels and labels."""
     for i, pair in enumerate(files):
-        image, mask = cached[i]
+        image, mask = ours[i]
         for other, labels in (read_by_torchvision(theirs, i), read_by_pillow(*pair)):
             if not (torch.equal(image, other) and torch.equal(mask, labels)):
                 raise RuntimeError(f"loading: contestants read {pair[0]} differently")
@@ -189,7 +147,7 @@ def read_by_pillow(image: str, mask: str) -> tuple[Tensor, Tensor]:
 # --- Training samples ---------------------------------------------------------------------------
 
 
-def our_samples(dataset: Cached) -> None:
+def our_samples(dataset: VOCSegmentation) -> None:
     """Our augmentation of uint8, normalised a batch at a time."""
     scale = (SHORTER[0] / 375, SHORTER[1] / 375)
     transform, preprocess = augmentation((WINDOW, WINDOW), scale), Preprocess("imagenet")

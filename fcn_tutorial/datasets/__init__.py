@@ -1,7 +1,6 @@
 """Data sets of images and label masks: generated scenes, and readers of the real ones."""
 
 from fcn_tutorial.datasets import hha, leakage, writers
-from fcn_tutorial.datasets.cache import Cached
 from fcn_tutorial.datasets.own.folder import Folder
 from fcn_tutorial.datasets.readers.camvid import CamVid
 from fcn_tutorial.datasets.readers.nyud import NYUDv2
@@ -11,7 +10,6 @@ from fcn_tutorial.datasets.readers.voc import VOCPlusSBD, VOCSegmentation
 from fcn_tutorial.datasets.scenes.scenes import Scenes
 
 __all__ = [
-    "Cached",
     "CamVid",
     "Folder",
     "NYUDv2",

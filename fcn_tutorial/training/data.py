@@ -44,8 +44,7 @@ def root(dataset: str, data: Path | None) -> Path:
 def open_split(recipe: Recipe, split: str, data: Path | None) -> Any:
     """The recipe's "train", "val" or "test" images: whole, without augmentation.
 
-    With FCN_CACHE in the environment, sets too large for memory are read from decoded copies in
-    the folder it names (`datasets.Cached`). Raises ValueError for a split the recipe does not have,
+    Raises ValueError for a split the recipe does not have,
     FileNotFoundError and ValueError as the data set does.
     """
     spec = recipe.data
@@ -62,10 +61,6 @@ def open_split(recipe: Recipe, split: str, data: Path | None) -> Any:
     images = min(wanted, len(dataset)) if wanted else len(dataset)
     if spec.name in ("camvid", "folder"):
         return InMemory(dataset, images)
-    if cache := os.environ.get("FCN_CACHE"):
-        files = hasattr(dataset, "files")
-        key = "" if files else f"{spec.name} {spec.modality} {spec.task} {dataset.split} {data}"
-        dataset = datasets.Cached(dataset, cache, key=key)
     return First(dataset, images)
 
 

@@ -39,7 +39,6 @@ from safetensors.torch import save_file
 from fcn_tutorial import files as lists
 from fcn_tutorial import models, predict, training
 from fcn_tutorial.datasets import SBD, CamVid, Folder, NYUDv2, SIFTFlow, VOCSegmentation
-from fcn_tutorial.datasets.cache import Cached
 from fcn_tutorial.datasets.download import unpack
 from fcn_tutorial.datasets.formats import images
 from fcn_tutorial.datasets.formats.mat import read_mat
@@ -270,14 +269,6 @@ def tensors_header(data: bytes, rng: random.Random, folder: Path) -> bytes:
     return struct.pack("<Q", len(text)) + text + data[end:]
 
 
-def cache_index(data: bytes, rng: random.Random, folder: Path) -> bytes:
-    """Two bytes of the index changed, under a checksum that is right."""
-    import hashlib
-
-    body = set_bytes(data.partition(b"\n")[2], rng)
-    return hashlib.blake2b(body, digest_size=16).hexdigest().encode() + b"\n" + body
-
-
 def zip_members(data: bytes, rng: random.Random, folder: Path) -> bytes:
     """One member under a hostile name, as a link, or twice; sizes that are lies."""
     stream = io.BytesIO()
@@ -372,7 +363,6 @@ SPECIAL: dict[str, tuple[Special, ...]] = {
     ".csv": (list_line,),
     ".yaml": (list_line, yaml_bomb),
     ".safetensors": (tensors_header,),
-    ".json": (cache_index,),
     ".zip": (zip_members,),
     ".tar": (tar_members,),
 }
@@ -617,22 +607,6 @@ def _read_archive(folder: Path, name: str) -> None:
     assert (folder / "out" / "set").is_dir()
 
 
-def _lay_cache(folder: Path) -> None:
-    _lay_camvid(folder / "source")
-    old = time.time() - 60  # files younger than a clock's tick are hashed anew each time
-    for path in folder.rglob("*"):
-        os.utime(path, (old, old))
-    Cached(CamVid(folder / "source", "train"), folder / "cache")
-
-
-def _read_cache(folder: Path, name: str) -> None:
-    dataset = CamVid(folder / "source", "train")
-    cached = Cached(dataset, folder / "cache")
-    for i in range(len(dataset)):
-        for stored, plain in zip(cached[i], dataset[i], strict=True):
-            assert torch.equal(stored, plain), "the cache gives another item"
-
-
 class Kind(NamedTuple):
     """How to lay sound files into a folder, and how to read them; which of them get damaged."""
 
@@ -664,7 +638,6 @@ KINDS: dict[str, Kind] = {
     "caffemodel": Kind(_lay_caffe, _read_caffe),
     "checkpoint": Kind(_lay_run, _read_run),
     "archives": Kind(_lay_archives, _read_archive),
-    "cache": Kind(_lay_cache, _read_cache, "cache/**/*.*"),
 }
 
 

@@ -1,189 +1,21 @@
-"""Batches hold every item once, little padding, and nothing that the number of workers changes."""
+"""Batches are padded as said, and nothing in them depends on the number of workers."""
 
-import itertools
 import json
 import random
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from torch.utils.data import DataLoader
 
 from benchmarks import loading as benchmark
-from fcn_tutorial.datasets import Cached, Scenes
-from fcn_tutorial.datasets.loading import (
-    Augmented,
-    Keyed,
-    SizeBuckets,
-    collate,
-    item_sizes,
-    loader,
-    mix,
-    padding_share,
-    seeded,
-)
+from fcn_tutorial.datasets import Scenes
+from fcn_tutorial.datasets.loading import Augmented, collate, mix, seeded
 from fcn_tutorial.training import data as training_data
 from fcn_tutorial.transforms import HHA, Depth, augmentation
 from fcn_tutorial.vision import tv_tensors, v2
-
-SIDES = st.integers(1, 600)
-SIZES = st.lists(st.tuples(SIDES, SIDES), min_size=1, max_size=70)
-# As photos of VOC are: few sizes are frequent, and some are rare.
-VOC_SIZES = [
-    *[(375, 500)] * 60, *[(333, 500)] * 12, *[(500, 375)] * 12, *[(500, 333)] * 5,
-    *[(334, 500)] * 4, *[(332, 500)] * 2, *[(281, 500)] * 2, (500, 400), (442, 500), (500, 500),
-]  # fmt: skip
-
-
-# --- Buckets of sizes ---------------------------------------------------------------------------
-
-
-@settings(max_examples=150, deadline=None)
-@given(SIZES, st.integers(1, 9), st.integers(1, 4), st.integers(0, 3), st.integers(0, 99))
-def test_every_item_comes_once_an_epoch_in_full_batches_but_one(
-    sizes: list[tuple[int, int]], batch_size: int, pool: int, epoch: int, seed: int
-) -> None:
-    sampler = SizeBuckets(sizes, batch_size, seed, pool=pool)
-    sampler.set_epoch(epoch)
-    batches = list(sampler)
-    assert len(batches) == len(sampler) == -(-len(sizes) // batch_size)
-    assert sorted(index for batch in batches for index in batch) == list(range(len(sizes)))
-    incomplete = [batch for batch in batches if len(batch) != batch_size]
-    assert len(incomplete) == (len(sizes) % batch_size > 0)
-    assert all(type(index) is int for batch in batches for index in batch)
-
-
-@settings(max_examples=150, deadline=None)
-@given(SIZES, st.integers(1, 9), st.integers(1, 4), st.integers(1, 4), st.booleans())
-def test_processes_get_as_many_batches_and_together_every_item(
-    sizes: list[tuple[int, int]], batch_size: int, pool: int, world: int, drop_last: bool
-) -> None:
-    arguments: dict[str, Any] = {"pool": pool, "drop_last": drop_last, "world_size": world}
-    full = len(sizes) // (batch_size * world)
-    if drop_last and not full:
-        with pytest.raises(ValueError, match=f"batch_size={batch_size} on {world} processes"):
-            SizeBuckets(sizes, batch_size, **arguments)
-        return
-    samplers = [SizeBuckets(sizes, batch_size, rank=rank, **arguments) for rank in range(world)]
-    batches = [list(sampler) for sampler in samplers]
-    assert {len(own) for own in batches} == {len(sampler) for sampler in samplers}
-    seen = [index for own in batches for batch in own for index in batch]
-    if drop_last:
-        assert {len(batch) for own in batches for batch in own} == {batch_size}
-        assert len(seen) == len(set(seen)) == full * batch_size * world
-    else:
-        assert set(seen) == set(range(len(sizes)))
-        assert len(batches[0]) == -(-len(sizes) // (batch_size * world))
-
-
-@settings(max_examples=100, deadline=None)
-@given(
-    st.lists(st.tuples(SIDES, SIDES), min_size=1, max_size=8, unique=True),
-    st.lists(st.integers(1, 4), min_size=8, max_size=8),
-    st.integers(1, 6),
-    st.randoms(use_true_random=False),
-)
-def test_sizes_that_fill_whole_batches_are_never_padded(
-    kinds: list[tuple[int, int]], times: list[int], batch_size: int, rng: random.Random
-) -> None:
-    groups = zip(kinds, times, strict=False)
-    sizes = [size for size, count in groups for _ in range(count * batch_size)]
-    rng.shuffle(sizes)
-    assert padding_share(sizes, SizeBuckets(sizes, batch_size)) == 0
-
-
-def _partitions(items: list[int], size: int) -> Iterator[list[list[int]]]:
-    if not items:
-        yield []
-        return
-    first, *rest = items
-    for others in itertools.combinations(rest, size - 1):
-        left = [item for item in rest if item not in others]
-        yield from ([[first, *others], *more] for more in _partitions(left, size))
-
-
-@pytest.mark.parametrize(("items", "batch_size"), [(6, 2), (8, 2), (9, 3)])
-def test_batches_of_any_sizes_are_within_a_twentieth_of_the_least_pixels(
-    items: int, batch_size: int
-) -> None:
-    """All ways to make batches are tried; over sixty draws, as found when this was written."""
-    rng = random.Random(0)
-    found = least = 0.0
-    for _ in range(60):
-        sizes = [(rng.randint(1, 500), rng.randint(1, 500)) for _ in range(items)]
-
-        def pixels(batches: Iterable[list[int]], sizes: list[tuple[int, int]] = sizes) -> float:
-            return sum(h * w for h, w in sizes) / (1 - padding_share(sizes, list(batches)))
-
-        found += pixels(SizeBuckets(sizes, batch_size))
-        least += min(map(pixels, _partitions(list(range(items)), batch_size)))
-    assert 1 <= found / least < 1.05
-
-
-@pytest.mark.parametrize("batch_size", [4, 8, 16])
-def test_photos_like_vocs_are_hardly_padded(batch_size: int) -> None:
-    sizes = VOC_SIZES * 10
-    order = np.random.default_rng(0).permutation(len(sizes)).tolist()
-    starts = range(0, len(sizes), batch_size)
-    plain = padding_share(sizes, [order[i : i + batch_size] for i in starts])
-    for epoch in range(3):
-        sampler = SizeBuckets(sizes, batch_size)
-        sampler.set_epoch(epoch)
-        share = padding_share(sizes, sampler)
-        assert share < 0.03 < 0.15 < plain
-    assert padding_share(sizes, SizeBuckets(sizes, batch_size, pool=1000)) < 0.012
-
-
-def test_the_share_of_padding_is_counted_in_pixels() -> None:
-    sizes = [(4, 10), (8, 5), (3, 3)]
-    assert padding_share(sizes, [[0, 1], [2]]) == pytest.approx(1 - (40 + 40 + 9) / (160 + 9))
-    assert padding_share(sizes, [[0, 2]], 8) == pytest.approx(1 - (40 + 9) / (2 * 8 * 16))
-
-
-def test_epochs_and_seeds_have_orders_of_their_own_that_repeat() -> None:
-    def order(seed: int, epoch: int) -> tuple[tuple[int, ...], ...]:
-        sampler = SizeBuckets(VOC_SIZES, 4, seed)
-        sampler.set_epoch(epoch)
-        return tuple(map(tuple, sampler))
-
-    orders = {(seed, epoch): order(seed, epoch) for seed in range(3) for epoch in range(3)}
-    assert len(set(orders.values())) == 9
-    assert all(order(*key) == found for key, found in orders.items())
-    # Batches of the same company would be the same lesson again.
-    companies = [{frozenset(batch) for batch in orders[0, epoch]} for epoch in range(3)]
-    assert len(companies[0] & companies[1]) <= 2
-
-
-def test_items_left_out_change_from_epoch_to_epoch_and_are_of_all_sizes() -> None:
-    sizes = [(10 + i, 10 + i) for i in range(11)]
-    sampler = SizeBuckets(sizes, 4, drop_last=True)
-    left = []
-    for epoch in range(40):
-        sampler.set_epoch(epoch)
-        left.append(set(range(11)) - {index for batch in sampler for index in batch})
-    assert all(len(missing) == 3 for missing in left)
-    assert set.union(*left) == set(range(11))
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (([], 4), "sizes: expected"), (([(3, 0)], 4), "sizes: expected"),
-        (([3, 4], 4), "sizes: expected"), (([(3, 4)], 0), "batch_size=0"),
-    ],
-)  # fmt: skip
-def test_arguments_out_of_range_are_named(arguments: Any, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        SizeBuckets(*arguments)
-    with pytest.raises(ValueError, match="pool=0"):
-        SizeBuckets([(3, 4)], 1, pool=0)
-    with pytest.raises(ValueError, match="rank=2, world_size=2"):
-        SizeBuckets([(3, 4)], 1, rank=2, world_size=2)
-
 
 # --- Batches ------------------------------------------------------------------------------------
 
@@ -266,29 +98,34 @@ def test_items_whose_parts_differ_in_size_are_refused() -> None:
 # --- Seeds --------------------------------------------------------------------------------------
 
 
-def _everything(dataset: Any, workers: int, epochs: int = 2) -> list[tuple[Any, Any]]:
-    sampler = SizeBuckets(item_sizes(dataset), 3, seed=5)
+def _everything(workers: int) -> list[tuple[Any, Any]]:
+    """Two epochs of augmented batches of scenes."""
     jitter = augmentation((40, 48), (0.5, 2.0), jitter=0.3)
-    batches = loader(dataset, sampler, jitter, seed=7, workers=workers)
+    sampler = training_data.EpochSampler(7, 3, seed=5)
+    batches = DataLoader(
+        Augmented(Scenes(n=7, size=(40, 56)), jitter, seed=7),
+        batch_sampler=sampler,
+        num_workers=workers,
+        collate_fn=collate,
+        generator=torch.Generator(),
+    )
     found = []
-    for epoch in range(epochs):
-        sampler.set_epoch(epoch)
+    for sampler.epoch in (0, 1):
         found += [(images.clone(), masks.clone()) for images, masks in batches]
     return found
 
 
-def test_batches_are_the_same_for_any_number_of_workers(tmp_path: Path) -> None:
+def test_batches_are_the_same_for_any_number_of_workers() -> None:
     torch.manual_seed(99)
-    dataset = Cached(Scenes(n=7, size=(40, 56)), tmp_path, key="scenes")
     state = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()  # type: ignore[index]
-    alone = _everything(dataset, 0)
+    alone = _everything(0)
     after = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()  # type: ignore[index]
     assert torch.equal(state[0], after[0]) and state[1:] == after[1:]
-    assert len(alone) == 6
-    assert not torch.equal(alone[0][0], alone[3][0])
+    assert len(alone) == 4
+    assert not torch.equal(alone[0][0], alone[2][0])
     for workers in (1, 2):
         torch.manual_seed(workers)
-        for one, other in zip(alone, _everything(dataset, workers), strict=True):
+        for one, other in zip(alone, _everything(workers), strict=True):
             assert torch.equal(one[0], other[0]) and torch.equal(one[1], other[1])
 
 
@@ -324,15 +161,6 @@ def test_seeded_puts_the_states_back_after_an_error_too() -> None:
     assert torch.equal(torch.get_rng_state(), before[0]) and random.getstate() == before[1]
 
 
-def test_keys_carry_the_samplers_epoch() -> None:
-    sampler = SizeBuckets(VOC_SIZES, 8)
-    keyed = Keyed(sampler)
-    assert len(keyed) == len(sampler) == 13
-    for epoch in (0, 4):
-        sampler.set_epoch(epoch)
-        assert list(keyed) == [[(epoch, index) for index in batch] for batch in sampler]
-
-
 def test_training_batches_are_those_of_published_records() -> None:
     """An item is transformed after torch.manual_seed of its own FNV-1a number, then stacked."""
     seed, epoch, index = 3, 1, 2
@@ -365,10 +193,9 @@ def test_the_benchmark_runs_and_writes_what_it_measured(
     record, shown = json.loads(path.read_text()), capsys.readouterr().out
     assert record["smoke"] and record["cases"] == ["loading"]
     works = {row["work"].split(",")[0].removesuffix(" 480×480") for row in record["rows"]}
-    assert works == {"reading", "training samples", "first epoch"}
+    assert works == {"reading", "training samples"}
     for row in record["rows"]:
         assert row["unit"] == "s/image" and row["ratio"] > 0 and row["target"] is None
         assert row["theirs"]["name"] in shown
-    assert 0 <= record["padding"]["buckets"] < record["padding"]["shuffled"] < 1
-    assert "images/s" in shown and "padding" in shown
+    assert "images/s" in shown
     assert [p.name for p in path.parent.iterdir()] == ["loading.json"]
