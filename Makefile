@@ -18,7 +18,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv book notebooks test lint types unit twins nbval wheel browser \
+.PHONY: help venv book notebooks test lint types unit twins nbval browser \
   mutants damage kills camvid format clean
 
 help: ## this list
@@ -81,14 +81,8 @@ twins: $(STAMP) ## stage: chapters in form, in step with their texts, and listed
 	$(PY) -m tools.chapter_form
 	$(PY) -m pytest -q tests/notebooks
 
-nbval: $(STAMP) ## stage: every chapter run again, its outputs compared with the stored ones
-	@if ls book/*.ipynb >/dev/null 2>&1; then set -x; \
-	  OMP_NUM_THREADS=1 FCN_TUTORIAL_BATCH=1 \
-	    $(PY) -m pytest -q -n 2 --dist loadscope $(NBVAL) --nbval-cell-timeout=300 book/*.ipynb; \
-	else echo "no chapters yet"; fi
-
-wheel: $(STAMP) ## stage: every chapter where only the wheel is installed, as in Colab and not
-	$(PY) -m tools.wheel_check
+nbval: $(STAMP) ## stage: every chapter run again from the wheel, its outputs compared with the stored ones
+	$(PY) -m tools.rerun $(NBVAL)
 
 browser: $(STAMP) $(if $(FRESH),,book) ## stage: the rendered pages in headless Chromium
 	$(PY) -m pytest -q tests/book

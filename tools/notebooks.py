@@ -48,7 +48,10 @@ except ImportError:
 if in_colab and importlib.util.find_spec("{module}") is None:
     keep = " ".join(f"{{p}}=={{version(p)}}" for p in ("torch", "torchvision"))
     source = "git+{url}"
-    %pip install -q {{keep}} "{name} @ {{source}}\""""
+    %pip install -q {{keep}} "{name} @ {{source}}"
+    importlib.invalidate_caches()
+    if importlib.util.find_spec("{module}") is None:
+        raise RuntimeError(f"pip could not install {name} from {{source}}")"""
 
 
 @dataclass(frozen=True)
@@ -220,16 +223,21 @@ def execute(notebook: Notebook, name: str) -> None:
 
 
 def keep_outputs(notebook: Notebook, chapter: Chapter) -> None:
-    """Take the outputs of the stored notebook, in which only the prose may differ.
+    """Take the outputs of the stored notebook; only the prose and the set-up cell may differ.
 
-    Raises SystemExit if its code is not that of the text.
+    Raises SystemExit if its other code is not that of the text.
     """
     stored = nbformat.read(chapter.notebook, as_version=4)
     old, new = ([c for c in n.cells if c.cell_type == "code"] for n in (stored, notebook))
-    if [(c.source, c.metadata) for c in old] != [(c.source, c.metadata) for c in new]:
+    if [*map(_compared, old)] != [*map(_compared, new)]:
         raise SystemExit(f"{chapter.stem}: code changed too; leave --prose out to execute it")
     for fresh, kept in zip(new, old, strict=True):
         fresh.outputs, fresh.execution_count = kept.outputs, kept.execution_count
+
+
+def _compared(cell: Notebook) -> object:
+    """What of a cell its outputs follow from; the set-up cell prints nothing and is stamped."""
+    return "colab-setup" in cell.metadata.get("tags", []) or (cell.source, cell.metadata)
 
 
 def build(chapter: Chapter, project: Project, prose: bool = False) -> float:

@@ -1,17 +1,20 @@
 """The template runs, and each way to break a chapter is caught."""
 
+import importlib.util
 import os
 import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import nbformat
 import pytest
+from IPython.core.interactiveshell import InteractiveShell
 
 from tools.chapter_form import complaints, unlisted_pages
-from tools.notebooks import BATCH, Chapter, build, chapters, from_text, to_text
+from tools.notebooks import BATCH, Chapter, build, chapters, from_text, setup_cell, to_text
 from tools.project import ROOT, read_project
 
 PROJECT = read_project()
@@ -78,9 +81,45 @@ def test_prose_changes_without_execution_and_code_does_not(chapter: Chapter) -> 
     assert complaints(chapter, PROJECT) == []
     after = nbformat.read(chapter.notebook, as_version=4)
     assert [c.get("outputs") for c in after.cells] == [c.get("outputs") for c in before.cells]
+    replace(chapter.notebook, "%pip install -q", "%pip install")  # stamped, so it may differ
+    build(chapter, PROJECT, prose=True)
+    assert complaints(chapter, PROJECT) == []
     replace(chapter.text, "for n in (5, 6, 7)", "for n in (5, 6, 8)")
     with pytest.raises(SystemExit, match="code changed too"):
         build(chapter, PROJECT, prose=True)
+
+
+@pytest.mark.parametrize("arrives", [True, False])
+def test_the_set_up_cell_says_when_the_package_did_not_arrive(
+    arrives: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in Colab, where the package is not there and pip brings it, or fails and prints why."""
+    module = PROJECT.name.replace("-", "_")
+    installed: list[str] = []
+
+    def pip(line: str) -> None:
+        installed.append(line)
+
+    real = importlib.util.find_spec
+
+    def find_spec(name: str) -> object:
+        if name != module:
+            return real(name)
+        return object() if installed and arrives else None
+
+    monkeypatch.setitem(sys.modules, "google", ModuleType("google"))
+    monkeypatch.setitem(sys.modules, "google.colab", ModuleType("google.colab"))
+    monkeypatch.setattr("importlib.util.find_spec", find_spec)
+    monkeypatch.setattr("importlib.metadata.version", lambda name: "2.11.0")
+    shell = InteractiveShell()
+    shell.register_magic_function(pip)
+    result = shell.run_cell(setup_cell(PROJECT))
+    (line,) = installed
+    assert f'torch==2.11.0 torchvision==2.11.0 "{PROJECT.name} @ git+{PROJECT.url}"' in line
+    assert result.success is arrives
+    if not arrives:
+        said = f"pip could not install {PROJECT.name} from git+{PROJECT.url}"
+        assert str(result.error_in_exec) == said
 
 
 def test_a_broken_equation_cell_stops_the_build(chapter: Chapter) -> None:

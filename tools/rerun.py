@@ -1,0 +1,144 @@
+"""Run every chapter again where only the wheel is installed, and compare its outputs.
+
+The wheel is built and put into a virtual environment of its own, which borrows the installed
+dependencies but not the checkout. There nbval runs copies of the chapters, in a folder that holds
+nothing else and without network, and compares each output with the stored one. The first chapter
+runs a second time as in Colab, with a stub `google.colab` that can be imported: the set-up cell,
+the only one that asks, is the same in all. Two chapters run at a time.
+
+python -m tools.rerun [options of pytest]   for instance --nbval-lax: compare tagged cells only
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import zipfile
+from pathlib import Path
+
+import nbformat
+
+from tools.notebooks import SECONDS_PER_CELL, Chapter, chapters
+from tools.project import ROOT
+
+WORK = ROOT / "_build" / "wheel"
+AT_A_TIME = 2
+
+# Imported by Python itself at start, before the kernel and the chapter.
+NO_NETWORK = '''\
+"""Refuse connections to any host but this one."""
+import socket
+
+_connect = socket.socket.connect
+
+
+def connect(self, address):
+    if isinstance(address, tuple) and address[0] not in ("127.0.0.1", "::1", "localhost"):
+        raise OSError(f"a chapter asked for the network: {address}")
+    return _connect(self, address)
+
+
+socket.socket.connect = connect
+'''
+
+# A chapter of the check's own, run beside the others: is it the wheel that is imported?
+WHERE = """\
+import fcn_tutorial
+assert {site!r} in fcn_tutorial.__file__, fcn_tutorial.__file__"""
+
+
+def build_wheel() -> Path:
+    """Build the wheel into the work folder; returns its path."""
+    shutil.rmtree(WORK, ignore_errors=True)
+    WORK.mkdir(parents=True)
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps"]
+    command += ["--no-build-isolation", "--wheel-dir", str(WORK), str(ROOT)]
+    subprocess.run(command, check=True)
+    (wheel,) = WORK.glob("*.whl")
+    return wheel
+
+
+def missing_assets(wheel: Path) -> list[str]:
+    """Small files of the checkout that the wheel does not carry."""
+    carried = set(zipfile.ZipFile(wheel).namelist())
+    wanted = [
+        *(ROOT / "data" / "weights").rglob("*.safetensors"),
+        *(ROOT / "data" / "results").rglob("*.json"),
+    ]
+    names = [f"fcn_tutorial/assets/{p.relative_to(ROOT / 'data').as_posix()}" for p in wanted]
+    return sorted(set(names) - carried)
+
+
+def make_environment(wheel: Path) -> tuple[Path, Path]:
+    """Virtual environment with the wheel and, behind it, the installed dependencies.
+
+    Returns its Python and the folder it imports from. A line in a `.pth` file adds the folder of
+    the dependencies without reading the `.pth` files in it, which is where the editable install of
+    the checkout is named.
+    """
+    folder = WORK / "venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
+    python = folder / "bin" / "python"
+    command = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet"]
+    command += ["--no-deps", "--no-index", str(wheel)]
+    subprocess.run(command, check=True)
+    (site,) = folder.glob("lib/python*/site-packages")
+    (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n", encoding="utf-8")
+    return python, site
+
+
+def write_stubs() -> tuple[Path, Path]:
+    """Folders for PYTHONPATH: one that refuses the network, one that holds `google.colab`."""
+    offline, colab = WORK / "offline", WORK / "colab"
+    offline.mkdir()
+    (offline / "sitecustomize.py").write_text(NO_NETWORK, encoding="utf-8")
+    package = colab / "google" / "colab"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()  # not google/ itself: a namespace, with google.protobuf
+    return offline, colab
+
+
+def copies(site: Path, every: list[Chapter]) -> Path:
+    """A folder with the chapters, what `book` tells pytest, and a chapter that looks for itself."""
+    folder = WORK / "book"
+    folder.mkdir()
+    for chapter in every:
+        shutil.copy(chapter.notebook, folder)
+    shutil.copy(ROOT / "book" / "conftest.py", folder)
+    (folder / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
+    where = nbformat.v4.new_code_cell(WHERE.format(site=str(site)))
+    nbformat.write(nbformat.v4.new_notebook(cells=[where]), folder / "where.ipynb")
+    return folder
+
+
+def run(python: Path, folder: Path, names: list[str], path: list[Path], options: list[str]) -> bool:
+    """Run notebooks with nbval; returns whether all passed."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "FCN_"))}
+    environment["PYTHONPATH"] = os.pathsep.join(map(str, path))
+    environment["PIP_NO_INDEX"] = environment["OMP_NUM_THREADS"] = "1"
+    command = [str(python), "-m", "pytest", "-q", "-n", str(AT_A_TIME), "--dist", "loadscope"]
+    command += [*(options or ["--nbval"]), f"--nbval-cell-timeout={SECONDS_PER_CELL}", *names]
+    return subprocess.run(command, env=environment, cwd=folder, check=False).returncode == 0
+
+
+def main(options: list[str]) -> int:
+    """Build, install, run."""
+    wheel = build_wheel()
+    print(f"{wheel.name}: {wheel.stat().st_size / 1e6:.2f} MB")
+    problems = [f"the wheel does not carry {name}" for name in missing_assets(wheel)]
+    python, site = make_environment(wheel)
+    offline, colab = write_stubs()
+    every = [chapter for chapter in chapters(ROOT / "book") if chapter.notebook.is_file()]
+    folder = copies(site, every)
+    names = ["where.ipynb", *(chapter.notebook.name for chapter in every)]
+    if not run(python, folder, names, [offline], options):
+        problems.append("chapters do not repeat their outputs (see above)")
+    if not run(python, folder, names[1:2], [offline, colab], options):
+        problems.append(f"{names[1]} fails as in Colab (see above)")
+    print("\n".join(problems))
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
