@@ -74,7 +74,7 @@ def test_masks_in_black_and_white_are_told_what_to_do(
     options = [*folder_options(own)[:4], "--classes", "ground, cat"]
     assert main(["data", "check", "folder", *options]) == 1
     error = capsys.readouterr().err
-    assert "colours={'ground': (0, 0, 0), 'cat': (255, 255, 255)}" in error
+    assert "give --set data.colours=ground=0,cat=255" in error
 
 
 def test_a_preview_is_a_sheet_with_a_legend(own: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,7 +20,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status: int = options.run(options)
         return status
     except (ValueError, OSError) as error:
-        print(f"fcn-tutorial: {error}", file=sys.stderr)
+        from fcn_tutorial.datasets.own.wording import as_settings
+
+        print(f"fcn-tutorial: {as_settings(str(error))}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("fcn-tutorial: stopped", file=sys.stderr)

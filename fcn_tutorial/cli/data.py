@@ -185,12 +185,13 @@ def _own(options: argparse.Namespace, split: str | None) -> Any:
     """The user's own folders, as the options name them."""
     from fcn_tutorial.datasets import Folder
     from fcn_tutorial.datasets.own.folder import names_or_file
+    from fcn_tutorial.datasets.own.pairing import Names
 
     if options.images is None or options.masks is None:
         options.refuse("folder needs --images DIR and --masks DIR")
     return Folder(
         options.images, options.masks, names_or_file(options.classes or ""), split,
-        colours=options.colours, mask_suffix=options.mask_suffix,
+        colours=options.colours, names=Names(mask_suffix=options.mask_suffix),
     )  # fmt: skip
 
 

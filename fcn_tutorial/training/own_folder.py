@@ -11,6 +11,8 @@ import torch
 
 from fcn_tutorial.datasets import Folder
 from fcn_tutorial.datasets.own.folder import names_or_file
+from fcn_tutorial.datasets.own.pairing import Names
+from fcn_tutorial.datasets.own.parts import Shares
 from fcn_tutorial.training.recipe import Data, FolderData
 from fcn_tutorial.transforms import LimitSide
 
@@ -46,10 +48,8 @@ def open_folder(spec: FolderData, split: str, data: Path | None) -> Folder:
         _part(spec, split),
         LimitSide(spec.longest_side) if spec.longest_side else None,
         spec.colours or None,
-        mask_suffix=spec.mask_suffix,
-        val_fraction=spec.val_fraction,
-        test_fraction=spec.test_fraction,
-        seed=spec.split_seed,
+        Names(mask_suffix=spec.mask_suffix),
+        Shares(spec.val_fraction, spec.test_fraction, spec.split_seed),
     )
     if len(dataset.classes) < 2:
         raise ValueError(

@@ -1,0 +1,256 @@
+"""What somebody's masks hold, counted: every value or colour, on how many pixels of how many masks.
+
+Labels have no order: a pixel of class 3 does not lie between classes 1 and 5 because 3 does. Masks
+that were saved as JPEG or resized smoothly show it: values that hardly ever fill a patch of 3×3
+pixels, or borders that run through the numbers between two labels. `doubt` looks for both.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence, Set
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from fcn_tutorial.datasets.formats.images import read_image, read_index_image
+from fcn_tutorial.datasets.own.mask_files import Colour, code, coded, distance, mask_mode
+
+MOST_COLOURS = 1 << 12  # of one mask; more are no labels, and are not counted one by one
+FEWEST_LEVELS = 64  # numbers below are classes, however few pixels they have
+_LEAST = 20  # single pixels on borders that are needed for an answer
+_BLOCK = 1 << 10  # rows that are counted at a time where colours are many
+_ROWS = 32  # rows of a mask in which neighbours are compared
+_SOLID = 0.1  # a value is a label if this share of its pixels lies within 3×3 equal ones
+_NEAR = 40  # grey levels by which JPEG moves a value
+_COUNTS = ("pixels", "masks", "looked", "solid")
+_RARE = 5e-4  # share of the pixels below which a value is no centre of others
+
+
+@dataclass
+class Survey:
+    """What a set of masks holds.
+
+    coloured: whether `pixels` counts colours, as red·65536 + green·256 + blue, or numbers. pixels,
+    masks: of each value, how many pixels and how many masks have it. looked, solid: of each value,
+    the pixels whose neighbours were looked at, and those whose eight neighbours are equal to it.
+    between: of each number, how often a single pixel of it separates two others, one above and one
+    below it; beyond: how often a single pixel separates two others otherwise; jumps: how often two
+    numbers touch that do not follow each other. crowded: masks of more than `MOST_COLOURS` colours,
+    of which only solid ones are counted. blurred: masks that are no label images for themselves.
+    faults: files that could not be read, and why.
+    """
+
+    coloured: bool = False
+    pixels: Counter[int] = field(default_factory=Counter)
+    masks: Counter[int] = field(default_factory=Counter)
+    looked: Counter[int] = field(default_factory=Counter)
+    solid: Counter[int] = field(default_factory=Counter)
+    between: Counter[int] = field(default_factory=Counter)
+    beyond: int = 0
+    jumps: int = 0
+    read: int = 0
+    crowded: list[Path] = field(default_factory=list)
+    blurred: list[Path] = field(default_factory=list)
+    faults: list[tuple[Path, str]] = field(default_factory=list)
+
+    @property
+    def total(self) -> int:
+        """Pixels of all masks."""
+        return self.pixels.total()
+
+    @property
+    def values(self) -> list[int]:
+        """Every value found, the most frequent first."""
+        return [value for value, _ in self.pixels.most_common()]
+
+    def add(self, other: Survey) -> None:
+        """Count another survey in; one of colours and one of numbers is one of colours."""
+        if self.coloured != other.coloured:
+            for part in (self, other):
+                part.as_colours()
+        for name in (*_COUNTS, "between"):
+            getattr(self, name).update(getattr(other, name))
+        for name in ("beyond", "jumps", "read"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.crowded += other.crowded
+        self.blurred += other.blurred
+        self.faults += other.faults
+
+    def as_colours(self) -> None:
+        """Numbers become the greys that they are in a picture."""
+        if self.coloured:
+            return
+        self.coloured, self.beyond, self.jumps = True, 0, 0
+        self.between.clear()
+        for name in _COUNTS:
+            counts = getattr(self, name)
+            setattr(self, name, Counter({grey * 0x010101: n for grey, n in counts.items()}))
+
+    def labels(self) -> list[int]:
+        """Values that fill patches, the most frequent first: what was labelled, not its blur."""
+        return [
+            value
+            for value in self.values
+            if self.solid[value] >= max(1, _SOLID * self.looked[value])
+        ]
+
+    def centres(self) -> list[int]:
+        """The labels that others cluster around, the most frequent first."""
+        found: list[int] = []
+        for value in self.labels():
+            if self.pixels[value] >= _RARE * self.total and all(
+                distance(value, centre, self.coloured) > _NEAR**2 for centre in found
+            ):
+                found.append(value)
+        return found
+
+    def is_smooth(self) -> bool:
+        """Whether borders run through the numbers between two labels, as after smooth resizing.
+
+        A label that is a line everywhere, such as a drawn outline, is not taken for that.
+        """
+        return self.lines_borders(set(self.labels()))
+
+    def lines_borders(self, values: Set[int]) -> bool:
+        """Whether single pixels of these numbers lie on borders, between what is above and below.
+
+        Thin things lie between two equal labels as well, or beside a third.
+        """
+        between = sum(n for value, n in self.between.items() if value in values)
+        return between >= max(_LEAST, 3 * self.beyond, (between + self.jumps) / 5)
+
+    def is_plainly_blurred(self) -> bool:
+        """Whether there is hardly another answer, though this be a single mask."""
+        labels, values = len(self.labels()), len(self.values)
+        most = labels > 0 and values - labels >= max(16, 4 * labels)
+        if self.coloured:
+            return most or bool(self.crowded)
+        far = most and max(self.values) >= FEWEST_LEVELS
+        return far or (self.between.total() > 2 * _LEAST and self.is_smooth())
+
+
+def survey(masks: Sequence[Path], *, colours: bool | None = None, title: str = "") -> Survey:
+    """Read every mask once and count what it holds.
+
+    colours: True for the colours that a viewer shows, those of a palette too; False for numbers;
+    None: numbers for palette and grey masks and for RGB with equal channels, else colours. title: a
+    bar on a terminal. Unreadable masks are listed in `faults`.
+    """
+    from tqdm import tqdm
+
+    found = Survey(coloured=bool(colours))
+    parts: list[Survey] = []
+    with ThreadPoolExecutor(max(1, min(4, os.cpu_count() or 1))) as pool:
+        counted = pool.map(lambda path: _count(path, colours), masks)
+        bar = tqdm(counted, title, len(masks), leave=False, unit="mask", disable=not title or None)
+        for part in bar:
+            parts.append(part)
+            if len(parts) == 64:
+                found = _merged([found, *parts])
+                parts.clear()
+    found = _merged([found, *parts])
+    return found
+
+
+def survey_array(values: NDArray[np.integer], path: Path, *, coloured: bool) -> Survey:
+    """The survey of one mask (H, W), of numbers or of coded colours."""
+    found = Survey(coloured=coloured, read=1)
+    for row in _rows(len(values)):
+        _look_at_rows(found, values[row - 1 : row + 2])
+    if coloured:
+        _tally(found.pixels, values)
+    else:
+        counts = np.bincount(values.ravel(), minlength=256)
+        found.pixels.update({int(value): int(counts[value]) for value in np.flatnonzero(counts)})
+    return _finished(found, path)
+
+
+def _finished(found: Survey, path: Path) -> Survey:
+    if len(found.pixels) > MOST_COLOURS:
+        found.crowded.append(path)
+        for name in ("pixels", "looked"):
+            kept = {v: n for v, n in getattr(found, name).items() if found.solid[v]}
+            setattr(found, name, Counter(kept))
+    found.masks.update(found.pixels.keys())
+    if found.is_plainly_blurred():
+        found.blurred.append(path)
+    return found
+
+
+def _merged(parts: Iterable[Survey]) -> Survey:
+    whole, *rest = parts
+    for part in rest:
+        whole.add(part)
+    return whole
+
+
+def _count(path: Path, colours: bool | None) -> Survey:
+    try:
+        mode = mask_mode(path)
+        if not colours and (mode in ("1", "L", "P") or mode.startswith("I")):
+            return survey_array(read_index_image(path), path, coloured=False)
+        pixels = read_image(path)
+    except (ValueError, OSError) as error:
+        return Survey(coloured=bool(colours), faults=[(path, str(error))])
+    # Pillow counts a million pixels in 2 ms and gives up at once where there are too many.
+    counted = cast(
+        "list[tuple[int, Colour]] | None", Image.fromarray(pixels).getcolors(MOST_COLOURS)
+    )
+    if not colours and counted is not None and all(r == g == b for _, (r, g, b) in counted):
+        return survey_array(pixels[..., 0], path, coloured=False)
+    found = Survey(coloured=True, read=1)
+    for row in _rows(len(pixels)):
+        _look_at_rows(found, coded(pixels[row - 1 : row + 2]))
+    if counted is not None:
+        found.pixels.update({code(rgb): count for count, rgb in counted})
+    else:
+        for start in range(0, len(pixels), _BLOCK):
+            _tally(found.pixels, coded(pixels[start : start + _BLOCK]))
+    return _finished(found, path)
+
+
+def _rows(height: int) -> list[int]:
+    """Rows with one above and one below, spread over the mask."""
+    inner = max(0, height - 2)
+    return [1 + i * inner // min(inner, _ROWS) for i in range(min(inner, _ROWS))]
+
+
+def _look_at_neighbours(found: Survey, values: NDArray[np.integer]) -> None:
+    for row in _rows(len(values)):
+        _look_at_rows(found, values[row - 1 : row + 2])
+
+
+def _look_at_rows(found: Survey, rows: NDArray[np.integer]) -> None:
+    """Compare the middle of three rows with its neighbours."""
+    if rows.shape[1] < 3:
+        return
+    here = rows[1, 1:-1]
+    width = rows.shape[1]
+    equal = np.ones(here.shape, bool)
+    for i in range(3):
+        for j in range(3):
+            equal &= rows[i, j : width - 2 + j] == here
+    _tally(found.looked, here)
+    _tally(found.solid, here[equal])
+    if found.coloured:
+        return
+    middle = here.astype(np.int32)
+    for low, high in ((rows[1, :-2], rows[1, 2:]), (rows[0, 1:-1], rows[2, 1:-1])):
+        first, last = low.astype(np.int32), high.astype(np.int16)
+        alone = (middle != first) & (middle != last)
+        inside = (middle - first) * (last - middle) > 0
+        _tally(found.between, here[alone & inside])
+        found.beyond += int((alone & ~inside).sum())
+        found.jumps += int((~alone & (abs(first - last) > 1)).sum())
+
+
+def _tally(counter: Counter[int], values: NDArray[np.integer]) -> None:
+    kinds, counts = np.unique(values, return_counts=True)
+    counter.update(dict(zip(kinds.tolist(), counts.tolist(), strict=True)))
