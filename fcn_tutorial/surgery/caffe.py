@@ -9,10 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from google.protobuf.message import DecodeError
 from torch import Tensor
-
-from fcn_tutorial.surgery._caffe_schema import CLASSES
 
 _MOST_BYTES = 2**31 - 1  # of any protobuf message
 _MOST_AXES = 32  # Caffe, blob.hpp: kMaxBlobAxes
@@ -101,6 +98,11 @@ class _Layer:
 
 def _read_layers(path: str | os.PathLike[str]) -> list[_Layer]:
     """Layers of both kinds in the order of the file; the parsed message is gone on return."""
+    # Protocol Buffers are needed for this one format only.
+    from google.protobuf.message import DecodeError
+
+    from fcn_tutorial.surgery._caffe_schema import CLASSES
+
     with open(path, "rb") as file:
         if (size := os.fstat(file.fileno()).st_size) > _MOST_BYTES:
             raise ValueError(f"{path}: {size} bytes are too many for a Caffe model, at most 2 GiB")
@@ -121,6 +123,8 @@ def _read_layers(path: str | os.PathLike[str]) -> list[_Layer]:
 
 
 def _read_layer(path: str | os.PathLike[str], layer: Any) -> _Layer:
+    from google.protobuf.message import DecodeError
+
     try:
         name = layer.name.decode()
     except UnicodeDecodeError as error:
@@ -162,6 +166,8 @@ def _read_blob(blob: Any) -> _Blob:
 
 
 def _read_values(blob: Any) -> np.ndarray[Any, Any]:
+    from fcn_tutorial.surgery._caffe_schema import CLASSES
+
     for runs, dtype in ((blob.double_data, "<f8"), (blob.data, "<f4")):
         if raw := b"".join(runs):
             if len(raw) % np.dtype(dtype).itemsize:
