@@ -10,25 +10,28 @@ import torch
 
 from fcn_tutorial.training import RunFolder
 from fcn_tutorial.training.data import EpochSampler
+from tests.devices import DEVICES
 
 SCRIPT = Path(__file__).with_name("together.py")
 
 
-def run(out: Path, batch: int, processes: int) -> None:
+def run(out: Path, batch: int, processes: int, device: str) -> None:
     torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     found = subprocess.run(
-        [sys.executable, *torchrun, str(SCRIPT), str(out), str(batch)],
+        [sys.executable, *torchrun, str(SCRIPT), str(out), str(batch), device],
         cwd=SCRIPT.parents[2], capture_output=True, text=True,
     )  # fmt: skip
     assert found.returncode == 0, found.stderr[-3000:]
 
 
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunFolder, RunFolder]:
+@pytest.fixture(scope="module", params=DEVICES)
+def runs(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[RunFolder, RunFolder]:
     """The same 20 steps of 8 images, by one process and by two."""
     root = tmp_path_factory.mktemp("runs")
-    run(root / "one", 8, 1)
-    run(root / "two", 4, 2)
+    run(root / "one", 8, 1, request.param)
+    run(root / "two", 4, 2, request.param)
     return RunFolder(root / "one"), RunFolder(root / "two")
 
 

@@ -1,6 +1,8 @@
 """Run by `torchrun`: train a small network, and count one confusion matrix, in some processes.
 
-torchrun --nproc-per-node=2 tests/training/together.py OUT BATCH
+torchrun --nproc-per-node=2 tests/training/together.py OUT BATCH cpu|cuda
+
+On CUDA they share one device.
 """
 
 import dataclasses
@@ -28,13 +30,15 @@ def recipe(batch: int) -> Recipe:
 
 def main() -> None:
     """Train into OUT; then score the same untrained network in all processes together."""
-    out, batch = Path(sys.argv[1]), int(sys.argv[2])
+    out, batch, device = Path(sys.argv[1]), int(sys.argv[2]), torch.device(sys.argv[3])
     torch.set_num_threads(1)
-    with distributed.group(torch.device("cpu")):
-        training.train(recipe(batch), out)
+    if device.type == "cuda":
+        torch.distributed.init_process_group("gloo")  # NCCL refuses two processes on one device
+    with distributed.group(device):
+        training.train(recipe(batch), out, device=device)
         spec = recipe(batch)
         dataset = training.open_split(spec, "test", None)
-        session, _ = loop.start(spec, 1, training.RunFolder(out), dataset, (), torch.device("cpu"))
+        session, _ = loop.start(spec, 1, training.RunFolder(out), dataset, (), device)
         torch.manual_seed(0)  # `start` seeds each process of its own
         torch.nn.init.normal_(session.model.score_fr.weight)
         matrix = training.evaluate(session.model, dataset).matrix
