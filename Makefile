@@ -7,6 +7,7 @@ NBVAL ?= --nbval
 DATA ?=
 WEIGHTS ?=
 CAMVID ?=
+GPU ?=
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -19,7 +20,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help venv book notebooks test lint types unit twins nbval browser \
-  mutants damage kills camvid format clean
+  mutants damage kills camvid gpu format clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -100,6 +101,10 @@ camvid: $(STAMP) ## CamVid from the raw folder to the table: DATA=folder WEIGHTS
 	@test -n "$(DATA)" -a -n "$(WEIGHTS)" || { echo "name the folder and the weights:" \
 	  "make camvid DATA=CamVid/ WEIGHTS=mobilenet_v2.safetensors [CAMVID='--full --seeds 0 1 2']"; exit 1; }
 	$(PY) -m benchmarks.camvid --data "$(DATA)" --weights "$(WEIGHTS)" $(CAMVID)
+
+# On the machine's own Python, which has a torch that fits its device: nothing is installed.
+gpu: ## all that is asked of a CUDA device, in ten minutes: OUT=folder [GPU='--only speed']
+	$(PYTHON) -m benchmarks.gpu --out "$(or $(OUT),runs/gpu)" $(GPU)
 
 # Not the notebooks: `make notebooks` formats them from their texts.
 format: $(STAMP) ## put the code into form

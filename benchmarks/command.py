@@ -44,7 +44,8 @@ def parser(name: str, doc: str | None, parts: Collection[str]) -> argparse.Argum
 def plan(args: argparse.Namespace, name: str, parts: Collection[str]) -> Plan | None:
     """What the arguments ask for; None, and a clear line on stderr, where the device is not there.
 
-    A complete run that is not a smoke run is kept in `benchmarks/results` unless `--json` says
+    The parts are in the order in which `--only` names them. A complete run that is not a smoke run
+    is kept in `benchmarks/results` unless `--json` says
     where. Sets torch's threads, and makes the folder of the file.
     """
     device = torch.device(args.device)
@@ -53,7 +54,7 @@ def plan(args: argparse.Namespace, name: str, parts: Collection[str]) -> Plan | 
         return None
     if args.threads is not None:
         torch.set_num_threads(args.threads)
-    chosen = [part for part in parts if not args.only or part in args.only]
+    chosen = list(dict.fromkeys(args.only or parts))
     path = args.json
     if path is None and len(chosen) == len(parts) and not args.smoke:
         path = RESULTS / f"{name}-{device.type}.json"
@@ -63,9 +64,14 @@ def plan(args: argparse.Namespace, name: str, parts: Collection[str]) -> Plan | 
 
 
 def keep(record: Mapping[str, Any], path: Path | None) -> None:
-    """Write the record, whole or not at all, and say where."""
+    """Write the record, whole or not at all."""
     if path is not None:
         write_atomically(path, (json.dumps(record, indent=1, ensure_ascii=False) + "\n").encode())
+
+
+def tell(path: Path | None) -> None:
+    """Say where the record is, if it was kept."""
+    if path is not None:
         print(f"wrote {path}")
 
 

@@ -55,16 +55,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     lines: list[Line] = []
     for number, name in enumerate(chosen, 1):
         say = command.Progress(f"[{number}/{len(chosen)}] {name}")
-        lines += CASES[name](Settings(device, args.smoke, say))
+        found = CASES[name](Settings(device, args.smoke, say))
+        if args.smoke:
+            found = [replace(row, target=None) if isinstance(row, Row) else row for row in found]
+        lines += found
         gc.collect()  # one case's networks are gone before the next one's are built
-    seconds = round(time.perf_counter() - began, 1)
-    if args.smoke:
-        lines = [replace(line, target=None) if isinstance(line, Row) else line for line in lines]
+        seconds = round(time.perf_counter() - began, 1)
+        record = as_record(lines, device, args.smoke, chosen[:number], seconds)
+        command.keep(record, path)  # after each, so that what ends the next one loses it alone
     command.Progress.clear()
     print(table(lines))
-    record = as_record(lines, device, args.smoke, chosen, seconds)
     print(f"\n{record['device']}, {seconds:.0f} s; medians [quartiles]; ratio is theirs / ours")
-    command.keep(record, path)
+    command.tell(path)
     return 0
 
 

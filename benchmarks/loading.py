@@ -33,7 +33,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import default_collate
 
-from benchmarks.command import RESULTS, keep, positive
+from benchmarks.command import RESULTS, keep, positive, tell
 from benchmarks.core import as_record
 from benchmarks.rows import Measured, Row, table
 from benchmarks.timing import Settings, against, alternate
@@ -78,6 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     record |= {"images": count, "images_per_second": rates}
     print(f"\n{record['device']}, {seconds:.0f} s; medians [quartiles]; ratio is theirs / ours")
     keep(record, path)
+    tell(path)
     return 0
 
 

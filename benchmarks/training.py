@@ -212,24 +212,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sweeps[name] = SWEEPS[name](settings)
         command.Progress.clear()
         print("\n".join(shown(name, sweeps[name])), flush=True)
+        record = as_record(sweeps, device, args.smoke, time.perf_counter() - began)
+        command.keep(record, path)  # after each, so that what ends the next one loses it alone
+    print(f"{record['device']}, {record['seconds']:.0f} s; medians [quartiles]")
+    command.tell(path)
+    return 0
+
+
+def as_record(
+    sweeps: Mapping[str, Any], device: torch.device, smoke: bool, seconds: float
+) -> dict[str, Any]:
+    """The run as plain values, by the schema above."""
     model = network(CLASSES, torch.device("cpu"))
-    record = {
+    return {
         "schema": SCHEMA,
         **provenance(device),
         "device_kind": device.type,
         "threads": torch.get_num_threads(),
-        "smoke": args.smoke,
-        "seconds": round(time.perf_counter() - began, 1),
+        "smoke": smoke,
+        "seconds": round(seconds, 1),
         "network": {
             "backbone": BACKBONE,
             "stride": STRIDE,
             "parameters": sum(p.numel() for p in model.parameters()),
         },
-        "sweeps": sweeps,
+        "sweeps": dict(sweeps),
     }
-    print(f"{record['device']}, {record['seconds']:.0f} s; medians [quartiles]")
-    command.keep(record, path)
-    return 0
 
 
 def shown(name: str, sweep: Mapping[str, Any]) -> list[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fcn_tutorial.training import recipes, settings
-from tools import readme
+from tools import gpu_table, readme
 
 
 def test_readme_is_in_step_with_records_and_chapters() -> None:
@@ -69,3 +69,50 @@ def test_the_network_leads_the_colour_baseline_by_fifteen_points() -> None:
 def test_a_missing_marker_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="lacks the markers <!-- scores"):
         readme.stamped("# nothing here\n")
+
+
+def test_what_a_gpu_was_asked_for_is_told_from_records_or_not_measured_yet(tmp_path: Path) -> None:
+    rows = gpu_table.block(tmp_path).splitlines()[2:]
+    assert len(rows) == len(gpu_table.ROWS) and all("not measured yet" in row for row in rows)
+    run = {"device": "a GPU", "created": "2027-01-02T03:04:05+00:00"}
+    records = {
+        "correct": {"tests": [{"outcome": "passed"}] * 2 + [{"outcome": "failed"}]},
+        "ceiling": {"step": {
+            "images_per_second": 812.4, "precision": "bfloat16", "batch": 16, "tflops": 395.2,
+            "share": 0.52, "ratio": 26.04,
+        }},
+        "core": {
+            "checks": [{"case": "determinism", "ours": "equal bits", "theirs": "differs"}],
+            "rows": [{
+                "work": "×8 and loss, 500×500, batch 1", "ratio": 4.26,
+                "theirs": {"name": "dense deconvolution + cross-entropy"},
+            }],
+        },
+        "camvid-vgg16": {"runs": [
+            {**run, "settings": {"model": {"alignment": "same"}}, "test": {"mean_iu": 0.6012}}
+        ]},
+    }  # fmt: skip
+    folder = tmp_path / "benchmarks" / "results"
+    folder.mkdir(parents=True)
+    for name, record in records.items():
+        (folder / f"{name}-cuda.json").write_text(json.dumps({**run, **record}))
+    text = gpu_table.block(tmp_path)
+    for told in (
+        "| 1 failed, 2 passed | a GPU, 2027-01-02 |",
+        "| 812 images/s in bfloat16 at batch 16, 395 TFLOP/s, 52% of a plain product's rate; "
+        "26.0 times the published form in float32 at batch 1 |",
+        "| 4.3 times less than dense deconvolution + cross-entropy |",
+        "| ours: equal bits; F.interpolate: differs |",
+        "| mean IU 60.1 with borders as same | a GPU, 2027-01-02 |",
+    ):
+        assert told in text
+    assert text.count("not measured yet") == 3  # ResNet-50, memory, scenes
+
+
+def test_runs_on_different_devices_are_told_apart() -> None:
+    runs = [
+        {"device": "a CPU", "train": {"seconds": 1200.0}},
+        {"device": "a GPU", "train": {"seconds": 50.0, "runs_together": 3, "frames": "recoded"}},
+        {"device": "a GPU", "train": {"seconds": 70.0, "runs_together": 3, "frames": "recoded"}},
+    ]
+    assert readme._times(runs) == "20 min on a CPU; 60 s on a GPU, 3 runs at a time (recoded)"

@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from tools import gpu_table
 from tools.project import ROOT
 from tools.readme import stamp
 
@@ -213,6 +214,7 @@ def blocks() -> dict[str, str]:
         "processes": processes_table(sweeps["processes"]),
         "exchange": exchange_table(),
         "schedule": schedule_table(core),
+        "gpu": gpu_table.block(),
     }
 
 

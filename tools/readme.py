@@ -16,6 +16,7 @@ from typing import Any
 
 import yaml
 
+from tools import gpu_table
 from tools.chapter_form import listed_files
 from tools.project import ROOT
 
@@ -69,13 +70,26 @@ def _rows(found: list[dict[str, Any]]) -> Iterator[str]:
         if not several:
             continue
         iu, accuracy = (_spread([r["test"][key] for r in several]) for key in SHOWN)
-        cost = [r["train"] for r in several]
-        seconds = sum(c["seconds"] for c in cost) / len(cost)
-        took = f"{seconds:.0f} s" if seconds < 600 else f"{seconds / 60:.0f} min"
-        training = f"{cost[0]['epochs']} epochs, {took} on {several[0]['device']}"
+        training = f"{several[0]['train']['epochs']} epochs, {_times(several)}"
         if coarser := several[0]["settings"].get("coarser"):
             training += f", after `{coarser}`"
         yield f"| `{name}` | {len(several)} | **{iu}** | {accuracy} | {training} |"
+
+
+def _times(several: list[dict[str, Any]]) -> str:
+    """The mean time on each device, and what else was special about the runs there."""
+    by_device: dict[str, list[dict[str, Any]]] = {}
+    for record in several:
+        by_device.setdefault(record["device"], []).append(record["train"])
+    told = []
+    for device, costs in by_device.items():
+        seconds = statistics.fmean(cost["seconds"] for cost in costs)
+        took = f"{seconds:.0f} s" if seconds < 600 else f"{seconds / 60:.0f} min"
+        together, frames = costs[0].get("runs_together", 1), costs[0].get("frames", "")
+        beside = f", {together} runs at a time" if together > 1 else ""
+        recoded = f" ({frames})" if frames else ""
+        told.append(f"{took} on {device}{beside}{recoded}")
+    return "; ".join(told)
 
 
 def _spread(values: Sequence[float]) -> str:
@@ -163,8 +177,12 @@ def kept_block(root: Path = ROOT) -> str:
 
 
 def stamped(text: str, root: Path = ROOT) -> str:
-    """README with both blocks as they should be. Raises ValueError for a missing marker."""
-    blocks = {"scores": scores_block(root), "chapters": chapters_block(root)}
+    """README with its blocks as they should be. Raises ValueError for a missing marker."""
+    blocks = {
+        "scores": scores_block(root),
+        "chapters": chapters_block(root),
+        "gpu": gpu_table.block(root),
+    }
     return stamp(text, blocks, "README.md")
 
 

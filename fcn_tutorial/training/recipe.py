@@ -138,7 +138,7 @@ class Recipe:
     precision: Annotated[
         Literal["float32", "bfloat16", "float16", "auto"], "auto: bfloat16 where hardware has it"
     ] = "float32"
-    compile: Annotated[bool, "torch.compile; worth its minute on CUDA with fixed shapes"] = False
+    compile: Annotated[bool, "torch.compile; its gain is not measured yet"] = False
     validate_every: Annotated[int, "epochs"] = 1
     save_every: Annotated[int, "steps between checkpoints, beside those at epochs' ends"] = 1000
     select: Annotated[Literal["best", "last"], "weights that are kept: best on val, or last"] = (
