@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,10 +27,11 @@ from pathlib import Path
 from typing import Any
 
 from fcn_tutorial import training
+from fcn_tutorial.metrics import over_seeds, shown
+from fcn_tutorial.training.record import scored
 from fcn_tutorial.training.run import RunFolder
 
 STAGES = ("camvid-fcn32s", "camvid-fcn16s", "camvid-fcn8s-staged")
-SHOWN = ("mean_iu", "pixel_accuracy")
 
 
 @dataclass(frozen=True)
@@ -113,20 +113,15 @@ def command(run: Run, seed: int, args: argparse.Namespace) -> list[str]:
 
 def table(runs: Sequence[Run], out: Path, seeds: Sequence[int], split: str = "test") -> str:
     """A Markdown table: percent, the mean over the seeds and their standard deviation."""
-    lines = ["| CamVid | seeds | mean IU | pixel accuracy |", "|---|---|---|---|"]
+    columns = shown("readme")
+    head = " | ".join(["CamVid", "seeds", *(m.title for m in columns)])
+    lines = [f"| {head} |", "|---" * (2 + len(columns)) + "|"]
     for run in runs:
         records = [_record(run.folder(out, seed)) for seed in seeds]
-        found = [record[split] for record in records if record]
-        cells = [_spread([scores[key] for scores in found]) for key in SHOWN]
+        found = [scored(record[split]) for record in records if record]
+        cells = [m.text(*over_seeds([s.get(m.key) for s in found])) for m in columns]
         lines.append(f"| {run.label} | {len(found)} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
-
-
-def _spread(values: Sequence[float]) -> str:
-    if not values:
-        return "–"
-    mean = f"{100 * statistics.fmean(values):.1f}"
-    return mean if len(values) == 1 else f"{mean} ± {100 * statistics.stdev(values):.1f}"
 
 
 def _record(folder: Path) -> Mapping[str, Any]:

@@ -491,15 +491,31 @@ def _legend_lines(
     return lines
 
 
-def training_curve(rows: Sequence[Mapping[str, Any]], path: str | Path) -> None:
-    """Write a PNG of the loss and, where there is any, the validation mean IU, against the step.
+#: What `training_curve` draws below the loss: {column of the log: (name, factor)}.
+_VALIDATION: Mapping[str, tuple[str, float]] = {"val_mean_iu": ("validation mean IU (%)", 100)}
 
-    `rows` are those of a run's `log.csv`: mappings with `step`, `loss` and `val_mean_iu` (a
-    fraction), as numbers or as text; absent and empty values are left out. Uses neither pyplot nor
-    a display, and leaves matplotlib's settings as they were.
+
+def training_curve(
+    rows: Sequence[Mapping[str, Any]],
+    path: str | Path,
+    scores: Mapping[str, tuple[str, float]] = _VALIDATION,
+) -> None:
+    """Write a PNG of the loss and, where there are any, the validation scores, against the step.
+
+    Uses neither pyplot nor a display, and leaves matplotlib's settings as they were.
+
+    Args:
+        rows: those of a run's `log.csv`, mappings with `step`, `loss` and the columns of `scores`,
+            as numbers or as text; absent and empty values are left out.
+        path: of the picture.
+        scores: {column: (what the axis is called, what values are multiplied by)}, a panel each.
     """
-    loss, score = _series(rows, "loss"), _series(rows, "val_mean_iu")
-    count = 1 + bool(len(score))
+    loss = _series(rows, "loss")
+    found = [
+        (name, _series(rows, key) * np.array([1, factor])) for key, (name, factor) in scores.items()
+    ]
+    series = [(name, score) for name, score in found if len(score)]
+    count = 1 + len(series)
     with resources.as_file(_STYLE) as style, matplotlib.rc_context(fname=style):
         fig = Figure(figsize=(WIDE, 2.6 * count))
         axes = fig.subplots(count, 1, sharex=True, squeeze=False)[:, 0]
@@ -507,9 +523,9 @@ def training_curve(rows: Sequence[Mapping[str, Any]], path: str | Path) -> None:
         if len(loss) > 100:
             axes[0].plot(*_running_mean(loss).T, color=OKABE_ITO["blue"])
         axes[0].set(ylabel="loss")
-        if len(score):
-            axes[1].plot(score[:, 0], 100 * score[:, 1], color=OKABE_ITO["vermillion"], marker="o")
-            axes[1].set(ylabel="validation mean IU (%)", ylim=(0, None))
+        for ax, (name, score) in zip(axes[1:], series, strict=True):
+            ax.plot(*score.T, color=OKABE_ITO["vermillion"], marker="o", clip_on=False)
+            ax.set(ylabel=name, ylim=(0, None))
         for ax in axes:
             ax.grid(True)
         axes[-1].set(xlabel="step")

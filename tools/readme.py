@@ -10,12 +10,14 @@ import json
 import re
 import statistics
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import yaml
 
+from fcn_tutorial.metrics import Place, over_seeds, shown
+from fcn_tutorial.training.record import remarks, scored
 from tools import gpu_table
 from tools.chapter_form import listed_files
 from tools.project import ROOT
@@ -23,14 +25,7 @@ from tools.project import ROOT
 README = ROOT / "README.md"
 DATA_README = ROOT / "data" / "README.md"
 INTRO = ROOT / "book" / "intro.md"
-#: What the tables of scores show, of all that a record holds.
-SHOWN = ("mean_iu", "pixel_accuracy")
 PICTURE = ROOT / "book" / "_static" / "scenes.webp"
-
-
-def percent(value: float) -> str:
-    """A fraction of one as a percentage with one decimal."""
-    return f"{100 * value:.1f}"
 
 
 def records(root: Path, dataset: str) -> list[dict[str, Any]]:
@@ -41,14 +36,15 @@ def records(root: Path, dataset: str) -> list[dict[str, Any]]:
 
 def scores_block(root: Path = ROOT) -> str:
     """The two tables of scores, from the records in data/results."""
-    head = "| {} | seeds | mean IU | pixel accuracy | training |\n|---|---|---|---|---|"
+    columns = shown("readme")
+    titles = " | ".join(measure.title for measure in columns)
+    head = f"| {{}} | seeds | {titles} | training |\n|---|---|{'---|' * len(columns)}---|"
     scenes, camvid = (records(root, name) for name in ("scenes", "camvid"))
     lines = [head.format("generated scenes, 12 classes, 200 test images"), *_rows(scenes)]
     with_baselines = [record["baselines"] for record in scenes if "baselines" in record]
     for name in with_baselines[0] if with_baselines else ():
         found = [baselines[name] for baselines in with_baselines]
-        cells = " | ".join(_spread([f[key] for f in found]) for key in SHOWN)
-        lines.append(f"| baseline: {name} | {len(found)} | {cells} | |")
+        lines.append(f"| baseline: {name} | {len(found)} | {' | '.join(_cells(found))} | |")
     lines += ["", head.format("CamVid, 11 classes, 233 test images"), *_rows(camvid)]
     quoted: dict[tuple[str, str], dict[str, float]] = {}
     for record in camvid:
@@ -56,8 +52,9 @@ def scores_block(root: Path = ROOT) -> str:
             scores = quoted.setdefault((entry["of"], entry["source"]), {})
             scores[entry["score"]] = entry["value"]
     for (what, source), scores in quoted.items():
-        cells = " | ".join(percent(scores[key]) if key in scores else "–" for key in SHOWN)
+        cells = " | ".join(measure.text(scores.get(measure.key)) for measure in columns)
         lines.append(f"| {what}: {source} | | {cells} | |")
+    lines += _remarked(scenes + camvid, "recipe", "readme")
     return "\n".join(lines)
 
 
@@ -69,11 +66,12 @@ def _rows(found: list[dict[str, Any]]) -> Iterator[str]:
         several = [record for record in found if record["recipe"] == name]
         if not several:
             continue
-        iu, accuracy = (_spread([r["test"][key] for r in several]) for key in SHOWN)
+        first, *others = _cells([r["test"] for r in several])
         training = f"{several[0]['train']['epochs']} epochs, {_times(several)}"
         if coarser := several[0]["settings"].get("coarser"):
             training += f", after `{coarser}`"
-        yield f"| `{name}` | {len(several)} | **{iu}** | {accuracy} | {training} |"
+        cells = " | ".join([f"**{first}**", *others])
+        yield f"| `{name}` | {len(several)} | {cells} | {training} |"
 
 
 def _times(several: list[dict[str, Any]]) -> str:
@@ -92,10 +90,23 @@ def _times(several: list[dict[str, Any]]) -> str:
     return "; ".join(told)
 
 
-def _spread(values: Sequence[float]) -> str:
-    """Mean and standard deviation of fractions of one, in percent."""
-    text = percent(statistics.fmean(values))
-    return f"{text} ± {percent(statistics.stdev(values))}" if len(values) > 1 else text
+def _cells(parts: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Of one split of several runs, each measure's mean and standard deviation."""
+    found = [scored(part) for part in parts]
+    return [m.text(*over_seeds([s.get(m.key) for s in found])) for m in shown("readme")]
+
+
+def _remarked(found: Sequence[Mapping[str, Any]], by: str, place: Place | None = None) -> list[str]:
+    """A line for each remark on records, with those that it is on: their values of `by`."""
+    concerned: dict[str, list[str]] = {}
+    for record in found:
+        for remark in remarks(record, place):
+            concerned.setdefault(remark, []).append(f"`{record[by]}`")
+    return [
+        line
+        for remark, names in concerned.items()
+        for line in ("", f"{', '.join(dict.fromkeys(names))}: {remark}.")
+    ]
 
 
 def chapters_block(root: Path = ROOT, seen_from: str = ".") -> str:
@@ -160,6 +171,7 @@ def kept_block(root: Path = ROOT) -> str:
         lines.append(
             f"| `{name.as_posix()}`, {path.stat().st_size:,} bytes | `python {script}` | |"
         )
+    kept = []
     for path in sorted((root / "data" / "results").glob("*/*.json")):
         record = json.loads(path.read_text(encoding="utf-8"))
         made = f"fcn-tutorial train {record['recipe']} --seed {record['seed']}"
@@ -173,7 +185,8 @@ def kept_block(root: Path = ROOT) -> str:
         lines.append(
             f"| `{name.as_posix()}` | `{made}` | {record['device']}, {record['created'][:10]} |"
         )
-    return "\n".join(lines)
+        kept.append({**record, "file": name.as_posix()})
+    return "\n".join([*lines, *_remarked(kept, "file")])
 
 
 def stamped(text: str, root: Path = ROOT) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fcn_tutorial.cli.common import chosen_device, score_table
+from fcn_tutorial.cli.common import chosen_device
 
 if TYPE_CHECKING:  # the modules themselves are loaded by the verb that needs them
     from fcn_tutorial.predict import Predictor
@@ -97,7 +97,7 @@ _scales.__name__ = "numbers above 0"  # how argparse calls it in "invalid … va
 def _evaluate(options: argparse.Namespace) -> int:
     from fcn_tutorial import training
     from fcn_tutorial.models.inference import Averaged
-    from fcn_tutorial.training.run import describe
+    from fcn_tutorial.training.record import describe, table
 
     predictor = _load(options)
     stored = predictor.card.details.get("recipe")
@@ -112,13 +112,13 @@ def _evaluate(options: argparse.Namespace) -> int:
     matrices = training.evaluate_tasks(network, dataset, f"scoring {options.split}")
     names = dataset.classes if isinstance(dataset.classes, Mapping) else {"": dataset.classes}
     found = {
-        task: describe(matrix.compute(), names[task], options.split, len(dataset), tta)
+        task: describe(matrix, names[task], options.split, len(dataset), tta)
         for task, matrix in matrices.items()
     }
     for task, described in found.items():
         if task:
             print(f"\n{task}")
-        print(score_table({options.split: described}))
+        print(table({options.split: described}, "evaluate"))
     first = next(iter(found.values()))
     print(json.dumps(first if "" in found else {**first, "tasks": found}))
     return 0

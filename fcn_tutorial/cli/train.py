@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fcn_tutorial.cli.common import chosen_device, score_table
+from fcn_tutorial.cli.common import chosen_device
 
 if TYPE_CHECKING:  # the modules themselves are loaded by the verb that needs them
     from fcn_tutorial.training import Recipe
@@ -76,6 +76,7 @@ def _recipes(options: argparse.Namespace) -> int:
 def _train(options: argparse.Namespace) -> int:
     from fcn_tutorial import training
     from fcn_tutorial.training import distributed
+    from fcn_tutorial.training.record import table, tasks
     from fcn_tutorial.training.run import RunFolder
 
     settings = list(options.set)
@@ -119,10 +120,10 @@ def _train(options: argparse.Namespace) -> int:
         record["baselines"] = _baselines(recipe, split, options.data, options.seed)
         RunFolder(out).write_record(record)
         scores.update(record["baselines"])
-    for task, described in record[split].get("tasks", {"": record[split]}).items():
+    for task, described in tasks(record[split]).items():
         if task:
             print(f"\n{task}")
-        print(score_table({**scores, next(iter(scores)): described}))
+        print(table({**scores, next(iter(scores)): described}, "train"))
     for published in record["published"]:
         percent = f"{100 * published['value']:.1f}"
         where = f"{published['of']} ({published['source']})"
@@ -136,7 +137,7 @@ def _train(options: argparse.Namespace) -> int:
 def _baselines(recipe: Recipe, split: str, data: Path | None, seed: int) -> dict[str, Any]:
     """Scores of what needs no network, on the same images."""
     from fcn_tutorial import prior, training
-    from fcn_tutorial.training.run import describe
+    from fcn_tutorial.training.record import describe
 
     train_set, test_set = (training.open_split(recipe, s, data) for s in ("train", split))
     count = len(train_set.classes)
@@ -147,5 +148,5 @@ def _baselines(recipe: Recipe, split: str, data: Path | None, seed: int) -> dict
     found = {}
     for name, method in methods.items():
         confusion = prior.evaluate(method.fit(train_set), test_set)
-        found[name] = describe(confusion.compute(), test_set.classes, split, len(test_set))
+        found[name] = describe(confusion, test_set.classes, split, len(test_set))
     return found

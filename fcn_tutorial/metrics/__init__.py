@@ -1,6 +1,7 @@
 """Segmentation scores: how much of a labelling is right, overall, by class and near boundaries.
 
 - `ConfusionMatrix` counts pixels over a data set, `score` turns counts into `Scores`;
+- `MEASURES` is the table of all that is kept, printed and compared: a new measure is a row of it;
 - `boundary_only` keeps the pixels near a boundary, for the same counts and scores (trimap);
 - `boundary_f1` compares contours, one image at a time;
 - `stride_ceiling` says what a coarse score map costs by itself.
@@ -9,16 +10,32 @@
 from fcn_tutorial.metrics.boundary import boundary_band, boundary_f1, boundary_only
 from fcn_tutorial.metrics.ceiling import CeilingMethod, stride_ceiling
 from fcn_tutorial.metrics.confusion import Absent, ConfusionMatrix, FloatArray, Scores, score
+from fcn_tutorial.metrics.measures import (
+    MEASURES,
+    Measure,
+    Place,
+    measured,
+    named,
+    over_seeds,
+    shown,
+)
 
 __all__ = [
+    "MEASURES",
     "Absent",
     "CeilingMethod",
     "ConfusionMatrix",
     "FloatArray",
+    "Measure",
+    "Place",
     "Scores",
     "boundary_band",
     "boundary_f1",
     "boundary_only",
+    "measured",
+    "named",
+    "over_seeds",
     "score",
+    "shown",
     "stride_ceiling",
 ]

@@ -34,6 +34,7 @@ class Scores:
         accuracy: likewise, also called `recall`; nan for classes without a pixel in the truth.
         precision: likewise; nan for classes that were never predicted.
         support: pixels of each class in the truth, (C,) int64.
+        matrix: the counts that all of it follows from, (C, C).
     """
 
     pixel_accuracy: float
@@ -45,6 +46,7 @@ class Scores:
     precision: FloatArray
     support: npt.NDArray[np.int64]
     absent: Absent
+    matrix: npt.NDArray[Any]
 
     @property
     def recall(self) -> FloatArray:
@@ -93,6 +95,7 @@ def score(
         precision=_ratio(hit, predicted),
         support=truth.astype(np.int64),
         absent=absent,
+        matrix=counts,
     )
 
 

@@ -6,13 +6,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fcn_tutorial.datasets.catalogue import CATALOGUE, Entry
+from fcn_tutorial.metrics import MEASURES, named, shown
+from fcn_tutorial.training.record import remarks, scored, tasks
 
-MEASURES = {
-    "mean_iu": "mean IU",
-    "pixel_accuracy": "pixel accuracy",
-    "mean_accuracy": "mean accuracy",
-    "fw_iu": "f.w. IU",
-}
 _ABSENT = {
     "score_zero_if_predicted": "a class absent from the truth counts as zero where it is predicted",
     "truth_only": "classes absent from the truth are left out",
@@ -26,11 +22,6 @@ def model_card(record: Mapping[str, Any]) -> str:
     limits. Raises KeyError for what is not a record.
     """
     return "\n".join([*_details(record), *_scores(record), *_limits(record)]) + "\n"
-
-
-def percent(value: float | None) -> str:
-    """A fraction of one in percent with one decimal; a dash for None."""
-    return "–" if value is None else f"{100 * value:.1f}"
 
 
 def _details(record: Mapping[str, Any]) -> Iterator[str]:
@@ -71,28 +62,40 @@ def _scores(record: Mapping[str, Any]) -> Iterator[str]:
     yield (
         f"Percent, one confusion matrix over the whole split; void is not scored; {absent}. {chose}"
     )
-    tasks = next(iter(splits.values())).get("tasks", {"": None})
-    for task in tasks:
-        found = {n: s["tasks"][task] if task else s for n, s in splits.items()}
+    for task in tasks(next(iter(splits.values()))):
         yield from ("", *([f"### {task}", ""] if task else []))
-        yield "| | " + " | ".join(f"{n}, {s['images']:,} images" for n, s in found.items()) + " |"
-        yield "|---|" + "--:|" * len(found)
-        for key, name in MEASURES.items():
-            yield f"| **{name}** | " + " | ".join(percent(s[key]) for s in found.values()) + " |"
-        for name in next(iter(found.values()))["iu"]:
-            yield f"| {name} | " + " | ".join(percent(s["iu"][name]) for s in found.values()) + " |"
+        yield from _tables({name: tasks(split)[task] for name, split in splits.items()})
     if record["published"]:
         yield from ("", "Published:", "")
         for entry in record["published"]:
-            name = MEASURES.get(entry["score"], entry["score"].replace("_", " "))
-            yield f"- {entry['of']}: {name} {percent(entry['value'])} ({entry['source']})"
+            measure = named(entry["score"])
+            score = f"{measure.title} {measure.text(entry['value'])}"
+            yield f"- {entry['of']}: {score} ({entry['source']})"
     yield ""
+
+
+def _tables(splits: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """The scores of each split, and under them those of its classes, as far as they are known."""
+    found = {name: scored(split) for name, split in splits.items()}
+    yield "| | " + " | ".join(f"{n}, {s['images']:,} images" for n, s in splits.items()) + " |"
+    yield "|---|" + "--:|" * len(splits)
+    for m in shown("card"):
+        if any(m.key in scores for scores in found.values()):
+            cells = " | ".join(m.text(scores.get(m.key)) for scores in found.values())
+            yield f"| **{m.title}** | {cells} |"
+    pairs = [(n, m) for n in found for m in shown("card", per_class=True) if m.key in found[n]]
+    yield from ("", "| class | " + " | ".join(f"{m.title}, {n}" for n, m in pairs) + " |")
+    yield "|---|" + "--:|" * len(pairs)
+    for label in next(iter(splits.values()))["iu"]:
+        cells = " | ".join(m.text(found[n][m.key].get(label)) for n, m in pairs)
+        yield f"| {label} | {cells} |"
 
 
 def _limits(record: Mapping[str, Any]) -> Iterator[str]:
     name = record["settings"]["data"]["name"]
     last = record.get("test") or record["val"]
-    weak = sorted((iu, label) for label, iu in last["iu"].items() if iu is not None and iu < 0.5)
+    known = [(iu, label) for label, iu in scored(last)["iu"].items() if iu is not None]
+    weak = sorted((iu, label) for iu, label in known if iu < 0.5)
     yield from ("## Limits", "")
     yield (
         f"- It knows the {len(last['iu'])} classes above and no others: every pixel gets one of "
@@ -100,12 +103,14 @@ def _limits(record: Mapping[str, Any]) -> Iterator[str]:
     )
     yield f"- It was scored on {name} only. Other cameras, places and seasons are untried."
     if weak:
-        worst = ", ".join(f"{label} {percent(iu)}" for iu, label in weak)
+        worst = ", ".join(f"{label} {MEASURES['iu'].text(iu)}" for iu, label in weak)
         yield f"- Classes below half in IU on {last['split']}: {worst}."
     if not record.get("test"):
         yield "- No test images: the scores above are of the images that chose the weights."
     for note in record.get("notes", ()):
         yield f"- Noted while it ran: {note}"
+    for remark in remarks(record, "card"):
+        yield f"- Of an older time: {remark}."
 
 
 def _entry(name: str) -> Entry | None:

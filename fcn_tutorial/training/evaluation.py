@@ -11,7 +11,7 @@ from tqdm import tqdm
 from fcn_tutorial.metrics import ConfusionMatrix
 from fcn_tutorial.models import FCN, LateFusion
 from fcn_tutorial.training import distributed
-from fcn_tutorial.training.run import describe
+from fcn_tutorial.training.record import describe
 
 
 def evaluate(model: FCN | LateFusion, dataset: Any, progress: str = "") -> ConfusionMatrix:
@@ -57,13 +57,13 @@ def evaluate_tasks(
 
 
 def scored(model: FCN | LateFusion, dataset: Any, split: str, progress: str) -> dict[str, Any]:
-    """What a record says of a split (see `run.describe`).
+    """What a record says of a split (see `record.describe`).
 
     With several tasks it is the first one's scores, and all of them under "tasks".
     """
     classes = _by_task(dataset.classes)
     described = {
-        task: describe(confusion.compute(), classes[task], split, len(dataset))
+        task: describe(confusion, classes[task], split, len(dataset))
         for task, confusion in evaluate_tasks(model, dataset, progress).items()
     }
     first = next(iter(described.values()))

@@ -35,7 +35,8 @@ from fcn_tutorial.training import (
 )
 from fcn_tutorial.training.evaluation import scored
 from fcn_tutorial.training.recipe import Recipe
-from fcn_tutorial.training.run import SCHEMA, RunFolder, provenance
+from fcn_tutorial.training.record import SCHEMA
+from fcn_tutorial.training.run import RunFolder, provenance
 from fcn_tutorial.training.session import Session
 from fcn_tutorial.transforms import augmentation, map_sample
 

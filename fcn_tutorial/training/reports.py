@@ -13,7 +13,7 @@ from PIL import Image
 
 from fcn_tutorial import models, visualize
 from fcn_tutorial.files import replacing
-from fcn_tutorial.metrics import Scores
+from fcn_tutorial.metrics import Scores, shown
 from fcn_tutorial.models import FCN, LateFusion
 from fcn_tutorial.training import diagnosis, distributed, settings
 from fcn_tutorial.training.evaluation import evaluate_tasks
@@ -47,8 +47,7 @@ def finish_epoch(
         "epoch": epoch,
         "loss": loss,
         "lr": session.optimiser.param_groups[-1]["lr"],
-        "val_mean_iu": "",
-        "val_pixel_accuracy": "",
+        **{f"val_{measure.key}": "" for measure in shown("log")},
     }
     progress.losses.clear()
     progress.rows.append(row)
@@ -59,13 +58,12 @@ def finish_epoch(
         matrices = evaluate_tasks(session.average, val_set, "validating")
         found: dict[str, Scores] = {task: m.compute() for task, m in matrices.items()}
         scores = next(iter(found.values()))
-        row["val_mean_iu"], row["val_pixel_accuracy"] = scores.mean_iu, scores.pixel_accuracy
+        line += "  val"
+        for measure in shown("log"):
+            row[f"val_{measure.key}"] = value = float(measure.of(scores))
+            line += f"  {measure.title} {measure.text(value)}"
         for task, other in list(found.items())[1:]:
             row[f"val_mean_iu_{task}"] = other.mean_iu
-        line += (
-            f"  val mean IU {100 * scores.mean_iu:.1f}"
-            f"  pixel accuracy {100 * scores.pixel_accuracy:.1f}"
-        )
         better = last if recipe.select == "last" else scores.mean_iu > progress.best
         progress.best = max(progress.best, scores.mean_iu)
         names = session.classes
@@ -77,11 +75,19 @@ def finish_epoch(
             _keep(session, val_set)
         if due:
             with replacing(folder.curve) as path:
-                visualize.training_curve(progress.rows, path)
+                visualize.training_curve(progress.rows, path, _curves())
             with replacing(folder.samples) as path:
                 _draw_samples(session.average, val_set, path)
         folder.write_log(progress.rows)
     say(line)
+
+
+def _curves() -> dict[str, tuple[str, float]]:
+    """The columns of the log that have a curve, as `visualize.training_curve` takes them."""
+    return {
+        f"val_{m.key}": (f"validation {m.title}{' (%)' * m.percent}", 100 if m.percent else 1)
+        for m in shown("curve")
+    }
 
 
 def _keep(session: Session, val_set: Any) -> None:

@@ -8,20 +8,17 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fcn_tutorial import assets
+from fcn_tutorial.metrics import named, over_seeds, shown
 from fcn_tutorial.training import recipes
-from fcn_tutorial.training.card import MEASURES
 from fcn_tutorial.training.recipe import Recipe
-from fcn_tutorial.training.run import SCHEMA
+from fcn_tutorial.training.record import Record, read, remarks, scored
 from fcn_tutorial.training.settings import changed, from_dict
-
-Record = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -31,12 +28,14 @@ class Row:
     Attributes:
         seeds: of the runs behind it; empty for a published line, whose `source` says where it
             stands.
+        remarks: what must be known of the runs (see `record.remarks`).
     """
 
     label: str
     scores: Mapping[str, tuple[float, float | None]]
     source: str = ""
     seeds: tuple[int, ...] = ()
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -65,24 +64,12 @@ def find(folders: Sequence[Path] = ()) -> list[Record]:
         if not inside:
             raise ValueError(f"{folder}: holds no record.json, nor a folder with one")
         paths += inside
-    return [_read(path) for path in dict.fromkeys(paths)]
+    return [read(path) for path in dict.fromkeys(paths)]
 
 
 def _inside(folder: Path) -> list[Path]:
     own = folder / "record.json"
     return [own] if own.is_file() else sorted(folder.glob("*/record.json"))
-
-
-def _read(path: Path) -> Record:
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        known = record["schema"] == SCHEMA and isinstance(record["settings"], dict)
-        _ = record["recipe"], record["seed"], record["val"]["mean_iu"], record["settings"]["data"]
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise ValueError(f"{path}: not the record of a run ({error})") from error
-    if not known:
-        raise ValueError(f"{path}: schema {record['schema']} is not {SCHEMA}, which is read here")
-    return record  # type: ignore[no-any-return]
 
 
 def collect(records: Iterable[Record]) -> dict[str, list[Block]]:
@@ -124,22 +111,25 @@ def _ours(recipe: Recipe, records: Sequence[Record]) -> Iterator[Row]:
     for several in alike.values():
         by_seed = {record["seed"]: record for record in several}
         split = "test" if several[0].get("test") else "val"
-        scored = [record[split] for record in by_seed.values()]
-        label = f"ours, {split}, {scored[0]['images']:,} images"
+        parts = [record[split] for record in by_seed.values()]
+        label = f"ours, {split}, {parts[0]['images']:,} images"
         if not several[0]["overrides"] and changed(several[0]["settings"], recipe):
             label += ", settings before today's"
         changes = ", ".join(f"{k}={v}" for k, v in several[0]["overrides"].items())
         if changes:
             label += f" ({changes})"
-        scores = {key: _over_seeds([s[key] for s in scored]) for key in MEASURES}
-        if geometric := [s["tasks"]["geometric"] for s in scored if "tasks" in s]:
-            key = "geometric_pixel_accuracy"
-            scores[key] = _over_seeds([s["pixel_accuracy"] for s in geometric])
-        yield Row(label, scores, seeds=tuple(sorted(by_seed)))
+        scores = _over_seeds([scored(part) for part in parts])
+        if geometric := [p["tasks"]["geometric"] for p in parts if "tasks" in p]:
+            others = _over_seeds([scored(part) for part in geometric])
+            scores["geometric_pixel_accuracy"] = others["pixel_accuracy"]
+        said = [r for record in by_seed.values() for r in remarks(record, "results")]
+        yield Row(label, scores, seeds=tuple(sorted(by_seed)), remarks=tuple(dict.fromkeys(said)))
 
 
-def _over_seeds(values: Sequence[float]) -> tuple[float, float | None]:
-    return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None
+def _over_seeds(runs: Sequence[Mapping[str, Any]]) -> dict[str, tuple[float, float | None]]:
+    """{measure: (mean, deviation)} of those that are shown and that the runs' scores have."""
+    found = {m.key: over_seeds([scores.get(m.key) for scores in runs]) for m in shown("results")}
+    return {key: (mean, spread) for key, (mean, spread) in found.items() if mean is not None}
 
 
 def as_dict(tables: Mapping[str, Sequence[Block]]) -> dict[str, Any]:
@@ -153,36 +143,31 @@ def as_dict(tables: Mapping[str, Sequence[Block]]) -> dict[str, Any]:
                     key: {"value": value, "spread": spread}
                     for key, (value, spread) in row["scores"].items()
                 }
-                row["seeds"] = list(row["seeds"])
+                row["seeds"], row["remarks"] = list(row["seeds"]), list(row["remarks"])
             block["rows"] = list(block["rows"])
     return found
 
 
 def text(tables: Mapping[str, Sequence[Block]]) -> str:
     """The tables for a terminal, in percent."""
-    columns = dict(MEASURES)
+    columns = {m.key: m for m in shown("results")}
     lines = [
         "Percent. Ours: mean over the seeds ± their standard deviation; a dash: not given; "
         "no row of ours: not run."
     ]
     for name, blocks in tables.items():
         extra = {k for b in blocks for row in b.rows for k in row.scores if k not in columns}
-        shown = {**columns, **{key: key.replace("_", " ") for key in sorted(extra)}}
+        here = {**columns, **{key: named(key) for key in sorted(extra)}}
         width = max(len(row.label) for block in blocks for row in block.rows) + 2
-        head = "".join(f"  {title:>14}" for title in shown.values())
+        head = "".join(f"  {measure.title:>14}" for measure in here.values())
         lines += ["", f"{name:{width}}{head}"]
         for block in blocks:
             lines.append(f"{block.recipe}: {block.summary}")
             for row in block.rows:
-                cells = "".join(f"  {_cell(row.scores.get(key)):>14}" for key in shown)
+                pairs = ((m, row.scores.get(key, (None, None))) for key, m in here.items())
+                cells = "".join(f"  {m.text(*pair):>14}" for m, pair in pairs)
                 seeds = ", ".join(map(str, row.seeds))
                 note = row.source or f"seed{'s' * (len(row.seeds) > 1)} {seeds}"
                 lines.append(f"  {row.label:{width - 2}}{cells}  {note}")
+                lines += [f"    note: {remark}" for remark in row.remarks]
     return "\n".join(lines)
-
-
-def _cell(score: tuple[float, float | None] | None) -> str:
-    if score is None:
-        return "–"
-    value, spread = score
-    return f"{100 * value:.1f}" + ("" if spread is None else f" ± {100 * spread:.1f}")

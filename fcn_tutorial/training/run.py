@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import os
 import platform
 import subprocess
@@ -22,10 +21,8 @@ from typing import Any
 import torch
 
 from fcn_tutorial.files import replacing
-from fcn_tutorial.metrics import Scores
 from fcn_tutorial.training.card import model_card
-
-SCHEMA = 1
+from fcn_tutorial.training.record import dumps
 
 
 class RunFolder:
@@ -78,7 +75,7 @@ class RunFolder:
 
     def write_record(self, record: Mapping[str, Any]) -> None:
         """Replace `record.json`, and the model card that is made from it, each whole."""
-        write_atomically(self.record, (json.dumps(record, indent=1) + "\n").encode())
+        write_atomically(self.record, dumps(record).encode())
         write_atomically(self.card, model_card(record).encode())
 
 
@@ -91,35 +88,6 @@ def write_atomically(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-
-
-def describe(
-    scores: Scores,
-    classes: Sequence[str],
-    split: str,
-    images: int,
-    tta: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
-    """The part of a record that says how well: fractions of one, None where a class is absent.
-
-    Args:
-        tta: {"scales": […], "flip": …} of test-time augmentation; None, false in the record,
-            without.
-    """
-    per_class = {
-        name: None if iu != iu else float(iu) for name, iu in zip(classes, scores.iu, strict=True)
-    }
-    return {
-        "split": split,
-        "images": images,
-        "pixel_accuracy": scores.pixel_accuracy,
-        "mean_accuracy": scores.mean_accuracy,
-        "mean_iu": scores.mean_iu,
-        "fw_iu": scores.fw_iu,
-        "iu": per_class,
-        "absent": scores.absent,
-        "tta": False if tta is None else dict(tta),
-    }
 
 
 def provenance(device: torch.device) -> dict[str, Any]:

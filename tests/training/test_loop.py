@@ -18,7 +18,8 @@ from fcn_tutorial import models, training
 from fcn_tutorial.models import FCN
 from fcn_tutorial.training import Recipe, loop, optimisation
 from fcn_tutorial.training.data import Augmented, EpochSampler
-from fcn_tutorial.training.run import RunFolder, describe, write_atomically
+from fcn_tutorial.training.record import describe
+from fcn_tutorial.training.run import RunFolder, write_atomically
 from fcn_tutorial.transforms import augmentation
 
 torch.set_num_threads(2)
@@ -59,7 +60,8 @@ def test_a_run_leaves_a_complete_folder_and_its_scores_repeat(
     assert card.details["recipe"]["epochs"] == 3
     dataset = training.open_split(small, "test", None)
     confusion = training.evaluate(model, dataset)
-    assert describe(confusion.compute(), dataset.classes, "test", 4) == record["test"]
+    assert describe(confusion, dataset.classes, "test", 4) == record["test"]
+    assert record["test"]["confusion"] == confusion.matrix.tolist()
 
 
 def test_a_stopped_run_resumes_to_the_same_bits(

@@ -11,7 +11,7 @@ import pytest
 from fcn_tutorial import assets, training
 from fcn_tutorial.cli import main
 from fcn_tutorial.training import recipes, results
-from fcn_tutorial.training.card import MEASURES, model_card
+from fcn_tutorial.training.card import model_card
 
 
 @pytest.fixture
@@ -99,7 +99,7 @@ def test_what_is_no_record_is_named(tmp_path: Path, capsys: pytest.CaptureFixtur
 def test_the_card_states_every_score_of_the_record(record: dict[str, Any]) -> None:
     card = model_card(record)
     for split in ("val", "test"):
-        for key in MEASURES:
+        for key in ("mean_iu", "pixel_accuracy", "mean_accuracy", "fw_iu"):
             assert f"{100 * record[split][key]:.1f}" in card
         for name, iu in record[split]["iu"].items():
             assert name in card and f"{100 * iu:.1f}" in card
