@@ -1,4 +1,4 @@
-"""Pixelwise cross-entropy with void, and what surrounds it.
+"""Pixelwise cross-entropy with void, what surrounds it, and the losses that are used beside it.
 
 The loss of fully convolutional training is the cross-entropy of every pixel that is not void,
 summed over them (the reference code of Long, Shelhamer, Darrell 2015) or averaged (most others).
@@ -6,6 +6,7 @@ summed over them (the reference code of Long, Shelhamer, Darrell 2015) or averag
 
 - `pixel_cross_entropy`, and `upsample_cross_entropy` without the full-resolution scores;
 - `multitask_cross_entropy` and `multitask_upsample_cross_entropy`, over several heads;
+- `focal_loss`, `dice_loss` and `lovasz_softmax`; `upsample_loss`, made of `Terms` as a recipe asks;
 - `sample_pixels`, training on a random part of the pixels;
 - `translate` and `match_momentum`, between conventions;
 - `median_frequency_weights` and `frequency_weights`, against classes that are rare.
@@ -20,19 +21,27 @@ from fcn_tutorial.losses.class_weights import (
 )
 from fcn_tutorial.losses.conventions import Rates, match_momentum, translate
 from fcn_tutorial.losses.cross_entropy import pixel_cross_entropy
+from fcn_tutorial.losses.focal import focal_loss
+from fcn_tutorial.losses.region import Region, dice_loss, lovasz_softmax
 from fcn_tutorial.losses.sampling import sample_pixels
 from fcn_tutorial.losses.tasks import (
     TaskLosses,
     multitask_cross_entropy,
     multitask_upsample_cross_entropy,
 )
+from fcn_tutorial.losses.terms import Terms, upsample_loss
 
 __all__ = [
     "Rates",
     "Reduction",
+    "Region",
     "TaskLosses",
+    "Terms",
     "WeightRule",
+    "dice_loss",
+    "focal_loss",
     "frequency_weights",
+    "lovasz_softmax",
     "match_momentum",
     "median_frequency_weights",
     "multitask_cross_entropy",
@@ -41,4 +50,5 @@ __all__ = [
     "sample_pixels",
     "translate",
     "upsample_cross_entropy",
+    "upsample_loss",
 ]

@@ -29,6 +29,16 @@ def working_dtype(scores: Tensor) -> torch.dtype:
     return torch.float64 if scores.dtype == torch.float64 else torch.float32
 
 
+def same_size(scores: Tensor, target: Tensor) -> Tensor:
+    """The scores in the type that losses work in. Raises ValueError where the sizes differ."""
+    if scores.shape[2:] != target.shape[1:]:
+        raise ValueError(
+            f"scores are {tuple(scores.shape[2:])} and target is {tuple(target.shape[1:])} in "
+            "height and width: upsample and crop the scores to the target's size first"
+        )
+    return scores.to(working_dtype(scores))
+
+
 def check_reduction(reduction: str, name: str) -> None:
     if reduction not in get_args(Reduction):
         raise ValueError(f'{name} must be "mean" or "sum", got {reduction!r}')

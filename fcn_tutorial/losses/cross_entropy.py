@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from fcn_tutorial.losses._common import Reduction, check, mean, pixel_weights, working_dtype
+from fcn_tutorial.losses._common import Reduction, check, mean, pixel_weights, same_size
 from fcn_tutorial.void import Void, is_void
 
 _VOID = -100  # void as one number, which no dtype of labels mistakes for a class
@@ -35,17 +35,11 @@ def pixel_cross_entropy(
     stops at such a label.
     """
     check(scores, target, ignore_index, weight, reduction)
-    if scores.shape[2:] != target.shape[1:]:
-        raise ValueError(
-            f"scores are {tuple(scores.shape[2:])} and target is {tuple(target.shape[1:])} in "
-            "height and width: upsample and crop the scores to the target's size first"
-        )
-    dtype = working_dtype(scores)
+    scores = same_size(scores, target)
+    dtype = scores.dtype
     weight = None if weight is None else weight.to(scores.device, dtype)
     labels = target.long().masked_fill(is_void(target, ignore_index), _VOID)
-    total = F.cross_entropy(
-        scores.to(dtype), labels, weight=weight, ignore_index=_VOID, reduction="sum"
-    )
+    total = F.cross_entropy(scores, labels, weight=weight, ignore_index=_VOID, reduction="sum")
     if reduction == "sum":
         return total
     return mean(total, pixel_weights(labels, _VOID, weight, dtype)[1].sum())
