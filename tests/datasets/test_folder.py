@@ -441,7 +441,7 @@ WRONG: list[tuple[Callable[[Home], Folder], list[str]]] = [
     (_unknown_names, ["list.txt: 2 of 3 names are no images: foto1, foto2", "one stem a line"]),
     (_deep, ["photo0.png", "4000", "16 or 32 bits", "8-bit PNG"]),
     (_floats, ["photo0.tif: holds floats", "8-bit PNG"]),
-    (_coloured, ["photo0.png: holds colours", "(255, 0, 0)", "colours={'name'"]),
+    (_coloured, ["masks: holds colours", "(255, 0, 0)", "colours={'name'"]),
     (_grey_levels, ["labels 0, 85, 170", "levels of grey", "colours="]),
     (_orphan_mask, ["1 of 3 masks have no image: photo2.png", "Add the missing"]),
     (_endings, ["end in '_gt'", "give names=Names(mask_suffix='_gt')"]),

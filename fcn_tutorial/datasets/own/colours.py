@@ -6,7 +6,6 @@ A name may have several colours; a colour has one name.
 from __future__ import annotations
 
 import csv
-import io
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -35,7 +34,7 @@ def read_colours(source: Colours | str | Path) -> Entries:
     """
     if isinstance(source, Mapping):
         entries, where = _from_mapping(source, "colours"), "colours"
-    elif _is_inline(source):
+    elif is_text(source):
         entries, where = _from_text(str(source)), "colours"
     else:
         path = require(Path(source), _HINT)
@@ -67,21 +66,19 @@ def as_text(entries: Sequence[tuple[str, Sequence[int]]]) -> str:
     )
 
 
-def write_template(path: Path, rows: Sequence[tuple[Colour, float, int, str]]) -> None:
+def write_template(path: Path, rows: Sequence[tuple[Colour, float, int]]) -> None:
     """A CSV file with an empty name for each colour, to be filled in.
 
-    rows: (colour, percent of the pixels, masks that have it, one of them).
+    rows: (colour, percent of the pixels, masks that have it).
     """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*HEADING, "percent of pixels", "masks", "for instance in"])
-    for colour, share, masks, example in rows:
-        writer.writerow(["", *colour, f"{share:.3f}", masks, example])
+    lines = [",".join((*HEADING, "percent of pixels", "masks"))]
+    lines += [f",{r},{g},{b},{share:.3f},{masks}" for (r, g, b), share, masks in rows]
     with replacing(path) as partial:
-        partial.write_text(text.getvalue(), encoding="utf-8")
+        partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def _is_inline(source: str | Path) -> bool:
+def is_text(source: str | Path) -> bool:
+    """Whether `source` is a map written out, not the name of a file."""
     return (
         isinstance(source, str) and bool(_INLINE.fullmatch(source)) and not Path(source).is_file()
     )

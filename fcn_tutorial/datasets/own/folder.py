@@ -17,6 +17,7 @@ from fcn_tutorial.datasets.own.doubt import doubt
 from fcn_tutorial.datasets.own.labelling import (
     Labelling,
     Numbers,
+    Unnamed,
     beside,
     check_not_binary,
     colour_code,
@@ -124,8 +125,10 @@ class Folder(torch.utils.data.Dataset[tuple[Any, Any]]):
             return
         step = -(-len(self.files) // _PROBED)
         found = self.labelling.survey([mask for _, mask in self.files[::step]])
-        if found.coloured or found.faults:
+        if found.faults:
             return  # the item says what is wrong with it
+        if found.coloured:
+            raise Unnamed(self.masks, self.labelling.survey([mask for _, mask in self.files]))
         if why := doubt(found):
             raise ValueError(f"{self.masks}: {why}")
         check_not_binary(self.masks, set(found.pixels), self.labelling.names)
@@ -149,11 +152,14 @@ def read_upright(path: Path) -> NDArray[np.uint8]:
 
     Raises FileNotFoundError, and ValueError as `read_image` of the other data sets does.
     """
-    pixels = read_image(path)
-    turns = {3: 2, 4: 2, 5: 1, 6: 3, 7: 3, 8: 1}  # quarter turns to the left
-    orientation = _orientation(path)
+    return turn(read_image(path), orientation(path))
+
+
+def turn(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+    """Rows and columns (H, W, …) brought upright from an EXIF orientation, 1 to 8."""
     if orientation == 1:
         return pixels
+    turns = {3: 2, 4: 2, 5: 1, 6: 3, 7: 3, 8: 1}  # quarter turns to the left
     pixels = np.rot90(pixels, turns.get(orientation, 0))
     if orientation in (2, 4):
         pixels = pixels[:, ::-1]
@@ -162,7 +168,7 @@ def read_upright(path: Path) -> NDArray[np.uint8]:
     return np.array(pixels, order="C")  # a copy: PyTorch takes no negative strides
 
 
-def _orientation(path: Path) -> int:
+def orientation(path: Path) -> int:
     """EXIF orientation 1 to 8, 1 where nothing is to be turned. Source: Exif 2.3, tag 0x0112."""
     try:
         with picture(path) as image:
@@ -176,7 +182,7 @@ def _orientation(path: Path) -> int:
 def _explain_sizes(image: Path, mask: Path, pixels: Sequence[int], labels: Sequence[int]) -> str:
     text = f"{mask} is {labels[1]}×{labels[0]}, but {image} is {pixels[1]}×{pixels[0]}"
     if tuple(labels) == (pixels[1], pixels[0]):
-        turned = _orientation(image) in (5, 6, 7, 8)
+        turned = orientation(image) in (5, 6, 7, 8)
         why = " as its EXIF orientation says" if turned else ""
         return f"{text}: one of them is turned by 90° (the image is shown upright{why}); turn it"
     return (

@@ -29,6 +29,17 @@ _FROM_ONE = (
 )
 
 
+class Unnamed(ValueError):
+    """Painted masks without a map of their colours; `found` counts these."""
+
+    def __init__(self, folder: Path, found: Survey) -> None:
+        super().__init__(f"{folder}: {colours_found(found)}")
+        self.folder, self.found = folder, found
+
+    def __reduce__(self) -> tuple[type[Unnamed], tuple[Path, Survey]]:
+        return Unnamed, (self.folder, self.found)
+
+
 class Labelling(Protocol):
     """Classes with a colour each, and how to read a mask file as their indices."""
 
@@ -249,7 +260,7 @@ def _count_classes(masks: Sequence[Path]) -> tuple[str, ...]:
     found = survey(masks, title="reading labels")
     folder = masks[0].parent
     if found.coloured:
-        raise ValueError(f"{folder}: {colours_found(found)}")
+        raise Unnamed(folder, found)
     if found.faults and not found.pixels:
         read_numbers(found.faults[0][0])  # whose message says more
         raise ValueError(found.faults[0][1])

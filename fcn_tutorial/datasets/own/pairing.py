@@ -86,12 +86,13 @@ class Files:
         return None not in parts and "train" in parts and len(parts) > 1
 
 
-def find(images: Path, masks: Path, names: Names) -> Files:
+def find(images: Path, masks: Path, names: Names, endings: Sequence[str] = MASK_SUFFIXES) -> Files:
     """Images and masks by key.
 
     Subfolders are looked into; names that begin with a dot are passed over. Both may be one folder:
     then what lies below folders called `images` and `masks` is taken, or, without such, masks lie
     beside their images and are told by their prefix or suffix, or by JPEG images and PNG masks.
+    `endings`: of mask files.
 
     Raises FileNotFoundError and ValueError where a folder is no place to find them, for links that
     lead nowhere, for two files of one key and for masks saved as JPEG or WebP.
@@ -107,10 +108,11 @@ def find(images: Path, masks: Path, names: Names) -> Files:
             images, masks = inner
         ours, theirs = ([(p, p) for p in _walk(folder)] for folder in (images, masks))
     found = _keyed(images, ours, IMAGE_SUFFIXES, "images", names)
+    refused = {*LOSSY_SUFFIXES} - {*endings}
     lossy = [
         str(path)
         for path, _ in theirs
-        if path.suffix.lower() in LOSSY_SUFFIXES and names.mask(composed(path.stem)) is not None
+        if path.suffix.lower() in refused and names.mask(composed(path.stem)) is not None
     ]
     if lossy:
         raise ValueError(
@@ -118,7 +120,7 @@ def find(images: Path, masks: Path, names: Names) -> Files:
             "labels. Export them again as PNG, or let `fcn-tutorial data fix folder` write copies "
             "in which every pixel has the nearest label again"
         )
-    labels = _keyed(masks, theirs, MASK_SUFFIXES, "masks", names)
+    labels = _keyed(masks, theirs, endings, "masks", names)
     files = Files(found, _as_images_lie(found, labels), (images, masks))
     return _without_unlabelled_test(files)
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import cast
 
@@ -136,26 +137,41 @@ class Survey:
         return far or (self.between.total() > 2 * _LEAST and self.is_smooth())
 
 
-def survey(masks: Sequence[Path], *, colours: bool | None = None, title: str = "") -> Survey:
+def survey(masks: Sequence[Path], *, colours: bool = False, title: str = "") -> Survey:
     """Read every mask once and count what it holds.
 
-    colours: True for the colours that a viewer shows, those of a palette too; False for numbers;
-    None: numbers for palette and grey masks and for RGB with equal channels, else colours. title: a
-    bar on a terminal. Unreadable masks are listed in `faults`.
+    Masks that were counted before and have kept their size and time are not read again: each split
+    of a folder asks for all of them. The answer is not to be changed.
+
+    Args:
+        masks: the files.
+        colours: count the colours that a viewer shows, those of a palette too; otherwise numbers in
+            palette and grey masks and in RGB with equal channels, and colours in others.
+        title: of a bar on a terminal; "" for none.
+
+    Unreadable masks are listed in `faults`.
     """
+    return _survey(tuple((path, *_state(path)) for path in masks), bool(colours), title)
+
+
+def _state(path: Path) -> tuple[int, int]:
+    try:
+        found = path.stat()
+    except OSError:  # a name no file can have, or a file that is gone
+        return 0, 0
+    return found.st_size, found.st_mtime_ns
+
+
+@lru_cache(maxsize=4)
+def _survey(masks: tuple[tuple[Path, int, int], ...], colours: bool, title: str) -> Survey:
     from tqdm import tqdm
 
-    found = Survey(coloured=bool(colours))
-    parts: list[Survey] = []
+    found = Survey(coloured=colours)
     with ThreadPoolExecutor(max(1, min(4, os.cpu_count() or 1))) as pool:
-        counted = pool.map(lambda path: _count(path, colours), masks)
+        counted = pool.map(lambda mask: _count(mask[0], colours), masks)
         bar = tqdm(counted, title, len(masks), leave=False, unit="mask", disable=not title or None)
         for part in bar:
-            parts.append(part)
-            if len(parts) == 64:
-                found = _merged([found, *parts])
-                parts.clear()
-    found = _merged([found, *parts])
+            found.add(part)
     return found
 
 
@@ -184,21 +200,14 @@ def _finished(found: Survey, path: Path) -> Survey:
     return found
 
 
-def _merged(parts: Iterable[Survey]) -> Survey:
-    whole, *rest = parts
-    for part in rest:
-        whole.add(part)
-    return whole
-
-
-def _count(path: Path, colours: bool | None) -> Survey:
+def _count(path: Path, colours: bool) -> Survey:
     try:
         mode = mask_mode(path)
         if not colours and (mode in ("1", "L", "P") or mode.startswith("I")):
             return survey_array(read_index_image(path), path, coloured=False)
         pixels = read_image(path)
     except (ValueError, OSError) as error:
-        return Survey(coloured=bool(colours), faults=[(path, str(error))])
+        return Survey(coloured=colours, faults=[(path, str(error))])
     # Pillow counts a million pixels in 2 ms and gives up at once where there are too many.
     counted = cast(
         "list[tuple[int, Colour]] | None", Image.fromarray(pixels).getcolors(MOST_COLOURS)
