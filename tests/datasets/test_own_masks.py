@@ -206,9 +206,9 @@ def test_large_masks_are_counted_in_seconds(tmp_path: Path) -> None:
     Image.fromarray(np.dstack([PAINT[labels], labels * 0 + 255]).astype(np.uint8)).save(
         tmp_path / "a.png", compress_level=1
     )
-    began = time.perf_counter()
+    began = time.process_time()
     found = survey([tmp_path / "a.png"])
-    assert found.total == 12_000_000 and time.perf_counter() - began < 5  # 0.5 s when written
+    assert found.total == 12_000_000 and time.process_time() - began < 5  # 0.5 s when written
 
 
 def test_masks_that_cannot_be_read_are_listed(tmp_path: Path) -> None:

@@ -190,10 +190,10 @@ def test_twenty_thousand_unpaired_names_are_refused_in_about_a_second(
     keys = [f"photo{i:06}" for i in range(20_000)]
     masks = {change.format(f"{i:06}"): Path("x") for i in range(20_000)}
     files = pairing.Files({k: Path(k) for k in keys}, masks, (Path("images"), Path("masks")))
-    began = time.perf_counter()
+    began = time.process_time()
     with pytest.raises(ValueError, match="20000 of 20000 images have no mask") as caught:
         pairing.check_partners(files)
-    assert time.perf_counter() - began < 3  # 0.2 s when written, 47 s before
+    assert time.process_time() - began < 3  # 0.2 s when written, 47 s before
     assert ("mask_suffix='_mask'" in str(caught.value)) == (kind == "suffix")
 
 
@@ -400,11 +400,11 @@ def test_names_with_numbers_in_them_stay(names: tuple[str, ...]) -> None:
 )
 def test_a_wrong_class_list_is_told_so_at_once(text: str, said: str, tmp_path: Path) -> None:
     (tmp_path / "names.txt").write_text(text)
-    began = time.perf_counter()
+    began = time.process_time()
     with pytest.raises(ValueError) as caught:
         read_classes(tmp_path / "names.txt")
     assert said in str(caught.value)
-    assert time.perf_counter() - began < 5  # 0.1 s when written, 71 s before
+    assert time.process_time() - began < 5  # 0.1 s when written, 71 s before
 
 
 @pytest.mark.parametrize(

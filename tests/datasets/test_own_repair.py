@@ -82,7 +82,8 @@ def test_a_border_does_not_become_a_third_class(tmp_path: Path) -> None:
     paint = Image.fromarray(np.array(list(colours.values()), np.uint8)[drawn])
     blurred = resized(paint, 0.6)
     border = np.array(blurred)[8, :, 0].astype(int)
-    assert ((abs(border - 128) < 60) & (border != 128)).any()  # nearer to purple than to red and blue
+    # Nearer to purple than to red and to blue:
+    assert ((abs(border - 128) < 60) & (border != 128)).any()
     root = lay(tmp_path / "own", [blurred])
     repair(root / "images", root / "masks", tmp_path / "new", colours=colours)
     (found,) = labels(tmp_path / "new")

@@ -1,0 +1,110 @@
+"""A YAML file of settings: what it says reaches the recipe, what it cannot say is named."""
+
+from pathlib import Path
+
+import pytest
+
+from fcn_tutorial import training
+from fcn_tutorial.training.config import read_config
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    (tmp_path / "my.yaml").write_text(text)
+    return tmp_path / "my.yaml"
+
+
+def test_a_file_says_what_the_command_line_would(tmp_path: Path) -> None:
+    config = read_config(write(tmp_path, """
+recipe: folder
+out: runs/cats
+seed: 3
+device: cpu
+weights: trunk.safetensors
+data:
+  images: photos
+  masks: drawn
+  colours: {ground: [0, 0, 0], cat: [255, 0, 0]}
+  crop: [96, 128]
+  scale: [0.5, 1.5]
+  flip: false
+epochs: 7
+optimiser: {lr: 2e-3, clip: 1}
+model:
+  width: 0.5
+"""))  # fmt: skip
+    assert (config.recipe, config.seed, config.device) == ("folder", 3, "cpu")
+    assert config.out == tmp_path / "runs/cats"
+    assert config.weights == tmp_path / "trunk.safetensors" and config.data is None
+    recipe, _ = config.override(training.get(config.recipe))
+    same, _ = training.override(
+        training.get("folder"),
+        [f"data.images={tmp_path / 'photos'}", f"data.masks={tmp_path / 'drawn'}",
+         "data.colours=ground=0,cat=#ff0000", "data.crop=96,128", "data.scale=0.5,1.5",
+         "data.flip=false", "epochs=7", "optimiser.lr=0.002", "optimiser.clip=1",
+         "model.width=0.5"],
+    )  # fmt: skip
+    assert recipe == same
+
+
+@pytest.mark.parametrize(
+    ("text", "classes"),
+    [
+        ("classes: [ground, cat]", "ground,cat"),
+        ("classes: ground, cat", "ground, cat"),
+        ("classes: {0: ground, 1: cat}", "0: ground,1: cat"),
+        ("classes: names.txt", "{}/names.txt"),
+    ],
+)
+def test_classes_may_be_written_out(text: str, classes: str, tmp_path: Path) -> None:
+    config = read_config(write(tmp_path, f"data:\n  {text}\n"))
+    assert config.settings == (f"data.classes={classes.format(tmp_path)}",)
+
+
+def test_the_folder_may_be_named_as_data(tmp_path: Path) -> None:
+    config = read_config(write(tmp_path, "data: own\n"))
+    assert config.data == tmp_path / "own" and config.settings == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("epoch: 3", "my.yaml: epoch: no setting 'epoch'; did you mean epochs"),
+        ("data: {imags: x}", "my.yaml: data.imags: no setting 'imags'; did you mean images"),
+        ("epochs: many", "my.yaml: epochs=many: expected int"),
+        ("epochs: 0", "my.yaml: epochs=0: expected 1 or more"),
+        ("epochs: [1, [2]]", "my.yaml: epochs=[1, [2]]: expected a number, a text or a list"),
+        ("epochs: 3\nepochs: 4", "'epochs' is given twice"),
+        ("optimiser: adamw", "my.yaml: optimiser: is a group"),
+        ("optimiser: {lr: {a: 1}}", "my.yaml: optimiser.lr={'a': 1}: expected a value"),
+        ("seed: one", "my.yaml: seed='one': expected a whole number"),
+        ("out: 3", "my.yaml: out=3: expected text"),
+        ("3: 4", "my.yaml: 3 is no setting"),
+        ("data: {classes: [cat]}", "expected two names or more"),
+        ("data: {colours: 3}", "expected a map or a file"),
+        ("data: {colours: {a: [0, 0], b: [1, 1, 1]}}", "give three whole numbers"),
+        ("x: !!python/object/apply:os.getcwd []", "not a readable YAML file"),
+        ("x: !!bool x", "not a readable YAML file"),
+        ("- 3", "expected lines 'setting: value'"),
+        ("", "expected lines 'setting: value'"),
+        ("x: " + "y" * (1 << 20), "larger than 1048576 bytes"),
+    ],
+)
+def test_a_wrong_file_is_told_what_is_wrong(text: str, said: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError) as caught:
+        config = read_config(write(tmp_path, text))
+        config.override(training.get(config.recipe))
+    assert said in str(caught.value) and len(str(caught.value)) < 500
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"no\.yaml not found"):
+        read_config(tmp_path / "no.yaml")
+
+
+def test_the_page_of_the_format_is_an_example(tmp_path: Path) -> None:
+    import fcn_tutorial.training.config as module
+
+    text = str(module.__doc__).split("```yaml\n")[1].split("```")[0]
+    config = read_config(write(tmp_path, text))
+    recipe, _ = config.override(training.get(config.recipe))
+    assert recipe.epochs == 40 and recipe.optimiser.lr == 2e-3
