@@ -52,12 +52,12 @@ def timed(device: torch.device, batch: int, side: int, rounds: int) -> dict[str,
     optimiser = torch.optim.SGD(model.parameters(), lr=1e-6)
     images, target = make_batch(batch, (side, side), CLASSES, device)
     images = images.contiguous(memory_format=torch.channels_last)
-    factor, offset = model.placement(model.stride)
+    factor, offset, border = model.placement()
     numbers = torch.zeros(sum(p.numel() for p in model.parameters()), device=device)
 
     def step() -> None:
         coarse = scores(images)
-        loss = upsample_cross_entropy(coarse, target, factor, offset, border=model.border)
+        loss = upsample_cross_entropy(coarse, target, factor, offset, border=border)
         update(optimiser, loss)
 
     def step_alone() -> None:

@@ -70,10 +70,8 @@ class OurStep:
             images.device.type, self.precision, enabled=self.precision != torch.float32
         ):
             scores = self.fused_scores(images)
-        factor, offset = self.model.placement(self.model.stride)
-        loss = upsample_cross_entropy(
-            scores.float(), target, factor, offset, VOID, border=self.model.border
-        )
+        factor, offset, border = self.model.placement()
+        loss = upsample_cross_entropy(scores.float(), target, factor, offset, VOID, border=border)
         return update(self.optimiser, loss)
 
 

@@ -25,10 +25,10 @@ import torch
 from torch import Tensor, nn
 
 from fcn_tutorial.files import replacing
-from fcn_tutorial.models import FCN, Card, LateFusion
+from fcn_tutorial.models import Card, Network
 from fcn_tutorial.models.inference import resampling_matrix
+from fcn_tutorial.models.network import ONLY
 
-Network = FCN | LateFusion
 Format = Literal["onnx", "torch"]
 
 FORMAT = "fcn_tutorial export/1"
@@ -86,7 +86,7 @@ def export(
     least = smallest(model)
     sizes = [size] if size else [(least + 31, least + 64), (least, least), (3 * least, 2 * least)]
     text = json.dumps(metadata(model, card, size, uint8), ensure_ascii=False)
-    names = ["scores"] if model.tasks is None else list(model.tasks)
+    names = ["scores"] if set(model.tasks) == {ONLY} else list(model.tasks)
     with _quiet(), torch.no_grad():
         program = _program(graph, _images(model, 2, sizes[0], uint8), size, least)
         with replacing(path) as partial:
@@ -105,14 +105,14 @@ def export(
                     f"--to {'torch' if to == 'onnx' else 'onnx'}"
                 )
     side = f"{size[0]}×{size[1]}" if size else f"any size from {least}×{least}"
-    kind = "RGB uint8" if uint8 else f"float32, preprocessed ({_preprocessing_name(model)})"
+    kind = "RGB uint8" if uint8 else f"float32, preprocessed ({model.preprocess.name})"
     return Exported(f"{kind}, {side}", tuple(sizes), error, largest)
 
 
 def smallest(model: Network) -> int:
     """The least side in pixels of images for an exported network: two features at stride 32."""
-    magnification = model.magnification if isinstance(model, FCN) else 1.0
-    return max(33, int(34 / magnification) + 1 if magnification < 1 else 33)
+    smaller = model.magnification < 1
+    return int(34 / model.magnification) + 1 if smaller else 33
 
 
 def metadata(
@@ -120,7 +120,6 @@ def metadata(
 ) -> dict[str, Any]:
     """What an exported file says of itself; fit for JSON."""
     least = smallest(model)
-    parts = [part for stream in _streams(model) for part in stream.preprocess.parts]
     shape = ["N", model.in_channels, *(size or ("H", "W"))]
     return {
         "format": FORMAT,
@@ -128,17 +127,17 @@ def metadata(
         "dataset": card.dataset,
         "classes": list(card.classes),
         "palette": [list(colour) for colour in card.palette],
-        "tasks": model.tasks,
+        "tasks": None if set(model.tasks) == {ONLY} else model.tasks,
         "input": {
             "name": "images",
             "shape": shape,
             "dtype": "uint8" if uint8 else "float32",
             "smallest": list(size or (least, least)),
-            "channels": [part.name for part in parts],
-            "preprocessing": None if uint8 else _preprocessing_name(model),
+            "channels": list(model.inputs),
+            "preprocessing": None if uint8 else model.preprocess.name,
             "formula": "none: values 0-255" if uint8 else "(value * scale - mean) / std",
             "value": "rgb and hha: 0-255, channels in this order; depth: ln(depth in mm)",
-            "parts": [] if uint8 else [part._asdict() for part in parts],
+            "parts": [] if uint8 else [part._asdict() for part in model.preprocess.parts],
         },
         "output": "scores before the softmax, (N, classes, H, W), at the size of the images",
     }
@@ -155,34 +154,25 @@ def parse_size(text: str) -> tuple[int, int]:
 # ---- What is exported ----------------------------------------------------------------------------
 
 
-def _streams(model: Network) -> list[FCN]:
-    if isinstance(model, FCN):
-        return [model]
-    return [cast(FCN, stream) for stream in model.streams]
-
-
-def _preprocessing_name(model: Network) -> str:
-    return " and ".join(stream.preprocess.name for stream in _streams(model))
+def _reads_pictures(model: Network) -> bool:
+    return model.inputs == ("rgb",) and model.in_channels == 3
 
 
 def _graph(model: Network, uint8: bool) -> nn.Module:
-    graph: nn.Module = model
-    if isinstance(model, FCN) and model.magnification != 1:
-        graph = _Magnified(model)
+    graph: nn.Module = model if model.magnification == 1 else _Magnified(model)
     if not uint8:
         return graph.eval()
-    parts = [part.name for stream in _streams(model) for part in stream.preprocess.parts]
-    if parts != ["rgb"] or model.in_channels != 3:
+    if not _reads_pictures(model):
         raise ValueError(
-            f"--uint8 is for networks on RGB images; this one reads {', '.join(parts)}"
+            f"--uint8 is for networks on RGB images; this one reads {', '.join(model.inputs)}"
         )
-    return _FromPixels(graph, cast(FCN, model)).eval()
+    return _FromPixels(graph, model).eval()
 
 
 class _FromPixels(nn.Module):
     """Preprocessing before a network: RGB uint8 (N, 3, H, W)."""
 
-    def __init__(self, graph: nn.Module, model: FCN) -> None:
+    def __init__(self, graph: nn.Module, model: Network) -> None:
         super().__init__()
         self.network = graph
         self.scale = model.preprocess.parts[0].scale
@@ -196,12 +186,12 @@ class _FromPixels(nn.Module):
 
 
 class _Magnified(nn.Module):
-    """`FCN.forward` with its two resamplings as products with matrices.
+    """`Magnified.forward` with its two resamplings as products with matrices.
 
     Exporters know no rounding of sizes, and not all runtimes the antialiased resizing.
     """
 
-    def __init__(self, model: FCN) -> None:
+    def __init__(self, model: Network) -> None:
         super().__init__()
         self.model = model
         self.ratio = Fraction(model.magnification).limit_denominator(1000)
@@ -210,8 +200,8 @@ class _Magnified(nn.Module):
         height, width = images.shape[-2:]
         larger = self._side(height), self._side(width)
         magnified = _resampled(images, larger)
-        scores = self.model.enlarge(self.model.fused_scores(magnified), larger)
-        return self.model.by_task(_resampled(scores, (height, width)))
+        scores = _resampled(self.model.plain.full_scores(magnified), (height, width))
+        return self.model.unnamed(self.model.split(scores))
 
     def follows_any_size(self) -> bool:
         """Whether whole numbers alone round as the network does."""
@@ -328,7 +318,7 @@ def _compare(
     error = largest = 0.0
     for i, size in enumerate(sizes):
         images = _images(model, 1 + i % 2, size, uint8)
-        wanted = model(cast(Any, model.preprocess)(images) if uint8 else images)
+        wanted = model(model.preprocess(images) if uint8 else images)
         expected = list(wanted.values()) if isinstance(wanted, dict) else [wanted]
         for ours, theirs in zip(expected, read(images), strict=True):
             difference = float((ours - theirs).abs().max())
@@ -343,11 +333,10 @@ def _images(model: Network, count: int, size: tuple[int, int], uint8: bool) -> T
     """
     generator = torch.Generator().manual_seed(0)
     shape = (count, model.in_channels, *size)
-    colour = [p.name for s in _streams(model) for p in s.preprocess.parts] == ["rgb"]
-    if not colour or model.in_channels != 3:
+    if not _reads_pictures(model):
         return torch.randn(shape, generator=generator)
     pixels = torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
-    return pixels if uint8 else cast(Any, model.preprocess)(pixels)
+    return pixels if uint8 else cast(Tensor, model.preprocess(pixels))
 
 
 @contextmanager

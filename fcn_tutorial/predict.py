@@ -18,7 +18,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -30,9 +30,9 @@ from torch import Tensor
 from fcn_tutorial import models, visualize
 from fcn_tutorial.datasets.own.folder import read_upright
 from fcn_tutorial.files import replacing
-from fcn_tutorial.models import Card, LateFusion, inference
-from fcn_tutorial.models.fcn import FCN
+from fcn_tutorial.models import Card, Network, inference
 from fcn_tutorial.models.inference import Part
+from fcn_tutorial.models.network import ONLY
 from fcn_tutorial.transforms import LimitSide
 from fcn_tutorial.vision import tv_tensors
 
@@ -60,7 +60,7 @@ class Predictor:
         tile: likewise.
     """
 
-    model: FCN | LateFusion
+    model: Network
     card: Card
     longest_side: int = 0
     scales: tuple[float, ...] = (1.0,)
@@ -90,18 +90,17 @@ class Predictor:
 
     @property
     def tasks(self) -> dict[str, Task]:
-        """Classes by task; "" is the only task of a network of one.
+        """Classes by task; `models.network.ONLY` is the task of a network of one.
 
         Raises ValueError where the card does not have a name and a colour for every class.
         """
-        counts = {"": self.model.num_classes} if self.model.tasks is None else self.model.tasks
-        if sum(counts.values()) != len(self.card.classes):
+        if self.model.num_classes != len(self.card.classes):
             raise ValueError(
-                f"the network scores {sum(counts.values())} classes, its card names "
+                f"the network scores {self.model.num_classes} classes, its card names "
                 f"{len(self.card.classes)}"
             )
         found, first = {}, 0
-        for task, count in counts.items():
+        for task, count in self.model.tasks.items():
             here = slice(first, first + count)
             found[task] = Task(self.card.classes[here], self.card.palette[here], here)
             first += count
@@ -116,7 +115,7 @@ class Predictor:
         for part, values in self.probabilities(image):
             for task, spec in self.tasks.items():
                 found[task][part.slices] = values[spec.channels].argmax(0).cpu()
-        return found[""] if self.model.tasks is None else found
+        return self.model.unnamed(found)
 
     def probabilities(self, image: Tensor) -> Iterator[tuple[Part, Tensor]]:
         """Class probabilities of an image uint8 (3, H, W), part by part: (part, (ΣC, h, w)).
@@ -146,9 +145,8 @@ class Predictor:
 
     def check(self) -> None:
         """Raise ValueError, saying what it reads, for a network that does not label RGB images."""
-        streams = self.model.streams if isinstance(self.model, LateFusion) else [self.model]
-        read = [part.name for stream in streams for part in cast(FCN, stream).preprocess.parts]
-        if read != ["rgb"] or self.model.in_channels != 3:
+        read = self.model.inputs
+        if read != ("rgb",) or self.model.in_channels != 3:
             raise ValueError(
                 f"this network reads {' and '.join(read)} ({self.model.in_channels} channels), and "
                 "an image file has colour only: score it on its data set with "
@@ -241,7 +239,7 @@ class _Files:
 
     @classmethod
     def of(cls, image: Path, out: Path, tasks: Iterable[str], probabilities: bool) -> _Files:
-        stems = {task: f"{image.stem}-{task}" if task else image.stem for task in tasks}
+        stems = {t: image.stem if t == ONLY else f"{image.stem}-{t}" for t in tasks}
         pictures = {t: (out / f"{s}.png", out / f"{s}-overlay.png") for t, s in stems.items()}
         return cls(pictures, out / f"{image.stem}.npz" if probabilities else None)
 
@@ -296,10 +294,10 @@ def _archive(
     ):
         arrays: dict[str, NDArray[np.float16]] = {}
         for task, spec in tasks.items():
-            name = Path(folder) / f"{task or 'probabilities'}.npy"
+            name = Path(folder) / f"{'probabilities' if task == ONLY else task}.npy"
             shape = (len(spec.classes), *size)
             arrays[task] = open_memmap(name, "w+", np.float16, shape)
-            np.save(Path(folder) / f"{f'{task}_' if task else ''}classes.npy", spec.classes)
+            np.save(Path(folder) / f"{'' if task == ONLY else f'{task}_'}classes.npy", spec.classes)
         yield arrays
         with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as packed:
             for array in arrays.values():

@@ -153,24 +153,27 @@ class Preprocess(nn.Module):
     """RGB uint8 (…, 3, H, W) → normalised float32 of the same shape.
 
     Args:
-        name: one of `PREPROCESSING`: "imagenet", "caffe" (0–255 minus the mean), "centred"
+        names: of `PREPROCESSING`: "imagenet", "caffe" (0–255 minus the mean), "centred"
             ([-1, 1]); "siftflow" and "nyud-rgb" (as "caffe", with that data's means); "nyud-depth"
             (metres (…, 1, H, W) → ln mm minus its mean, 0 where missing), "nyud-hha"; "nyud-rgbd"
             and "nyud-rgb-hha", which take a dict of both parts, as items have them, and stack their
             channels: 4 for early fusion, 6 of which the two streams of late fusion take three.
+            Several names stack their channels likewise, one after the other.
 
     A dict is taken by every name. Raises ValueError for another name, for parts that are not those
     of the name, and for channels that are not those of the part; TypeError for images that are not
     uint8 and depth that is not floating point.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, *names: str) -> None:
         super().__init__()
-        if name not in PREPROCESSING:
-            raise ValueError(
-                f"preprocessing={name!r} is not known; choose one of {', '.join(PREPROCESSING)}"
-            )
-        self.name, self.parts = name, PREPROCESSING[name]
+        for name in names:
+            if name not in PREPROCESSING:
+                raise ValueError(
+                    f"preprocessing={name!r} is not known; choose one of {', '.join(PREPROCESSING)}"
+                )
+        self.names, self.name = names, " and ".join(names)
+        self.parts = tuple(part for name in names for part in PREPROCESSING[name])
         self.mean: Tensor
         self.std: Tensor
         for statistic in ("mean", "std"):

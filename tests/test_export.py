@@ -10,7 +10,8 @@ from torch import Tensor
 
 from fcn_tutorial import export, models
 from fcn_tutorial.cli import main
-from fcn_tutorial.models import FCN, Card
+from fcn_tutorial.models import Card, Network
+from tests.models.networks import fcn
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -19,11 +20,13 @@ pytest.importorskip("onnxscript")
 CARD = Card.of(["sky", "road", "car"], [(0, 0, 0), (9, 9, 9), (90, 0, 0)], "test", "none")
 
 
-def network(classes: Any = 3, backbone: str = "tiny", width: float = 0.25, **options: Any) -> FCN:
+def network(
+    classes: Any = 3, backbone: str = "tiny", width: float = 0.25, **options: Any
+) -> Network:
     torch.manual_seed(0)
-    model = FCN(backbone, classes, width=width, **options).eval()
+    model: Network = fcn(backbone, classes, width=width, **options).eval()
     for name, layer in model.named_modules():
-        if name.startswith("score_"):
+        if "score_" in name and isinstance(layer, torch.nn.Conv2d):
             torch.nn.init.normal_(layer.weight, std=0.3)
     return model
 
@@ -95,7 +98,10 @@ def test_every_task_is_an_output_and_the_file_says_what_it_is(tmp_path: Path) ->
         assert torch.allclose(values, wanted[task], rtol=0, atol=1e-4)
     (entry,) = (p for p in proto.metadata_props if p.key == "fcn_tutorial")
     said = json.loads(entry.value)
-    assert said["classes"] == ["sky", "road", "car"] and said["tasks"] == model.tasks
+    assert said["classes"] == ["sky", "road", "car"] and said["tasks"] == {
+        "semantic": 2,
+        "geometric": 1,
+    }
     dimensions = [
         d.dim_param or d.dim_value for d in proto.graph.input[0].type.tensor_type.shape.dim
     ]

@@ -10,8 +10,9 @@ from PIL import Image
 
 from fcn_tutorial import models, predict
 from fcn_tutorial.cli import main
-from fcn_tutorial.models import FCN, Card
+from fcn_tutorial.models import Card
 from fcn_tutorial.predict import Predictor, find_images, write_predictions
+from tests.models.networks import fcn
 
 COLOURS = ((10, 20, 30), (200, 0, 0), (0, 0, 200))
 
@@ -20,7 +21,7 @@ def saved(path: Path, **options: object) -> Path:
     """The file of a small network with random score layers."""
     torch.manual_seed(1)
     tasks = options.pop("tasks", 3)
-    model = FCN("tiny", tasks, width=0.25, **options).eval()  # type: ignore[arg-type]
+    model = fcn("tiny", tasks, width=0.25, **options).eval()  # type: ignore[arg-type]
     torch.nn.init.normal_(model.score_fr.weight)
     count = model.num_classes
     card = Card.of([f"class{i}" for i in range(count)], (COLOURS * 3)[:count], "test", "none")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -97,6 +96,7 @@ _scales.__name__ = "numbers above 0"  # how argparse calls it in "invalid … va
 def _evaluate(options: argparse.Namespace) -> int:
     from fcn_tutorial import training
     from fcn_tutorial.models.inference import Averaged
+    from fcn_tutorial.models.network import ONLY, named
     from fcn_tutorial.training.record import describe, table
 
     predictor = _load(options)
@@ -110,17 +110,17 @@ def _evaluate(options: argparse.Namespace) -> int:
         network = Averaged(predictor.model, options.scales, options.flip)
         tta = {"scales": list(options.scales), "flip": options.flip}
     matrices = training.evaluate_tasks(network, dataset, f"scoring {options.split}")
-    names = dataset.classes if isinstance(dataset.classes, Mapping) else {"": dataset.classes}
+    names = named(dataset.classes)
     found = {
         task: describe(matrix, names[task], options.split, len(dataset), tta)
         for task, matrix in matrices.items()
     }
     for task, described in found.items():
-        if task:
+        if task != ONLY:
             print(f"\n{task}")
         print(table({options.split: described}, "evaluate"))
     first = next(iter(found.values()))
-    print(json.dumps(first if "" in found else {**first, "tasks": found}))
+    print(json.dumps(first if ONLY in found else {**first, "tasks": found}))
     return 0
 
 

@@ -1,17 +1,29 @@
-"""Networks: the fully convolutional network, the trunks it stands on, and its weights file."""
+"""Networks: the interface they share and those there are, their trunks, and the weights file."""
 
 from fcn_tutorial.models import backbones, inference
 from fcn_tutorial.models.classifier import CropClassifier
-from fcn_tutorial.models.fcn import FCN
+from fcn_tutorial.models.fcn import FCN, FCNConfig
 from fcn_tutorial.models.fusion import LateFusion
+from fcn_tutorial.models.magnified import Magnified
+from fcn_tutorial.models.network import NETWORKS, Network
 from fcn_tutorial.models.published import load_published
 from fcn_tutorial.models.weights import Card, load, save
 
+NETWORKS |= {
+    "fcn": FCN,
+    "late-fusion": LateFusion,
+    "magnified": Magnified,
+}
+
 __all__ = [
     "FCN",
+    "NETWORKS",
     "Card",
     "CropClassifier",
+    "FCNConfig",
     "LateFusion",
+    "Magnified",
+    "Network",
     "backbones",
     "inference",
     "load",

@@ -117,7 +117,7 @@ def make(
     alignment: Alignment = "same",
     norms: Norms = "batch",
     extra_channels: int = 0,
-    weights: Path | None = None,
+    weights: Path | str | None = None,
 ) -> Staged:
     """A trunk by name, cut at strides 8, 16 and 32.
 
@@ -195,7 +195,7 @@ def _extract(module: nn.Module, nodes: Mapping[str, str]) -> nn.Module:
     return extractor
 
 
-def load_trunk(trunk: nn.Module, path: Path) -> None:
+def load_trunk(trunk: nn.Module, path: Path | str) -> None:
     """Fill a trunk from a safetensors or .pth file in torchvision's key names.
 
     A fully connected weight (out, c·k·k) fills the (out, c, k, k) convolution it is equal to.
@@ -227,11 +227,12 @@ def load_trunk(trunk: nn.Module, path: Path) -> None:
     trunk.load_state_dict(own)
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
+def read_tensors(path: Path | str) -> dict[str, Tensor]:
     """The tensors of a safetensors file, or of a PyTorch one (.pth, .pt); no code of it is run.
 
     Raises ValueError naming a file that is neither.
     """
+    path = Path(path)
     try:
         if path.suffix not in (".pth", ".pt"):
             return load_file(path)

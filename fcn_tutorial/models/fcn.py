@@ -16,19 +16,24 @@ Source: Long, Shelhamer, Darrell, CVPR 2015, §3 and §4; layer names as in the 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Annotated, Any, Literal, Self, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import interpolate
 
+from fcn_tutorial import geometry
 from fcn_tutorial.models import backbones
 from fcn_tutorial.models.backbones import Backbone, Norms
+from fcn_tutorial.models.network import Network, Placement, named
+from fcn_tutorial.models.published import load_published
 from fcn_tutorial.models.trunks import Alignment
-from fcn_tutorial.transforms import Preprocess, map_sample
+from fcn_tutorial.surgery.tracing import meta_copy
+from fcn_tutorial.transforms import Preprocess
 from fcn_tutorial.upsampling import Border, Deconvolution, default_kernel_size, kernel_for, upsample
 
 #: The score layer of each stride, finest last.
@@ -39,7 +44,50 @@ UPSCORE_LAYERS = {32: "upscore2", 16: "upscore_pool4"}
 AT_ONCE_SCALES = {32: 1.0, 16: 0.01, 8: 0.0001}
 
 
-class FCN(nn.Module):
+@dataclass(frozen=True)
+class FCNConfig:
+    """All that decides an `FCN`, its weights aside; fit for JSON.
+
+    Attributes:
+        backbone: the name of a trunk, or the class of a module of one's own.
+        num_classes: as `FCN` takes it, like the five below.
+        stride: likewise.
+        alignment: likewise.
+        at_once: likewise.
+        deconvolution: likewise.
+        width: likewise.
+        norms: "batch" or "folded" (see `backbones.make`).
+        dropout: share of feature channels dropped before each score layer while training.
+        extra_channels: input channels beside RGB (early fusion, see `backbones.make`).
+        preprocessing: of `transforms.Preprocess`; what comes with the trunk where it is empty.
+
+    Raises ValueError for a stride or a deconvolution that is not offered.
+    """
+
+    backbone: Annotated[str, "trunk"] = "vgg16"
+    num_classes: int | Mapping[str, int] = 21
+    stride: Annotated[int, "of the finest fused map: 32, 16 or 8"] = 8
+    alignment: Annotated[Alignment, "padded layers, or the published layout"] = "same"
+    at_once: Annotated[bool, "the published tap scales of all-at-once training"] = False
+    deconvolution: Annotated[
+        Literal["fixed", "learned"], "bilinear for good, or learned between strides"
+    ] = "fixed"
+    width: Annotated[float, "multiplies the trunk's channels"] = 1.0
+    norms: Annotated[Norms, "batch, or folded into the convolutions"] = "batch"
+    dropout: Annotated[float, "share of channels dropped before each score layer"] = 0.0
+    extra_channels: Annotated[int, "input channels beside RGB (early fusion)"] = 0
+    preprocessing: Annotated[str, "of the input; empty: what the trunk's weights expect"] = ""
+
+    def __post_init__(self) -> None:
+        if self.stride not in SCORE_LAYERS:
+            raise ValueError(f"stride={self.stride} is not offered; choose 32, 16 or 8")
+        if self.deconvolution not in ("fixed", "learned"):
+            raise ValueError(
+                f"deconvolution={self.deconvolution!r} is not offered; choose 'fixed' or 'learned'"
+            )
+
+
+class FCN(Network):
     """FCN-32s, -16s or -8s over a classifier's trunk.
 
     Args:
@@ -57,18 +105,16 @@ class FCN(nn.Module):
             "learned", the ×2 steps between strides start bilinear and learn, as in the paper,
             while the last step stays fixed.
         width: multiplies the trunk's channel counts; below 1 only for trying things out.
-        norms: "batch" or "folded" (see `backbones.make`).
-        dropout: share of feature channels dropped before each score layer while training.
-        extra_channels: input channels beside RGB (early fusion, see `backbones.make`).
-        weights: safetensors file with the trunk's weights in torchvision's key names.
-        preprocessing: what the trunk's weights expect, where it is not what comes with its name.
-        magnification: the image is enlarged by this (bilinearly) before the trunk, and the scores
-            are brought back to its size; finer maps of the scene, for so many times squared the
-            work. `fused_scores` takes what is enlarged already.
+        weights: file with the trunk's weights: safetensors or .pth in torchvision's key names, or
+            one of the authors' .caffemodel.
 
-    Score layers start at zero, so the first loss is ln C. Raises ValueError for an argument out of
-    its range and for weights that do not fit.
+    What is wanted less often (`norms`, `dropout`, `extra_channels`, `preprocessing`) stands in
+    `FCNConfig`, which `FCN.from_config` takes. Score layers start at zero, so the first loss is
+    ln C. Raises ValueError for an argument out of its range and for weights that do not fit.
     """
+
+    Config = FCNConfig
+    config: FCNConfig
 
     def __init__(
         self,
@@ -78,110 +124,193 @@ class FCN(nn.Module):
         alignment: Alignment = "same",
         at_once: bool = False,
         deconvolution: Literal["fixed", "learned"] = "fixed",
-        *,
         width: float = 1.0,
-        norms: Norms = "batch",
-        dropout: float = 0.0,
-        extra_channels: int = 0,
-        weights: Path | None = None,
-        preprocessing: str | None = None,
-        magnification: float = 1.0,
+        weights: Path | str | None = None,
     ) -> None:
-        super().__init__()
-        self.backbone: Backbone
-        if not magnification > 0:
-            raise ValueError(f"magnification={magnification}: expected more than 0")
-        if stride not in SCORE_LAYERS:
-            raise ValueError(f"stride={stride} is not offered; choose 32, 16 or 8")
-        if deconvolution not in ("fixed", "learned"):
-            raise ValueError(
-                f"deconvolution={deconvolution!r} is not offered; choose 'fixed' or 'learned'"
-            )
-        self.tasks = dict(num_classes) if isinstance(num_classes, Mapping) else None
-        counts = list(self.tasks.values()) if self.tasks is not None else [cast(int, num_classes)]
-        if min(counts, default=0) < 1:
-            raise ValueError(f"num_classes={num_classes!r}: at least one class is needed")
-        if isinstance(backbone, nn.Module):
-            named_only = (
-                width != 1,
-                norms != "batch",
-                weights,
-                extra_channels,
-                alignment != "same",
-            )
-            if any(named_only):
-                raise ValueError(
-                    "width, norms, weights, extra_channels and alignment are for a backbone by "
-                    "name; set up a module of your own before handing it over"
-                )
-            self.backbone = backbones.tap(backbone)
-        else:
-            self.backbone = backbones.make(
-                backbone,
-                width=width,
-                alignment=alignment,
-                norms=norms,
-                extra_channels=extra_channels,
-                weights=weights,
-            )
-        if stride not in self.backbone.channels:
-            raise ValueError(f"stride={stride} needs a tap there, and the backbone has none")
-        if preprocessing is not None:
-            self.backbone.preprocessing = preprocessing
-        #: The arguments that build this network again (its weights aside), fit for JSON.
-        self.config: dict[str, Any] = {
-            "backbone": self.backbone.name,
-            "num_classes": self.tasks or counts[0],
-            "stride": stride,
-            "alignment": alignment,
-            "at_once": at_once,
-            "deconvolution": deconvolution,
-            "width": width,
-            "norms": norms,
-            "dropout": dropout,
-            "extra_channels": extra_channels,
-            "preprocessing": self.backbone.preprocessing,
-            "magnification": magnification,
-        }
-        self.num_classes = sum(counts)
-        self.stride = stride
-        self.alignment = alignment
-        self.at_once = at_once
-        self.in_channels = 3 + extra_channels
-        self.magnification = magnification
-        self.preprocess = Preprocess(self.backbone.preprocessing)
-        self.drop = nn.Dropout2d(dropout)
-        self.score_fr: nn.Conv2d
-        for tap, name in SCORE_LAYERS.items():
-            if tap >= stride:
-                self.add_module(name, _score_layer(self.backbone.channels[tap], self.num_classes))
-        self._add_upscore_layers()
+        named = backbone if isinstance(backbone, str) else ""
+        config = FCNConfig(named, num_classes, stride, alignment, at_once, deconvolution, width)
+        self._build(config, weights, None if isinstance(backbone, str) else backbone)
 
-    def _add_upscore_layers(self) -> None:
-        if self.config["deconvolution"] == "fixed":
+    @classmethod
+    def from_config(
+        cls,
+        config: FCNConfig,
+        weights: Path | str | None = None,
+        backbone: nn.Module | None = None,
+    ) -> Self:
+        """See `Network.from_config`; weights: as the constructor takes them."""
+        network = cls.__new__(cls)
+        network._build(config, weights, backbone)
+        return network
+
+    def _build(
+        self, config: FCNConfig, weights: Path | str | None, module: nn.Module | None
+    ) -> None:
+        published = weights is not None and Path(weights).suffix == ".caffemodel"
+        trunk = _trunk(config, None if published else weights, module)
+        if config.stride not in trunk.channels:
+            raise ValueError(f"stride={config.stride} needs a tap there, and the backbone has none")
+        expected = config.preprocessing or ("caffe" if published else trunk.preprocessing)
+        config = replace(config, backbone=trunk.name, preprocessing=expected)
+        super().__init__(config, config.num_classes, expected)
+        self.in_channels = 3 + config.extra_channels
+        self.backbone: Backbone = trunk
+        self.drop = nn.Dropout2d(config.dropout)
+        self.score_fr: nn.Conv2d
+        self._add_layers()
+        if published:
+            load_published(self, cast(Path, weights))
+            self.expect(expected)
+
+    def _add_layers(self) -> None:
+        """Score layers and learned deconvolutions down to the stride, where they are missing."""
+        for tap, name in SCORE_LAYERS.items():
+            if tap >= self.stride and not hasattr(self, name):
+                self.add_module(name, _score_layer(self.backbone.channels[tap], self.num_classes))
+        if self.config.deconvolution == "fixed":
             return
-        counts = list(self.tasks.values()) if self.tasks else [self.num_classes]
         for stride, name in UPSCORE_LAYERS.items():
             if stride > self.stride and not hasattr(self, name):
-                factor, kernel, _ = self._whole_placement(stride, stride // 2)
-                self.add_module(name, _Upscore(counts, factor, kernel))
+                factor, kernel, _ = self._whole_upscore(stride, stride // 2)
+                self.add_module(name, _Upscore([*self.tasks.values()], factor, kernel))
 
-    def forward(self, images: Tensor) -> Tensor | dict[str, Tensor]:
-        """Images (N, 3, H, W) → scores (N, C, H, W), or {task: scores} for several tasks."""
-        size = images.shape[-2:]
-        if self.magnification != 1:
-            larger = [max(1, round(n * self.magnification)) for n in size]
-            images = interpolate(images, larger, mode="bilinear", antialias=True)
-        scores = self.enlarge(self.fused_scores(images), images.shape[-2:])
-        if self.magnification != 1:
-            scores = interpolate(scores, list(size), mode="bilinear", antialias=True)
-        return self.by_task(scores)
+    @classmethod
+    def configured(
+        cls,
+        options: Mapping[str, Any],
+        num_classes: int | Mapping[str, int],
+        inputs: Sequence[str] = ("rgb",),
+    ) -> FCNConfig:
+        """See `Network.configured`; depth beside colour is read by a fourth channel."""
+        if tuple(inputs) == ("rgb", "depth"):
+            options, inputs = {**options, "extra_channels": 1}, ("rgb",)
+        if len(inputs) > 1:
+            raise ValueError(f"an FCN reads rgb, or rgb and depth; not {' and '.join(inputs)}")
+        return cast(FCNConfig, super().configured(options, num_classes))
 
-    def by_task(self, scores: Tensor) -> Tensor | dict[str, Tensor]:
-        """Scores of all tasks one after the other, as {task: scores}; unchanged for one task."""
-        if self.tasks is None:
-            return scores
-        return dict(zip(self.tasks, scores.split(list(self.tasks.values()), 1), strict=True))
+    @classmethod
+    def from_trained(cls, config: FCNConfig, trained: Sequence[Network]) -> Self:
+        """See `Network.from_trained`; a trained FCN of the same stride, or of the next coarser."""
+        if len(trained) != 1 or not isinstance(other := trained[0].plain, FCN):
+            titles = ", ".join(one.title for one in trained)
+            raise ValueError(f"an FCN starts from one network, an FCN; not from {titles}")
+        for key in ("backbone", "width", "alignment", "norms", "extra_channels"):
+            found, wanted = (getattr(c, key) for c in (other.config, config))
+            if found != wanted:
+                raise ValueError(f"it has {key}={found!r}, {key}={wanted!r} is wanted")
+        if [*named(other.config.num_classes).items()] != [*named(config.num_classes).items()]:
+            raise ValueError(
+                f"it has num_classes={other.config.num_classes!r}, {config.num_classes!r} wanted"
+            )
+        if other.stride not in (config.stride, 2 * config.stride):
+            raise ValueError(
+                f"it is an FCN-{other.stride}s; an FCN-{config.stride}s starts from an "
+                f"FCN-{config.stride}s or FCN-{2 * config.stride}s"
+            )
+        return cls._grown(other, config)
+
+    @classmethod
+    def from_coarser(cls, coarser: FCN) -> Self:
+        """A 32s becomes a 16s, a 16s an 8s: the same layers plus one score layer at zero.
+
+        The paper's staged training: the finer net starts from what the coarser one has learned.
+        Raises ValueError for an 8s, which has nothing finer.
+        """
+        if coarser.stride == min(SCORE_LAYERS):
+            raise ValueError("from_coarser: an FCN-8s is the finest; give a 32s or a 16s")
+        return cls._grown(coarser, replace(coarser.config, stride=coarser.stride // 2))
+
+    @classmethod
+    def _grown(cls, other: FCN, config: FCNConfig) -> Self:
+        """A copy of `other` with another config, and the layers that this one has more."""
+        grown = cast(Self, copy.deepcopy(other))
+        if config.stride not in grown.backbone.channels:
+            raise ValueError(f"from_coarser: the backbone has no tap at stride {config.stride}")
+        expected = config.preprocessing or other.config.preprocessing
+        grown.config = replace(config, preprocessing=expected)
+        grown.expect(expected)
+        grown.drop = nn.Dropout2d(config.dropout)
+        for name in UPSCORE_LAYERS.values():
+            if config.deconvolution == "fixed" and hasattr(grown, name):
+                raise ValueError("it has learned deconvolutions, deconvolution='fixed' is wanted")
+        grown._add_layers()
+        like = other.score_fr.weight
+        return grown.to(like.device, like.dtype)
+
+    def expect(self, preprocessing: str) -> None:
+        """Say what the weights expect of the input, in place (see `transforms.Preprocess`)."""
+        self.config = replace(self.config, preprocessing=preprocessing)
+        self.preprocess = Preprocess(preprocessing).to(self.score_fr.weight.device)
+
+    # ---- What it is ------------------------------------------------------------------------------
+
+    @property
+    def stride(self) -> int:
+        """Of the finest fused map."""
+        return self.config.stride
+
+    @property
+    def title(self) -> str:
+        """As in "FCN-8s on vgg16"."""
+        return f"FCN-{self.stride}s on {self.config.backbone}"
+
+    @property
+    def border(self) -> Border:
+        """What upsampling takes the outside of a map to be (see `alignment`)."""
+        return "zero" if self.config.alignment == "caffe" else "replicate"
+
+    def scorers(self) -> tuple[str, ...]:
+        """The names of its score layers, coarsest first."""
+        return tuple(name for tap, name in SCORE_LAYERS.items() if tap >= self.stride)
+
+    def trunk(self) -> frozenset[str]:
+        """See `Network.trunk`."""
+        return frozenset(n for n, _ in self.named_parameters() if n.startswith("backbone."))
+
+    def freezable(self, stride: int) -> Iterator[nn.Parameter]:
+        """See `Network.freezable`; of the trunk's layers."""
+        side = 4096  # so large that no padding makes one stride look like another; "meta" is free
+        reached: dict[str, int] = {}
+
+        def note(name: str, output: Tensor) -> None:
+            reached[name] = round(side / output.shape[-1])
+
+        trunk = meta_copy(self.backbone)
+        for name, layer in trunk.named_modules():
+            if next(layer.parameters(recurse=False), None) is not None:
+                layer.register_forward_hook(lambda _, __, output, name=name: note(name, output))
+        trunk(torch.empty(1, self.in_channels, side, side, device="meta"))
+        for name, layer_stride in reached.items():
+            if layer_stride <= stride:
+                yield from self.backbone.get_submodule(name).parameters(recurse=False)
+
+    def margin(self) -> int:
+        """See `Network.margin`.
+
+        The field of a tap, and for each upsampling the reach of its tent: a stride of what it
+        leaves.
+        """
+        widest, reach = Fraction(0), 0
+        for stride in sorted(SCORE_LAYERS):
+            if stride >= self.stride:
+                reach += stride
+                field = geometry.receptive_field(self.backbone.layers(stride))
+                widest = max(widest, reach + Fraction(field.size - 1, 2))
+        return math.ceil(widest)
+
+    def grid(self) -> int:
+        """See `Network.grid`; that of the coarsest tap."""
+        return max(SCORE_LAYERS)
+
+    # ---- Scores ----------------------------------------------------------------------------------
+
+    def training_scores(self, images: Tensor) -> Tensor:
+        """See `Network.training_scores`: `fused_scores`."""
+        return self.fused_scores(images)
+
+    def full_scores(self, images: Tensor) -> Tensor:
+        """See `Network.full_scores`."""
+        return self.enlarge(self.fused_scores(images), images.shape[-2:])
 
     def fused_scores(self, images: Tensor) -> Tensor:
         """The scores before the last upsampling, (N, C, h, w) at `self.stride`."""
@@ -200,7 +329,7 @@ class FCN(nn.Module):
 
     def _score(self, taps: dict[int, Tensor], stride: int) -> Tensor:
         features = taps[stride]
-        if self.at_once:
+        if self.config.at_once:
             features = features * AT_ONCE_SCALES[stride]
         layer = cast(nn.Module, getattr(self, SCORE_LAYERS[stride]))
         return cast(Tensor, layer(self.drop(features)))
@@ -209,19 +338,18 @@ class FCN(nn.Module):
         self, scores: Tensor, stride: int, finer: int | None, size: torch.Size | tuple[int, int]
     ) -> Tensor:
         """Resample the map at `stride` onto the map at `finer`, or onto the image (None)."""
-        factor, offset = self.placement(stride, finer)
+        factor, offset = self.upscore(stride, finer)
         learned = getattr(self, UPSCORE_LAYERS.get(stride, ""), None) if finer else None
         if learned is not None:
-            _, _, whole = self._whole_placement(stride, stride // 2)
+            _, _, whole = self._whole_upscore(stride, stride // 2)
             return cast(Tensor, learned(scores, (size[0], size[1]), whole, self.border))
         return upsample(scores, factor, (size[0], size[1]), offset, border=self.border)
 
-    @property
-    def border(self) -> Border:
-        """What upsampling takes the outside of a map to be (see `alignment`)."""
-        return "zero" if self.alignment == "caffe" else "replicate"
+    def placement(self) -> Placement:
+        """See `Network.placement`: the last upsampling."""
+        return Placement(*self.upscore(self.stride), self.border)
 
-    def placement(self, stride: int, finer: int | None = None) -> tuple[int, Fraction]:
+    def upscore(self, stride: int, finer: int | None = None) -> tuple[int, Fraction]:
         """(factor, offset) of a deconvolution that carries the map at `stride` onto a finer one.
 
         `offset` rows are dropped from the full deconvolution so that the first row left lies on
@@ -232,7 +360,7 @@ class FCN(nn.Module):
         factor, centre = self._relative(stride, finer)
         return factor, Fraction(default_kernel_size(factor) - 1, 2) - centre
 
-    def _whole_placement(self, stride: int, finer: int | None) -> tuple[int, int, int]:
+    def _whole_upscore(self, stride: int, finer: int | None) -> tuple[int, int, int]:
         """(factor, kernel, offset) with a whole offset: k = 2·factor, or one less where odd fits.
 
         The reference's FCN-AlexNet has k = 63 for this reason, and VGG16's nets 64.
@@ -248,54 +376,26 @@ class FCN(nn.Module):
         )
         return int(scale / fine_scale), (centre - fine_centre) / fine_scale
 
-    @torch.no_grad()
-    def predict(self, inputs: Tensor | Mapping[str, Tensor]) -> Tensor | dict[str, Tensor]:
-        """RGB image (3, H, W) uint8 → labels (H, W) int64, at the size of the image.
 
-        A network on other inputs takes the dict of its parts, as items of `NYUDv2` have them; one
-        of several tasks gives {task: labels}. Preprocesses as the trunk's weights expect. Raises
-        RuntimeError in training mode, where norms and dropout would blur the answer, and as
-        `transforms.Preprocess`.
-        """
-        return predict(self, inputs)
-
-    @classmethod
-    def from_coarser(cls, coarser: FCN) -> FCN:
-        """A 32s becomes a 16s, a 16s an 8s: the same layers plus one score layer at zero.
-
-        The paper's staged training: the finer net starts from what the coarser one has learned.
-        Raises ValueError for an 8s, which has nothing finer.
-        """
-        if coarser.stride == min(SCORE_LAYERS):
-            raise ValueError("from_coarser: an FCN-8s is the finest; give a 32s or a 16s")
-        finer = copy.deepcopy(coarser)
-        finer.stride = coarser.stride // 2
-        finer.config["stride"] = finer.stride
-        like = coarser.score_fr.weight
-        if finer.stride not in finer.backbone.channels:
-            raise ValueError(f"from_coarser: the backbone has no tap at stride {finer.stride}")
-        layer = _score_layer(finer.backbone.channels[finer.stride], finer.num_classes)
-        finer.add_module(SCORE_LAYERS[finer.stride], layer)
-        finer._add_upscore_layers()
-        return finer.to(like.device, like.dtype)
-
-
-@torch.no_grad()
-def predict(model: Any, inputs: Tensor | Mapping[str, Tensor]) -> Tensor | dict[str, Tensor]:
-    """What `FCN.predict` and `LateFusion.predict` do."""
-    if model.training:
-        raise RuntimeError("predict: the network is in training mode; call .eval() first")
-    if isinstance(inputs, Tensor) and model.in_channels != 3:
-        raise ValueError(
-            f"predict: got one image, this network reads {model.in_channels} channels: give a dict "
-            "of its parts"
+def _trunk(config: FCNConfig, weights: Path | str | None, module: nn.Module | None) -> Backbone:
+    """The backbone by the name in the config, or of a module of one's own."""
+    if module is None:
+        return backbones.make(
+            config.backbone,
+            width=config.width,
+            alignment=config.alignment,
+            norms=config.norms,
+            extra_channels=config.extra_channels,
+            weights=weights,
         )
-    device = next(model.parameters()).device
-    batch = model.preprocess(map_sample(lambda part: part.to(device)[None], inputs))
-    scores = model(batch.contiguous(memory_format=torch.channels_last))
-    if isinstance(scores, dict):
-        return {task: part[0].argmax(0) for task, part in scores.items()}
-    return cast(Tensor, scores[0].argmax(0))
+    default = FCNConfig()
+    keys = ("width", "norms", "extra_channels", "alignment")
+    if weights or any(getattr(config, key) != getattr(default, key) for key in keys):
+        raise ValueError(
+            "width, norms, weights, extra_channels and alignment are for a backbone by "
+            "name; set up a module of your own before handing it over"
+        )
+    return backbones.tap(module)
 
 
 class _Upscore(nn.Module):

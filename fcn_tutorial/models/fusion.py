@@ -5,18 +5,40 @@ Source: Long, Shelhamer, Darrell, CVPR 2015, §5.2 (RGB-HHA); reference nyud-fcn
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from fractions import Fraction
-from typing import Any, cast
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor, nn
 
-from fcn_tutorial.models.fcn import FCN, predict
-from fcn_tutorial.upsampling import Border
+from fcn_tutorial.models.fcn import FCN, FCNConfig
+from fcn_tutorial.models.network import Network, Placement
+
+#: What a data set that is fused late gives each stream, in this order, and how it is prepared.
+HALVES = {"rgb": "nyud-rgb", "hha": "nyud-hha"}
 
 
-class LateFusion(nn.Module):
+@dataclass(frozen=True)
+class LateFusionConfig:
+    """What is fused, and how.
+
+    Attributes:
+        streams: the configs of the FCNs; mappings of their fields will do.
+        shares: what the scores of each count.
+    """
+
+    streams: tuple[FCNConfig, ...]
+    shares: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        streams = (s if isinstance(s, FCNConfig) else FCNConfig(**s) for s in self.streams)
+        object.__setattr__(self, "streams", tuple(streams))
+        object.__setattr__(self, "shares", tuple(self.shares))
+
+
+class LateFusion(Network):
     """The weighted sum of the scores of several FCNs, one a modality.
 
     Args:
@@ -28,37 +50,114 @@ class LateFusion(nn.Module):
     not match them. Upsampling is linear, so scores are summed before it, as in the reference.
     """
 
+    Config = LateFusionConfig
+    config: LateFusionConfig
+
     def __init__(self, streams: Sequence[FCN], shares: Sequence[float] | None = None) -> None:
-        super().__init__()
         if len(streams) < 2:
             raise ValueError(f"streams: at least two networks are fused, got {len(streams)}")
         first = streams[0]
         for i, other in enumerate(streams[1:], 1):
-            for name in ("stride", "tasks", "num_classes", "border"):
+            for name in ("stride", "counts", "border"):
                 a, b = getattr(first, name), getattr(other, name)
                 if a != b:
                     raise ValueError(f"streams[{i}] has {name}={b!r}, streams[0] has {a!r}")
-            if first.placement(first.stride) != other.placement(other.stride):
+            if first.placement() != other.placement():
                 raise ValueError(f"streams[{i}] lies elsewhere on the image than streams[0]")
-        self.shares = [1 / len(streams)] * len(streams) if shares is None else list(shares)
-        if len(self.shares) != len(streams):
-            raise ValueError(f"shares: {len(streams)} expected, got {len(self.shares)}")
-        self.streams = nn.ModuleList(streams)
+        shares = [1 / len(streams)] * len(streams) if shares is None else shares
+        if len(shares) != len(streams):
+            raise ValueError(f"shares: {len(streams)} expected, got {len(shares)}")
+        config = LateFusionConfig(tuple(stream.config for stream in streams), tuple(shares))
+        names = (name for stream in streams for name in stream.preprocess.names)
+        super().__init__(config, first.counts, *names)
         self.in_channels = sum(stream.in_channels for stream in streams)
-        self.stride, self.tasks, self.num_classes = first.stride, first.tasks, first.num_classes
-        #: The arguments that build this network again (its weights aside), fit for JSON.
-        self.config: dict[str, Any] = {
-            "streams": [stream.config for stream in streams],
-            "shares": self.shares,
-        }
+        self.streams = nn.ModuleList(streams)
 
-    def forward(self, images: Tensor) -> Tensor | dict[str, Tensor]:
-        """Images (N, ΣC_i, H, W), the streams' channels one after the other → as `FCN`."""
-        scores = self.enlarge(self.fused_scores(images), images.shape[-2:])
-        return self._first().by_task(scores)
+    @classmethod
+    def from_config(
+        cls,
+        config: LateFusionConfig,
+        weights: Path | str | None = None,
+        backbone: nn.Module | None = None,
+    ) -> Self:
+        """See `Network.from_config`; weights: of every stream's trunk."""
+        if backbone is not None:
+            raise ValueError("a module of one's own is the backbone of one FCN, not of a fusion")
+        streams = [FCN.from_config(stream, weights) for stream in config.streams]
+        return cls(streams, config.shares)
 
-    def fused_scores(self, images: Tensor) -> Tensor:
-        """The shared scores before the last upsampling, (N, C, h, w) at `self.stride`."""
+    @classmethod
+    def configured(
+        cls,
+        options: Mapping[str, Any],
+        num_classes: int | Mapping[str, int],
+        inputs: Sequence[str] = ("rgb",),
+    ) -> LateFusionConfig:
+        """See `Network.configured`; the options are those of every stream."""
+        if tuple(inputs) != tuple(HALVES):
+            raise ValueError(f"late fusion reads rgb and hha, the data set has {', '.join(inputs)}")
+        stream = FCN.configured(options, num_classes)
+        streams = tuple(replace(stream, preprocessing=name) for name in HALVES.values())
+        return LateFusionConfig(streams, (1 / len(streams),) * len(streams))
+
+    @classmethod
+    def from_trained(cls, config: LateFusionConfig, trained: Sequence[Network]) -> Self:
+        """See `Network.from_trained`; one trained fusion, or a trained FCN for each stream."""
+        plain = [one.plain for one in trained]
+        if len(plain) == 1 and isinstance(plain[0], LateFusion):
+            plain = [*plain[0]._all()]
+        if len(plain) != len(config.streams):
+            raise ValueError(
+                "late fusion starts from one network for each stream, or from one of both"
+            )
+        pairs = zip(config.streams, plain, strict=True)
+        return cls([FCN.from_trained(own, [other]) for own, other in pairs], config.shares)
+
+    @classmethod
+    def from_coarser(cls, coarser: LateFusion) -> Self:
+        """As `FCN.from_coarser`, stream by stream."""
+        return cls([FCN.from_coarser(stream) for stream in coarser._all()], coarser.shares)
+
+    # ---- What it is ------------------------------------------------------------------------------
+
+    @property
+    def shares(self) -> list[float]:
+        """What each stream's scores count."""
+        return list(self.config.shares)
+
+    @property
+    def title(self) -> str:
+        """As in "late fusion of 2 nets, FCN-8s on vgg16"."""
+        return f"late fusion of {len(self.streams)} nets, {self._first().title}"
+
+    def trunk(self) -> frozenset[str]:
+        """See `Network.trunk`."""
+        found = enumerate(stream.trunk() for stream in self._all())
+        return frozenset(f"streams.{i}.{name}" for i, names in found for name in names)
+
+    def freezable(self, stride: int) -> Iterator[nn.Parameter]:
+        """See `Network.freezable`; of every stream."""
+        for stream in self._all():
+            yield from stream.freezable(stride)
+
+    def placement(self) -> Placement:
+        """See `Network.placement`."""
+        return self._first().placement()
+
+    def margin(self) -> int:
+        """See `Network.margin`."""
+        return max(stream.margin() for stream in self._all())
+
+    def grid(self) -> int:
+        """See `Network.grid`."""
+        return self._first().grid()
+
+    # ---- Scores ----------------------------------------------------------------------------------
+
+    def training_scores(self, images: Tensor) -> Tensor:
+        """Images (N, ΣC_i, H, W), the streams' channels one after the other → the shared scores
+        before the last upsampling.
+        """
         streams = self._all()
         parts = images.split([stream.in_channels for stream in streams], 1)
         scores = [
@@ -67,43 +166,9 @@ class LateFusion(nn.Module):
         ]
         return torch.stack(scores).sum(0)
 
-    def enlarge(self, scores: Tensor, size: torch.Size | tuple[int, int]) -> Tensor:
-        """The last upsampling: `fused_scores` brought to the (H, W) of the image."""
-        return self._first().enlarge(scores, size)
-
-    @property
-    def border(self) -> Border:
-        """As `FCN.border`."""
-        return self._first().border
-
-    def placement(self, stride: int, finer: int | None = None) -> tuple[int, Fraction]:
-        """As `FCN.placement`."""
-        return self._first().placement(stride, finer)
-
-    def preprocess(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        """The parts of an item or a batch as each stream expects them, (…, ΣC_i, H, W) float32.
-
-        Raises ValueError for a part that is missing, and as `transforms.Preprocess`.
-        """
-        wanted = [[part.name for part in s.preprocess.parts] for s in self._all()]
-        if missing := {name for names in wanted for name in names} - set(inputs):
-            raise ValueError(f"inputs lack {', '.join(sorted(missing))}, which a stream reads")
-        return torch.cat(
-            [
-                stream.preprocess({name: inputs[name] for name in names})
-                for stream, names in zip(self._all(), wanted, strict=True)
-            ],
-            -3,
-        )
-
-    def predict(self, inputs: Tensor | Mapping[str, Tensor]) -> Tensor | dict[str, Tensor]:
-        """As `FCN.predict`, for items that are dicts of what the streams read."""
-        return predict(self, inputs)
-
-    @classmethod
-    def from_coarser(cls, coarser: LateFusion) -> LateFusion:
-        """As `FCN.from_coarser`, stream by stream."""
-        return cls([FCN.from_coarser(stream) for stream in coarser._all()], coarser.shares)
+    def full_scores(self, images: Tensor) -> Tensor:
+        """See `Network.full_scores`."""
+        return self._first().enlarge(self.training_scores(images), images.shape[-2:])
 
     def _all(self) -> list[FCN]:
         return [cast(FCN, stream) for stream in self.streams]

@@ -1,9 +1,9 @@
 """What a network says of images of any size: part by part, over several scales and mirror images.
 
 A picture or a map of scores is a `Lazy` here: its size, and a function that computes any part of
-it. The scores of a part need the image a margin around it. The margin follows from the receptive
-field (`margin`), and parts start on the grid of the coarsest tap, so that what is computed part by
-part is what the whole image gives, to rounding.
+it. The scores of a part need the image a margin around it (`Network.margin`), and parts start where
+the network's coarsest map has its places (`Network.grid`), so that what is computed part by part is
+what the whole image gives, to rounding.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -19,12 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from fcn_tutorial import geometry
-from fcn_tutorial.models.fcn import FCN, SCORE_LAYERS
-from fcn_tutorial.models.fusion import LateFusion
+from fcn_tutorial.models.network import Network, named
 from fcn_tutorial.transforms import map_sample
-
-Network = FCN | LateFusion
 
 #: Pixels up to which an image is taken in one piece, 2048 × 2048, about 3 GB in a VGG16 trunk.
 LARGE = 1 << 22
@@ -77,7 +72,7 @@ def scores(
 
     Args:
         model: in evaluation mode.
-        image: as `FCN.predict` takes it: uint8 (3, H, W), or the dict of its parts.
+        image: as `Network.predict` takes it: uint8 (3, H, W), or the dict of its parts.
         scales: the preprocessed image is resampled to each of these times its size (bilinear, and
             averaged where it shrinks), and the probabilities are resampled back.
         flip: take the image and its mirror image, left and right exchanged, at every scale.
@@ -87,15 +82,13 @@ def scores(
 
     Returns softmax probabilities (C, H, W), {task: probabilities} for several tasks. Tiles change
     them by rounding only. Raises ValueError for scales that are not positive numbers and for a
-    negative tile, and as `FCN.predict`.
+    negative tile, and as `Network.predict`.
     """
     like = next(model.parameters())
     found = torch.empty(model.num_classes, *_size(image), dtype=like.dtype, device=like.device)
     for part, values in probabilities(model, image, scales, flip, tile):
         found[part.slices] = values
-    if model.tasks is None:
-        return found
-    return dict(zip(model.tasks, found.split(_counts(model)), strict=True))
+    return model.unnamed(model.split(found, 0))
 
 
 def labels(
@@ -109,13 +102,14 @@ def labels(
 
     Arguments and errors as those of `scores`, whose memory for all classes it does without.
     """
-    counts = _counts(model)
     device = next(model.parameters()).device
-    found = torch.empty(len(counts), *_size(image), dtype=torch.int64, device=device)
+    found = {
+        task: torch.empty(_size(image), dtype=torch.int64, device=device) for task in model.tasks
+    }
     for part, values in probabilities(model, image, scales, flip, tile):
-        for task, mine in enumerate(values.split(counts)):
+        for task, mine in model.split(values, 0).items():
             found[task][part.slices] = mine.argmax(0)
-    return found[0] if model.tasks is None else dict(zip(model.tasks, found, strict=True))
+    return model.unnamed(found)
 
 
 @torch.no_grad()
@@ -131,19 +125,15 @@ def probabilities(
     Values are (ΣC, rows, columns), the tasks' classes one after the other. Arguments and errors as
     those of `scores`; a tile at a time is in memory.
     """
-    if model.training:
-        raise RuntimeError("scores: the network is in training mode; call .eval() first")
+    model.check_inputs(image, "scores")
     if not scales or not all(0 < scale < math.inf for scale in scales):
         raise ValueError(f"scales={tuple(scales)}: expected at least one, each more than 0")
     if tile is not None and tile < 0:
         raise ValueError(f"tile={tile}: expected the side of a tile in pixels, or 0 for no tiles")
-    if isinstance(image, Tensor) and model.in_channels != 3:
-        raise ValueError(
-            f"scores: got one image, this network reads {model.in_channels} channels: give a dict "
-            "of its parts"
-        )
     answer = averaged(model, pixels(model, image), scales, flip)
-    seen = max(scales) * _magnification(model)
+    seen = max(scales) * model.magnification
+    if model.margin() is None:
+        tile = 0
     if tile is None:
         large = math.prod(answer.size) * seen**2 > LARGE
         tile = max(1, int(TILE / seen)) if large else 0
@@ -176,25 +166,12 @@ class Averaged(nn.Module):
         self.train(model.training)
 
     def predict(self, inputs: Tensor | Mapping[str, Tensor]) -> Tensor | dict[str, Tensor]:
-        """As `FCN.predict`."""
+        """As `Network.predict`."""
         return labels(self.model, inputs, self.scales, self.flip)
 
-
-def margin(model: Network) -> int:
-    """Pixels around a score of the image, at most, that it depends on (magnification aside).
-
-    The field of a tap, and for each upsampling the reach of its tent: a stride of what it leaves.
-    """
-    networks: list[Any] = list(model.streams) if isinstance(model, LateFusion) else [model]
-    widest = Fraction(0)
-    for network in networks:
-        reach = 0
-        for stride in sorted(SCORE_LAYERS):
-            if stride >= network.stride:
-                reach += stride
-                field = geometry.receptive_field(network.backbone.layers(stride))
-                widest = max(widest, reach + Fraction(field.size - 1, 2))
-    return math.ceil(widest)
+    def predict_tasks(self, inputs: Tensor | Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """As `Network.predict_tasks`."""
+        return named(self.predict(inputs))
 
 
 # ---- Maps of maps --------------------------------------------------------------------------------
@@ -233,12 +210,13 @@ def averaged(model: Network, image: Lazy, scales: Sequence[float], flip: bool) -
 
 def scored(model: Network, image: Lazy) -> Lazy:
     """The network's scores, (1, ΣC, rows, columns), from the image with a margin around a part."""
-    larger = _scaled(image.size, _magnification(model))
-    return resized(_scored(model, resized(image, larger)), image.size)
+    larger = _scaled(image.size, model.magnification)
+    return resized(_scored(model.plain, resized(image, larger)), image.size)
 
 
 def _scored(model: Network, image: Lazy) -> Lazy:
-    around, grid = margin(model), max(SCORE_LAYERS)
+    margin, grid = model.margin(), model.grid()
+    around = max(image.size) if margin is None else margin
 
     def read(part: Part) -> Tensor:
         # Starting on the grid of the coarsest map, every layer finds its windows where they were.
@@ -248,8 +226,7 @@ def _scored(model: Network, image: Lazy) -> Lazy:
             for n, last in zip(image.size, (part.bottom, part.right), strict=True)
         )
         seen = image.read(Part(top, bottom, left, right))
-        coarse = model.fused_scores(seen.contiguous(memory_format=torch.channels_last))
-        fine = model.enlarge(coarse, (bottom - top, right - left))
+        fine: Tensor = model.full_scores(seen.contiguous(memory_format=torch.channels_last))
         return fine[..., part.top - top : part.bottom - top, part.left - left : part.right - left]
 
     return Lazy(image.size, read)
@@ -326,22 +303,13 @@ def _softmax(model: Network, source: Lazy) -> Lazy:
     """Probabilities of each task's classes."""
 
     def read(part: Part) -> Tensor:
-        by_task = source.read(part).split(_counts(model), 1)
+        by_task = model.split(source.read(part)).values()
         return torch.cat([values.softmax(1) for values in by_task], 1)
 
     return Lazy(source.size, read)
 
 
 # ---- Sizes ---------------------------------------------------------------------------------------
-
-
-def _counts(model: Network) -> list[int]:
-    return [model.num_classes] if model.tasks is None else list(model.tasks.values())
-
-
-def _magnification(model: Network) -> float:
-    """What the network enlarges an image by, itself."""
-    return model.magnification if isinstance(model, FCN) else 1.0
 
 
 def _scaled(size: tuple[int, int], scale: float) -> tuple[int, int]:

@@ -8,14 +8,17 @@ and fc7 as fully connected layers) fills the trunk and leaves the score layers a
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from fcn_tutorial import surgery
-from fcn_tutorial.models.fcn import FCN, SCORE_LAYERS
+from fcn_tutorial.models.network import ONLY
 from fcn_tutorial.models.trunks import PLANS
-from fcn_tutorial.transforms import Preprocess
+
+if TYPE_CHECKING:
+    from fcn_tutorial.models.fcn import FCN
 
 #: What the reference appends to a score layer's name for each task (siftflow-fcn8s/net.py).
 TASK_SUFFIXES = {"semantic": "_sem", "geometric": "_geo"}
@@ -23,7 +26,7 @@ TASK_SUFFIXES = {"semantic": "_sem", "geometric": "_geo"}
 EARLY_FUSION_SUFFIX = "_bgrd"
 
 
-def load_published(model: FCN, path: Path, suffix: str = "") -> surgery.Report:
+def load_published(model: FCN, path: Path | str, suffix: str = "") -> surgery.Report:
     """Fill an FCN over `vgg16` or `caffenet` from one of the authors' `.caffemodel` files.
 
     The network then takes RGB, and its preprocessing is set to the authors' means ("caffe"). Their
@@ -38,7 +41,7 @@ def load_published(model: FCN, path: Path, suffix: str = "") -> surgery.Report:
     not used. Raises ValueError for another backbone, for a file that is not a Caffe model, and,
     naming the layer, where the trunk's own are missing or do not fit.
     """
-    name = model.config["backbone"]
+    name = model.config.backbone
     plan = PLANS.get(name)
     if plan is None or not plan.caffe_layers:
         raise ValueError(f"backbone={name!r} has no published Caffe file; use vgg16 or caffenet")
@@ -66,18 +69,17 @@ def load_published(model: FCN, path: Path, suffix: str = "") -> surgery.Report:
         new[f"backbone.{key}.weight"] = weight.reshape(module.weight.shape)
         new[f"backbone.{key}.bias"] = bias
         used |= {f"{found}.weight", f"{found}.bias"}
-    for layer in SCORE_LAYERS.values():
+    for layer in model.scorers():
         names = [layer + suffix]
-        if model.tasks is not None:
+        if ONLY not in model.tasks:
             names = [layer + TASK_SUFFIXES.get(task, f"_{task}") for task in model.tasks]
         for part in ("weight", "bias"):
             keys = [f"{n}.{part}" for n in names]
-            if hasattr(model, layer) and all(key in blobs for key in keys):
+            if all(key in blobs for key in keys):
                 new[f"{layer}.{part}"] = torch.cat([blobs[key] for key in keys])
                 used |= set(keys)
     report = surgery.transplant(new, model)
-    model.backbone.preprocessing = model.config["preprocessing"] = "caffe"
-    model.preprocess = Preprocess("caffe").to(model.score_fr.weight.device)
+    model.expect("caffe")
     return surgery.Report(
         report.copied,
         report.skipped,

@@ -18,8 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from fcn_tutorial.models.fcn import FCN
-from fcn_tutorial.models.fusion import LateFusion
+from fcn_tutorial.models.network import Network, describe, from_description
 from fcn_tutorial.surgery.tracing import meta_copy
 
 FORMAT = "fcn_tutorial/1"
@@ -48,15 +47,16 @@ class Card:
         return Card(tuple(classes), colours, recipe, dataset, details or {})
 
 
-def save(model: FCN | LateFusion, card: Card, path: Path) -> None:
+def save(model: Network, card: Card, path: Path | str) -> None:
     """Write the weights and the card; the file appears whole or not at all.
 
     Raises OSError naming the file where it cannot be written.
     """
+    path = Path(path)
     tensors = {k: v.detach().contiguous().cpu() for k, v in model.state_dict().items()}
     metadata = {
         "format": FORMAT,
-        "model": json.dumps(model.config),
+        "model": json.dumps(describe(model)),
         "card": json.dumps(asdict(card)),
     }
     partial = path.with_name(path.name + ".partial")
@@ -70,15 +70,16 @@ def save(model: FCN | LateFusion, card: Card, path: Path) -> None:
 
 
 def load(
-    path: Path, device: torch.device | str = "cpu", backbone: nn.Module | None = None
+    path: Path | str, device: torch.device | str = "cpu", backbone: nn.Module | None = None
 ) -> tuple[Any, Card]:
-    """The network of a weights file (an FCN or a LateFusion), in evaluation mode, and its card.
+    """The `Network` of a weights file, in evaluation mode, and its card.
 
     Args:
         backbone: a fresh module like the one the network was built on, where that was one's own.
 
     Raises FileNotFoundError, or ValueError naming a file that is damaged or not one of ours.
     """
+    path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path} not found")
     try:
@@ -90,12 +91,13 @@ def load(
     if metadata.get("format") != FORMAT:
         raise ValueError(f"{path}: not a network saved by fcn_tutorial (no {FORMAT!r} metadata)")
     try:
-        config = json.loads(metadata["model"])
+        description, tensors = _today(json.loads(metadata["model"]), tensors)
         # First without memory: a file of a few bytes may describe a network of terabytes.
         with torch.device("meta"):
-            plan = _build(config, None if backbone is None else meta_copy(backbone))
+            bare = None if backbone is None else meta_copy(backbone)
+            plan = from_description(description, backbone=bare)
         _compare(plan.state_dict(), tensors)
-        model = _build(config, backbone)
+        model = from_description(description, backbone=backbone)
         model.load_state_dict(tensors)
         card = _checked(Card.of(**json.loads(metadata["card"])))
     except (
@@ -105,13 +107,25 @@ def load(
     return model.to(device).eval(), card
 
 
-def _build(config: dict[str, Any], backbone: nn.Module | None = None) -> FCN | LateFusion:
-    streams = config.get("streams", [config])
-    if any("weights" in stream for stream in streams):
-        raise ValueError("it names another file")
-    if "streams" in config:
-        return LateFusion([FCN(**stream) for stream in streams], config["shares"])
-    return FCN(**(config if backbone is None else {**config, "backbone": backbone}))
+def _today(
+    stored: dict[str, Any], tensors: dict[str, Tensor]
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Description and tensors as they are written today; older files name no kind of network."""
+    if "network" in stored:
+        return stored, tensors
+    if "streams" in stored:
+        streams = [_without_magnification(stream)[0] for stream in stored["streams"]]
+        return {**stored, "network": "late-fusion", "streams": streams}, tensors
+    plain, factor = _without_magnification({**stored, "network": "fcn"})
+    if factor == 1:
+        return plain, tensors
+    inside = {f"network.{name}": tensor for name, tensor in tensors.items()}
+    return {"network": "magnified", "of": plain, "factor": factor}, inside
+
+
+def _without_magnification(stored: dict[str, Any]) -> tuple[dict[str, Any], float]:
+    rest = dict(stored)
+    return rest, rest.pop("magnification", 1.0)
 
 
 def _compare(wanted: dict[str, Tensor], found: dict[str, Tensor]) -> None:

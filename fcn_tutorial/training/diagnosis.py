@@ -6,7 +6,7 @@ Nothing here stops a run: each check yields sentences, which the loop prints and
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from fcn_tutorial.models import FCN, LateFusion
-from fcn_tutorial.training.optimisation import networks
+from fcn_tutorial.models import Network
+from fcn_tutorial.models.network import ONLY, named
 from fcn_tutorial.training.recipe import Recipe
 from fcn_tutorial.transforms import PREPROCESSING
 
@@ -29,7 +29,7 @@ _LEAST_MEAN_RATE, _MOST_SUMMED_RATE = 1e-8, 1e-6
 
 
 def before(
-    recipe: Recipe, model: FCN | LateFusion, train_set: Any, files: Sequence[Path] = ()
+    recipe: Recipe, model: Network, train_set: Any, files: Sequence[Path] = ()
 ) -> Iterator[str]:
     """What looks wrong before the first step: labels, weights, preprocessing, learning rate."""
     yield from _labels(train_set)
@@ -81,12 +81,12 @@ def _labels(train_set: Any) -> Iterator[str]:
     counts: dict[str, Tensor] = {}
     looked = min(LOOKED_AT, len(train_set))
     for i in range(looked):
-        for task, mask in _by_task(train_set[i * len(train_set) // looked][1]).items():
+        for task, mask in named(train_set[i * len(train_set) // looked][1]).items():
             histogram = torch.bincount(mask.flatten().long(), minlength=256)
             counts[task] = counts.get(task, 0) + histogram
-    for task, names in _by_task(train_set.classes).items():
+    for task, names in named(train_set.classes).items():
         known, seen = len(names), counts[task]
-        where = f"labels of {task}" if task else "labels"
+        where = "labels" if task == ONLY else f"labels of {task}"
         strange = [c for c in range(known, 256) if seen[c] and c != train_set.ignore_index]
         if strange:
             yield f"{where} {strange[:5]} are out of range: the {known} classes are 0–{known - 1}"
@@ -97,28 +97,29 @@ def _labels(train_set: Any) -> Iterator[str]:
             yield f"{where}: {looked} training masks show one class only, {only}"
 
 
-def _weights(recipe: Recipe, model: FCN | LateFusion) -> Iterator[str]:
+def _weights(recipe: Recipe, model: Network) -> Iterator[str]:
+    trunk = model.trunk()
     for name, parameter in model.named_parameters():
-        if parameter.dim() > 1 and "backbone." in name and not parameter.detach().any():
+        if parameter.dim() > 1 and name in trunk and not parameter.detach().any():
             yield f"{name} is zero throughout: no gradient passes it. Are its weights missing?"
     if not any(p.requires_grad for p in model.parameters()):
         yield f"nothing is left to learn: frozen_stride={recipe.frozen_stride} holds all layers"
 
 
-def _preprocessing(model: FCN | LateFusion, path: Path) -> Iterator[str]:
+def _preprocessing(model: Network, path: Path) -> Iterator[str]:
     """Compare what a weights file says of its input with what the network does to it."""
     try:
         with safe_open(path, "pt") as file:
             said = (file.metadata() or {}).get("input", "")
     except (SafetensorError, OSError):
         return
-    for stream in networks(model):
-        part = PREPROCESSING[stream.preprocess.name][0]
+    for prepared in model.preprocess.names:
+        part = PREPROCESSING[prepared][0]
         means = ",".join(f"{m:g}" for m in part.mean)
         if "mean" in said and means not in said.replace(" ", ""):
             yield (
                 f"{path.name} was trained on {said!r}, the network prepares images as "
-                f"{stream.preprocess.name!r} (mean {means}): set model.preprocessing"
+                f"{prepared!r} (mean {means}): set model.preprocessing"
             )
 
 
@@ -134,7 +135,3 @@ def _rate(recipe: Recipe) -> Iterator[str]:
             f"optimiser.lr={lr:g} with loss={loss}: such rates belong to a sum over pixels; "
             "multiply by the valid pixels of a batch (losses.translate), or set loss=sum"
         )
-
-
-def _by_task(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {"": value}

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
 from tqdm import tqdm
 
 from fcn_tutorial.metrics import ConfusionMatrix
-from fcn_tutorial.models import FCN, LateFusion
+from fcn_tutorial.models import Network
+from fcn_tutorial.models.network import ONLY, named
 from fcn_tutorial.training import distributed
 from fcn_tutorial.training.record import describe
 
 
-def evaluate(model: FCN | LateFusion, dataset: Any, progress: str = "") -> ConfusionMatrix:
+def evaluate(model: Network, dataset: Any, progress: str = "") -> ConfusionMatrix:
     """The confusion matrix of a network over a data set, every image at its own size.
 
     Args:
@@ -29,13 +29,10 @@ def evaluate(model: FCN | LateFusion, dataset: Any, progress: str = "") -> Confu
     return next(iter(evaluate_tasks(model, dataset, progress).values()))
 
 
-def evaluate_tasks(
-    model: FCN | LateFusion, dataset: Any, progress: str = ""
-) -> dict[str, ConfusionMatrix]:
-    """`evaluate` for each task by name; "" is the only task of a network of one."""
+def evaluate_tasks(model: Network, dataset: Any, progress: str = "") -> dict[str, ConfusionMatrix]:
+    """`evaluate` for each task by name; `ONLY` is the task of a network of one."""
     was_training = model.training
-    counts = model.tasks or {"": model.num_classes}
-    found = {task: ConfusionMatrix(n, dataset.ignore_index) for task, n in counts.items()}
+    found = {task: ConfusionMatrix(n, dataset.ignore_index) for task, n in model.tasks.items()}
     nothing = torch.empty(0, dtype=torch.int64, device=next(model.parameters()).device)
     for confusion in found.values():
         confusion.update(nothing, nothing)  # on the network's device, also where no image is left
@@ -46,8 +43,8 @@ def evaluate_tasks(
         disable = None if progress and distributed.rank() == 0 else True
         for i in tqdm(mine, progress, leave=False, disable=disable, unit="img"):
             inputs, target = dataset[i]
-            predicted = _by_task(model.predict(inputs))
-            for task, labels in _by_task(target).items():
+            predicted = model.predict_tasks(inputs)
+            for task, labels in named(target).items():
                 found[task].update(predicted[task], labels.to(predicted[task].device))
     finally:
         model.train(was_training)
@@ -56,19 +53,15 @@ def evaluate_tasks(
     return found
 
 
-def scored(model: FCN | LateFusion, dataset: Any, split: str, progress: str) -> dict[str, Any]:
+def scored(model: Network, dataset: Any, split: str, progress: str) -> dict[str, Any]:
     """What a record says of a split (see `record.describe`).
 
     With several tasks it is the first one's scores, and all of them under "tasks".
     """
-    classes = _by_task(dataset.classes)
+    classes = named(dataset.classes)
     described = {
         task: describe(confusion, classes[task], split, len(dataset))
         for task, confusion in evaluate_tasks(model, dataset, progress).items()
     }
     first = next(iter(described.values()))
-    return first if "" in described else {**first, "tasks": described}
-
-
-def _by_task(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {"": value}
+    return first if ONLY in described else {**first, "tasks": described}

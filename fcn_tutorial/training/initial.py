@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 import urllib.error
@@ -12,22 +13,20 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from torch import nn
 
 from fcn_tutorial import models, vision
-from fcn_tutorial.models import FCN, LateFusion
+from fcn_tutorial.models import NETWORKS, Magnified, Network
+from fcn_tutorial.models.network import named
 from fcn_tutorial.models.weights import FORMAT
 from fcn_tutorial.training import recipe as schema
-from fcn_tutorial.transforms import Preprocess
-
-Network = FCN | LateFusion
 
 #: Where the Caffe files that recipes name are published; theirs are not ours to fetch.
 CAFFE_SOURCES = {
     "VGG_ILSVRC_16_layers.caffemodel": "www.robots.ox.ac.uk/~vgg/research/very_deep",
     "bvlc_reference_caffenet.caffemodel": "dl.caffe.berkeleyvision.org",
 }
-_HALVES = ("nyud-rgb", "nyud-hha")  # the streams of late fusion, in the order of "rgb-hha"
+#: The parts of an item that each modality reads.
+_INPUTS = {"rgbd": ("rgb", "depth"), "rgb-hha": ("rgb", "hha")}
 
 
 @dataclass(frozen=True)
@@ -71,93 +70,46 @@ def build(
     if len(files) > 1:
         raise ValueError("--weights: give one file of pretrained weights")
     kind = kinds.pop() if kinds else "random"
-    model = _new(recipe, classes, files[0] if kind == "trunk" else None)
-    if kind == "caffe":
-        for stream in _streams(model):
-            models.load_published(stream, files[0])
-    _name_preprocessing(model, spec)
-    return model, Origin(kind, tuple(files))
+    network, config = _plan(recipe, classes)
+    model = network.from_config(config, files[0] if files else None)
+    return _magnified(model, recipe), Origin(kind, tuple(files))
 
 
-def _new(recipe: schema.Recipe, classes: Any, trunk: Path | None) -> Network:
+def _plan(recipe: schema.Recipe, classes: Any) -> tuple[type[Network], Any]:
+    """The kind of network that a recipe names, and its config for these classes."""
     spec = recipe.model
-    counts = (
-        {task: len(names) for task, names in classes.items()}
-        if isinstance(classes, Mapping)
-        else len(classes)
-    )
-    streams = [
-        FCN(
-            spec.backbone,
-            counts,
-            spec.stride,
-            spec.alignment,
-            spec.at_once,
-            spec.deconvolution,
-            width=spec.width,
-            norms=spec.norms,
-            dropout=spec.dropout,
-            extra_channels=1 if recipe.data.modality == "rgbd" else 0,
-            weights=trunk,
-            magnification=spec.magnification,
-        )
-        for _ in range(2 if spec.late_fusion else 1)
-    ]
-    return LateFusion(streams) if spec.late_fusion else streams[0]
+    several = isinstance(classes, Mapping)
+    counts = {task: len(names) for task, names in classes.items()} if several else len(classes)
+    options = dataclasses.asdict(spec)
+    for key in ("late_fusion", "magnification", "weights"):
+        del options[key]
+    network = NETWORKS["late-fusion" if spec.late_fusion else "fcn"]
+    return network, network.configured(options, counts, _INPUTS.get(recipe.data.modality, ("rgb",)))
 
 
-def _streams(model: Network) -> list[Any]:
-    return [model] if isinstance(model, FCN) else list(model.streams)
-
-
-def _name_preprocessing(model: Network, spec: schema.Model) -> None:
-    """Give each stream what the recipe, or late fusion, says its input is."""
-    names = _HALVES if spec.late_fusion else (spec.preprocessing,)
-    for stream, name in zip(_streams(model), names, strict=True):
-        if name:
-            stream.backbone.preprocessing = stream.config["preprocessing"] = name
-            stream.preprocess = Preprocess(name)
+def _magnified(model: Network, recipe: schema.Recipe) -> Network:
+    factor = recipe.model.magnification
+    return model if factor == 1 else Magnified(model, factor)
 
 
 def _from_networks(recipe: schema.Recipe, classes: Any, files: Sequence[Path]) -> Network:
-    spec = recipe.model
-    loaded: list[Any] = []
+    names = [n for part in named(classes).values() for n in part]
+    loaded = []
     for path in files:
         model, card = models.load(path)
-        names = [n for part in classes.values() for n in part] if isinstance(
-            classes, Mapping
-        ) else list(classes)  # fmt: skip
         if list(card.classes) != names:
             raise ValueError(
                 f"{path}: was trained on other classes ({', '.join(card.classes[:4])} …) than "
                 f"{recipe.data.name} has ({', '.join(names[:4])} …)"
             )
-        for stream in _streams(model):
-            for key in ("backbone", "width", "alignment", "norms"):
-                if stream.config[key] != getattr(spec, key):
-                    raise ValueError(
-                        f"{path}: has {key}={stream.config[key]!r}, {recipe.name} has "
-                        f"model.{key}={getattr(spec, key)!r}"
-                    )
-            for key in ("dropout", "deconvolution", "at_once", "magnification"):
-                stream.config[key] = getattr(spec, key)
-            stream.drop = nn.Dropout2d(spec.dropout)
-            stream.at_once, stream.magnification = spec.at_once, spec.magnification
         loaded.append(model)
-    model = LateFusion(loaded) if spec.late_fusion and len(loaded) == 2 else loaded[0]
-    if isinstance(model, LateFusion) != spec.late_fusion or len(files) > 1 + spec.late_fusion:
+    network, config = _plan(recipe, classes)
+    try:
+        return _magnified(network.from_trained(config, loaded), recipe)
+    except ValueError as error:
         raise ValueError(
-            f"{', '.join(map(str, files))}: {recipe.name} starts from one network, or, for late "
-            "fusion, from one for each stream"
-        )
-    if model.stride == 2 * spec.stride:
-        model = type(model).from_coarser(model)
-    if model.stride != spec.stride:
-        raise ValueError(
-            f"{files[0]}: is an FCN-{model.stride}s; FCN-{spec.stride}s starts from an "
-            f"FCN-{spec.stride}s or FCN-{2 * spec.stride}s"
-        )
-    return model
+            f"{', '.join(map(str, files))}: {recipe.name} cannot start from this: {error}"
+        ) from error
 
 
 # --- Files --------------------------------------------------------------------------------------

@@ -22,7 +22,8 @@ from tqdm import tqdm
 
 from fcn_tutorial import losses, models
 from fcn_tutorial.datasets.loading import mix
-from fcn_tutorial.models import FCN, LateFusion
+from fcn_tutorial.models import Network
+from fcn_tutorial.models.network import named
 from fcn_tutorial.training import data as training_data
 from fcn_tutorial.training import (
     diagnosis,
@@ -232,10 +233,9 @@ def start(
     torch.manual_seed(seed)
     model, origin = initial.build(recipe, train_set.classes, weights)
     model = model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    for network in optimisation.networks(model):
-        optimisation.freeze(network, recipe.frozen_stride)
+    optimisation.freeze(model, recipe.frozen_stride)
     precision = optimisation.choose_precision(recipe.precision, device)
-    scores: nn.Module = _FusedScores(model)
+    scores: nn.Module = _TrainingScores(model)
     if distributed.world_size() > 1:
         scores = DistributedDataParallel(scores)
         torch.manual_seed(mix(seed, distributed.rank()))  # of dropout, in each process its own
@@ -258,15 +258,15 @@ def start(
     return session, origin
 
 
-class _FusedScores(nn.Module):
+class _TrainingScores(nn.Module):
     """The part of a network that is learned, as a module's forward, which its wrappers need."""
 
-    def __init__(self, model: FCN | LateFusion) -> None:
+    def __init__(self, model: Network) -> None:
         super().__init__()
         self.model = model
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.model.fused_scores(images)
+        return self.model.training_scores(images)
 
 
 def step(session: Session, parts: Sequence[tuple[Any, Any]]) -> Tensor:
@@ -277,7 +277,7 @@ def step(session: Session, parts: Sequence[tuple[Any, Any]]) -> Tensor:
             processes, a mean is over the valid pixels of all of them.
     """
     recipe, model, device = session.recipe, session.model, session.device
-    targets = [_by_task(map_sample(lambda t: t.to(device), target)) for _, target in parts]
+    targets = [named(map_sample(lambda t: t.to(device), target)) for _, target in parts]
     valid = _valid_pixels(session, targets)
     session.optimiser.zero_grad(set_to_none=True)
     loss = torch.zeros((), device=device)
@@ -314,13 +314,14 @@ def _loss(
     """A part's share of the step's loss: tasks are added, pixels as the recipe says."""
     model, recipe = session.model, session.recipe
     # The last upsampling and the loss together, and in float32: they sum over a million pixels.
-    factor, offset = model.placement(model.stride)
-    by_task = scores.split(list(model.tasks.values()), 1) if model.tasks else [scores]
+    factor, offset, border = model.placement()
+    by_task = model.split(scores)
     loss = torch.zeros((), device=scores.device)
-    for (task, labels), part in zip(target.items(), by_task, strict=True):
+    for task, labels in target.items():
+        part, labels = by_task[task], model.supervised(labels)
         weight = session.class_weights[task]
         summed = losses.upsample_cross_entropy(
-            part.float(), labels, factor, offset, weight=weight, border=model.border,
+            part.float(), labels, factor, offset, weight=weight, border=border,
             reduction="sum",
         )  # fmt: skip
         if recipe.loss == "mean":
@@ -389,21 +390,17 @@ def _look(session: Session, say: Callable[[str], None]) -> None:
 
 def class_weights(recipe: Recipe, train_set: Any) -> dict[str, Tensor]:
     """{task: (C,) float32} weights of the loss by true class, from the training labels' pixels."""
-    classes = _by_task(train_set.classes)
+    classes = named(train_set.classes)
     if recipe.class_weights == "none":
         return {task: torch.ones(len(names)) for task, names in classes.items()}
     counts = {task: torch.zeros(256, dtype=torch.int64) for task in classes}
     for i in range(len(train_set)):
-        for task, mask in _by_task(train_set[i][1]).items():
+        for task, mask in named(train_set[i][1]).items():
             counts[task] += torch.bincount(mask.flatten(), minlength=256)
     return {
         task: losses.frequency_weights(counts[task][: len(names)], recipe.class_weights)
         for task, names in classes.items()
     }
-
-
-def _by_task(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {"": value}
 
 
 def _say(line: str) -> None:

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from fcn_tutorial.models import FCN, LateFusion
-from fcn_tutorial.surgery.tracing import meta_copy
+from fcn_tutorial.models import Network
 from fcn_tutorial.training.recipe import Optimiser
 
 
-def make(spec: Optimiser, model: FCN | LateFusion) -> torch.optim.Optimizer:
+def make(spec: Optimiser, model: Network) -> torch.optim.Optimizer:
     """AdamW or SGD over groups: trunk or scorers, and in each weights, biases and norms.
 
     Biases and norms, which have one dimension, are not decayed; biases have a rate of their own.
     Frozen parameters are left out. The scorers' groups come last.
     """
     groups: dict[tuple[bool, bool, bool], dict[str, Any]] = {}
+    trunk = model.trunk()
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
-        scorer = "backbone." not in name
+        scorer = name not in trunk
         decayed = parameter.dim() > 1
         bias = not decayed and name.endswith(".bias")
         scale = (1.0 if scorer else spec.trunk_lr) * (spec.bias_lr if bias else 1.0)
@@ -56,34 +56,15 @@ def set_rates(optimiser: torch.optim.Optimizer, multiple: float) -> None:
         group["lr"] = optimiser.defaults["lr"] * group["lr_scale"] * multiple
 
 
-def networks(model: FCN | LateFusion) -> list[FCN]:
-    """The FCNs that a network consists of: itself, or its streams."""
-    return [model] if isinstance(model, FCN) else [cast(FCN, s) for s in model.streams]
-
-
-def freeze(model: FCN | LateFusion, stride: int) -> None:
+def freeze(model: Network, stride: int) -> None:
     """Hold the trunk's first layers, those that work at `stride` or finer, at their weights.
 
     They then need no backward pass, and what follows keeps no activations for them.
     """
     if stride < 2:
         return
-    side = 4096  # so large that no padding makes one stride look like another; "meta" is free
-    for network in networks(model):
-        reached: dict[str, int] = {}
-
-        def note(name: str, output: Tensor, reached: dict[str, int] = reached) -> None:
-            reached[name] = round(side / output.shape[-1])
-
-        trunk = meta_copy(network.backbone)
-        for name, layer in trunk.named_modules():
-            if next(layer.parameters(recurse=False), None) is not None:
-                layer.register_forward_hook(lambda _, __, output, name=name: note(name, output))
-        trunk(torch.empty(1, network.in_channels, side, side, device="meta"))
-        for name, layer_stride in reached.items():
-            if layer_stride <= stride:
-                for parameter in network.backbone.get_submodule(name).parameters(recurse=False):
-                    parameter.requires_grad_(False)
+    for parameter in model.freezable(stride):
+        parameter.requires_grad_(False)
 
 
 def freeze_norms(model: nn.Module) -> None:

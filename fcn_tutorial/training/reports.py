@@ -14,7 +14,7 @@ from PIL import Image
 from fcn_tutorial import models, visualize
 from fcn_tutorial.files import replacing
 from fcn_tutorial.metrics import Scores, shown
-from fcn_tutorial.models import FCN, LateFusion
+from fcn_tutorial.models import Network
 from fcn_tutorial.training import diagnosis, distributed, settings
 from fcn_tutorial.training.evaluation import evaluate_tasks
 from fcn_tutorial.training.session import Progress, Session
@@ -106,7 +106,7 @@ def _keep(session: Session, val_set: Any) -> None:
     models.save(session.average, card, session.folder.best)
 
 
-def _draw_samples(model: FCN | LateFusion, dataset: Any, path: Path) -> None:
+def _draw_samples(model: Network, dataset: Any, path: Path) -> None:
     """A sheet of image, truth, prediction, error for a few images spread over the set."""
     was_training = model.training
     model.eval()

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fcn_tutorial.models import FCN, LateFusion
+from fcn_tutorial.models import Network
 from fcn_tutorial.training import distributed, settings
 from fcn_tutorial.training.recipe import Recipe
 from fcn_tutorial.training.run import RunFolder
@@ -36,9 +36,9 @@ class Session:
     folder: RunFolder
     device: torch.device
     classes: Any  # names, or {task: names}
-    model: FCN | LateFusion
-    scores: nn.Module  # images → `model.fused_scores`, as compiled and shared among processes
-    average: FCN | LateFusion  # the weights that are scored; `model` itself if nothing is averaged
+    model: Network
+    scores: nn.Module  # images → `model.training_scores`, as compiled and shared among processes
+    average: Network  # the weights that are scored; `model` itself if nothing is averaged
     optimiser: torch.optim.Optimizer
     scaler: torch.amp.GradScaler  # of losses in float16; passes others through
     class_weights: dict[str, Tensor]

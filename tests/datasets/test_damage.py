@@ -1,5 +1,6 @@
 """Damaged files of every format: read, or refused with the documented error, and nothing else."""
 
+import json
 import random
 import re
 import sys
@@ -14,6 +15,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 import tools.damage
 from fcn_tutorial import models
@@ -88,8 +91,11 @@ def test_a_weights_file_that_describes_another_network_is_refused_before_that_is
 ) -> None:
     path = tmp_path / "net.safetensors"
     model = models.FCN("tiny", 3, width=0.125)
-    model.config |= change
     models.save(model, models.Card.of("abc", [(0, 0, 0)] * 3), path)
+    with safe_open(path, "pt") as file:
+        told = file.metadata()
+    told["model"] = json.dumps(json.loads(told["model"]) | change)
+    save_file(model.state_dict(), path, told)
     built = []
     monkeypatch.setattr(torch.nn.Conv2d, "reset_parameters", lambda layer: built.append(layer))
     with pytest.raises(ValueError, match=re.escape(said)):

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from fcn_tutorial.models import FCN, LateFusion, backbones
-
-Network = FCN | LateFusion
+from fcn_tutorial.models import FCN, FCNConfig, LateFusion, Magnified, Network, backbones
 
 
 class OwnTrunk(nn.Module):
@@ -35,6 +34,14 @@ def _late() -> LateFusion:
     return LateFusion([FCN("tiny", 5), FCN("tiny", 5, width=1 / 2)])
 
 
+def fcn(
+    backbone: str = "tiny", num_classes: int = 5, magnification: float = 1.0, **settings: object
+) -> Any:
+    """An FCN of these settings, seldom ones included, on images enlarged by `magnification`."""
+    network = FCN.from_config(FCNConfig(backbone, num_classes, **settings))  # type: ignore[arg-type]
+    return network if magnification == 1 else Magnified(network, magnification)
+
+
 def _own() -> FCN:
     return FCN(backbones.tap(OwnTrunk(), preprocessing="centred"), 5)
 
@@ -56,11 +63,13 @@ NETWORKS: dict[str, Callable[[], Network]] = {
     "vgg16-caffe-learned": lambda: FCN("vgg16", 5, 8, "caffe", False, "learned", width=1 / 32),
     "at-once": lambda: FCN("tiny", 5, at_once=True),
     "learned": lambda: FCN("alexnet", 5, deconvolution="learned", width=1 / 16),
-    "folded": lambda: FCN("mobilenet_v2", 5, norms="folded", width=1 / 8),
+    "folded": lambda: fcn("mobilenet_v2", norms="folded", width=1 / 8),
     "two-tasks": lambda: FCN("tiny", {"semantic": 4, "geometric": 3}),
     "two-tasks-learned": lambda: FCN("tiny", {"a": 4, "b": 3}, deconvolution="learned"),
-    "early-fusion": lambda: FCN("tiny", 5, extra_channels=1),
+    "early-fusion": lambda: fcn(extra_channels=1),
     "late-fusion": _late,
+    "magnified": lambda: fcn(magnification=1.5),
+    "late-magnified": lambda: Magnified(_late(), 0.7),
     "own-trunk": _own,
 }
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from fcn_tutorial import models
 from fcn_tutorial.models import FCN, LateFusion, backbones, trunks
 from fcn_tutorial.vision import models as vision
+from tests.models.networks import fcn
 
 WIDTHS = dict.fromkeys(backbones.names(), 1 / 16) | {"tiny": 1.0}
 NETWORKS = [(name, stride) for name in WIDTHS for stride in (32, 16, 8)]
@@ -77,25 +78,25 @@ def test_published_crops_come_out_of_the_layers() -> None:
     """Reference net.py: 32s 19; 16s 5, 27; 8s 5, 9, 31. There the finer map is cropped; here the
     coarser one is placed on it, so the same offsets appear with the finer map's own border."""
     model = FCN("vgg16", 21, 8, "caffe", width=1 / 64)
-    assert model.placement(32) == (32, 19)
-    assert model.placement(32, 16) == (2, -5)
-    assert model.placement(16) == (16, 27 + 16 * 5)
-    assert model.placement(16, 8) == (2, 5 * 2 - 9)
-    assert model.placement(8) == (8, 31 + 8 * 9)
+    assert model.upscore(32) == (32, 19)
+    assert model.upscore(32, 16) == (2, -5)
+    assert model.upscore(16) == (16, 27 + 16 * 5)
+    assert model.upscore(16, 8) == (2, 5 * 2 - 9)
+    assert model.upscore(8) == (8, 31 + 8 * 9)
 
 
 def test_the_alexnets_crop_and_its_odd_kernel_come_out_of_the_layers() -> None:
     """Reference voc-fcn-alexnet: kernel 63, 18 rows; with the usual 64 the rows are not whole."""
     model = FCN("caffenet", 21, 32, "caffe", width=1 / 32)
-    assert model._whole_placement(32, None) == (32, 63, 18)
-    assert model.placement(32) == (32, 18 + Fraction(1, 2))
+    assert model._whole_upscore(32, None) == (32, 63, 18)
+    assert model.upscore(32) == (32, 18 + Fraction(1, 2))
 
 
 def test_padded_vgg_is_aligned_by_half_pixels() -> None:
     model = FCN("vgg16", 21, 8, width=1 / 64)
-    assert model.placement(32) == (32, 16)
-    assert model.placement(32, 16) == model.placement(16, 8) == (2, 1)
-    assert model.placement(8) == (8, 4)
+    assert model.upscore(32) == (32, 16)
+    assert model.upscore(32, 16) == model.upscore(16, 8) == (2, 1)
+    assert model.upscore(8) == (8, 4)
 
 
 @pytest.mark.parametrize("norms", ["batch", "folded"])
@@ -151,7 +152,7 @@ def test_fully_connected_weights_fill_the_convolutions_they_equal(tmp_path: Path
 def test_a_finer_stage_starts_from_the_coarser_with_a_zero_skip() -> None:
     coarse = _fill_scorers(_network("tiny", 32)).eval()
     fine = FCN.from_coarser(FCN.from_coarser(coarse))
-    assert fine.stride == 8 and fine.config["stride"] == 8 and coarse.stride == 32
+    assert fine.stride == 8 and fine.config.stride == 8 and coarse.stride == 32
     for key, value in coarse.state_dict().items():
         assert torch.equal(fine.state_dict()[key], value)
     assert not fine.score_pool4.weight.any() and not fine.score_pool3.weight.any()  # type: ignore[operator, union-attr]
@@ -167,9 +168,7 @@ def test_learned_deconvolutions_start_as_the_fixed_ones() -> None:
             torch.manual_seed(0)
             fixed = FCN(name, 3, 8, alignment, width=1 / 32 if name == "vgg16" else 1 / 16)
             fixed = _fill_scorers(fixed).double().eval()
-            learned = FCN(
-                name, 3, 8, alignment, deconvolution="learned", width=fixed.config["width"]
-            )
+            learned = FCN(name, 3, 8, alignment, deconvolution="learned", width=fixed.config.width)
             missing = learned.load_state_dict(fixed.state_dict(), strict=False).missing_keys
             assert missing == ["upscore2.tasks.0.weight", "upscore_pool4.tasks.0.weight"]
             learned = learned.double().eval()
@@ -191,7 +190,7 @@ def test_a_coarser_network_with_learned_deconvolutions_grows_one() -> None:
 def test_extra_channels_are_read_like_the_mean_of_rgb() -> None:
     """A grey image in every channel: the extra one adds a third of what RGB gives."""
     torch.manual_seed(0)
-    model = FCN("vgg16", 3, extra_channels=2, width=1 / 16)
+    model = fcn("vgg16", 3, extra_channels=2, width=1 / 16)
     first = next(m for m in model.backbone.modules() if isinstance(m, nn.Conv2d))
     weight = first.weight.detach()
     for extra in (3, 4):
@@ -291,9 +290,9 @@ def test_bad_files_and_arguments_get_one_clear_error(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="deconvolution='bilinear'"):
         FCN("tiny", deconvolution="bilinear")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="extra_channels=-1"):
-        FCN("tiny", extra_channels=-1)
+        fcn("tiny", extra_channels=-1)
     with pytest.raises(ValueError, match="norms='none'"):
-        FCN("tiny", norms="none")  # type: ignore[arg-type]
+        fcn("tiny", norms="none")
     with pytest.raises(ValueError, match="alignment='caffe' is not offered"):
         FCN("tiny", alignment="caffe")
     with pytest.raises(ValueError, match="at least one class"):

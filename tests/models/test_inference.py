@@ -7,17 +7,17 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from fcn_tutorial import models
-from fcn_tutorial.models import FCN, inference
+from fcn_tutorial.models import FCN, Network, inference
 from fcn_tutorial.models.inference import Part, parts, resampling_matrix, scores
+from tests.models.networks import fcn
 
 
-def network(backbone: str = "tiny", width: float = 0.25, **options: object) -> FCN:
+def network(backbone: str = "tiny", width: float = 0.25, **options: object) -> Network:
     """A small network in float64 whose score layers are not zero."""
     torch.manual_seed(0)
-    model = FCN(backbone, 3, width=width, **options).double().eval()  # type: ignore[arg-type]
+    model: Network = fcn(backbone, 3, width=width, **options).double().eval()  # type: ignore[arg-type]
     for name, layer in model.named_modules():
-        if name.startswith("score_"):
+        if "score_" in name:
             torch.nn.init.normal_(layer.weight, std=0.5)
     return model
 
@@ -39,7 +39,7 @@ def picture(height: int, width: int) -> Tensor:
     ],
     ids=["tiny", "32s", "magnified", "shrunk", "vgg16-caffe", "mobilenet", "resnet18-16s"],
 )
-def test_tiles_give_what_the_whole_image_gives(model: FCN) -> None:
+def test_tiles_give_what_the_whole_image_gives(model: Network) -> None:
     """Receptive fields of hundreds of pixels and odd sizes: every tile sees all it depends on."""
     image = picture(135, 201)
     whole = scores(model, image, tile=0)
@@ -133,7 +133,7 @@ def test_settings_that_make_no_sense_are_named(options: dict[str, object], messa
 
 
 def test_one_image_for_a_network_of_several_inputs_is_refused() -> None:
-    model = models.FCN("tiny", 3, width=0.25, extra_channels=3).eval()
+    model = fcn("tiny", 3, width=0.25, extra_channels=3).eval()
     with pytest.raises(ValueError, match="reads 6 channels"):
         scores(model, picture(40, 40))
     with pytest.raises(RuntimeError, match=r"call \.eval"):

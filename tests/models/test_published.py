@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from fcn_tutorial.models import FCN, LateFusion, load_published
 from fcn_tutorial.transforms import Preprocess
+from tests.models.networks import fcn
 from tests.published import NETS, Published
 from tests.surgery.caffe_files import write_caffemodel
 
@@ -125,7 +126,7 @@ def test_a_published_file_gives_the_published_scores(net: str, tmp_path: Path) -
         assert torch.allclose(model(images), published(images), rtol=1e-4, atol=1e-4)
     assert not report.missing and not report.unused and not report.skipped
     assert torch.equal(model.preprocess.mean, Preprocess("caffe").mean)
-    assert model.config["preprocessing"] == "caffe"
+    assert model.config.preprocessing == "caffe"
 
 
 def test_a_classifiers_file_fills_the_trunk_and_leaves_the_scores_at_zero(tmp_path: Path) -> None:
@@ -151,7 +152,7 @@ def test_depth_starts_as_the_mean_of_rgb_and_a_four_channel_file_fills_it(tmp_pa
     published = Published("voc-fcn32s", 4, 1 / 16).randomise(4)
     layers = caffe_layers(published)
     path = write(tmp_path / "rgb.caffemodel", layers)
-    model = FCN("vgg16", 4, 32, width=1 / 16, extra_channels=1)
+    model = fcn("vgg16", 4, stride=32, width=1 / 16, extra_channels=1)
     load_published(model, path)
     first = next(m for m in model.backbone.modules() if isinstance(m, nn.Conv2d))
     rgb = published.conv1_1.weight  # type: ignore[union-attr]

@@ -21,6 +21,7 @@ from fcn_tutorial.training.data import Augmented, EpochSampler
 from fcn_tutorial.training.record import describe
 from fcn_tutorial.training.run import RunFolder, write_atomically
 from fcn_tutorial.transforms import augmentation
+from tests.models.networks import fcn
 
 torch.set_num_threads(2)
 
@@ -199,7 +200,7 @@ def test_biases_and_norms_are_not_decayed_and_trunk_and_scorers_have_their_rates
 
 
 def test_frozen_layers_are_those_at_their_stride_or_finer() -> None:
-    model = FCN("mobilenet_v2", 3, norms="folded", width=0.25)
+    model = fcn("mobilenet_v2", 3, norms="folded", width=0.25)
     optimisation.freeze(model, 1)
     assert all(p.requires_grad for p in model.parameters())
     optimisation.freeze(model, 4)

@@ -1,0 +1,280 @@
+"""What every network is to the rest of the package, and the registry of all there are.
+
+Training, evaluation, prediction and export know a network by what stands here and by nothing else.
+A network of one's own is one file with a subclass of `Network`, and one line in `NETWORKS`.
+
+Inside, scores and labels are always named by task: a network of `num_classes=21` has the one task
+`ONLY`. `forward` and `predict`, which people call, unwrap them again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple, Self, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from fcn_tutorial.transforms import Preprocess, map_sample
+from fcn_tutorial.upsampling import Border
+
+#: The task of a network, and of a data set, whose classes stand in one plain list.
+ONLY = "labels"
+
+#: The networks there are, by the name that recipes and weights files have for them.
+NETWORKS: dict[str, type[Network]] = {}
+
+Value = TypeVar("Value")
+
+
+class Placement(NamedTuple):
+    """Where scores lie on the labels that they are compared with.
+
+    Attributes:
+        factor: there is a score every so many pixels.
+        offset: rows that are dropped from the full deconvolution (see `upsampling.upsample`).
+        border: what it takes the outside of the scores to be.
+    """
+
+    factor: int = 1
+    offset: int | Fraction = 0
+    border: Border = "replicate"
+
+
+class Network(nn.Module):
+    """A network that scores every pixel of an image.
+
+    A subclass has a frozen dataclass `Config` that JSON can hold, a method `training_scores`, and
+    what of the rest is not as here: a network that scores at the full resolution of its input, on
+    one kind of input, needs no more.
+
+    Args:
+        config: what builds this network again (its weights aside).
+        num_classes: how many classes, or {task: how many} for several tasks on one trunk.
+        preprocessing: what the weights expect, a name of `transforms.PREPROCESSING`; several where
+            each reads its own channels.
+
+    Raises ValueError for a task without classes.
+    """
+
+    Config: ClassVar[type[Any]]
+    #: What an image is enlarged by before the network sees it (see `Magnified`).
+    magnification: float = 1.0
+
+    def __init__(self, config: Any, num_classes: int | Mapping[str, int], *preprocessing: str):
+        super().__init__()
+        self.config: Any = config
+        self._several = isinstance(num_classes, Mapping)
+        #: How many classes each task tells apart, in the order of the scores.
+        self.tasks = named(num_classes)
+        if min(self.tasks.values(), default=0) < 1:
+            raise ValueError(f"num_classes={num_classes!r}: at least one class is needed")
+        self.num_classes = sum(self.tasks.values())
+        self.preprocess = Preprocess(*preprocessing)
+        self.in_channels = sum(len(part.mean) for part in self.preprocess.parts)
+
+    @classmethod
+    def from_config(
+        cls,
+        config: Any,
+        weights: Path | str | None = None,
+        backbone: nn.Module | None = None,
+    ) -> Self:
+        """The network that a config describes.
+
+        Args:
+            config: of the class `Config`.
+            weights: a file that a part of it starts from, where one comes pretrained.
+            backbone: a fresh module like the one it was built on, where that was one's own.
+
+        Raises ValueError for values out of their range and for weights that do not fit.
+        """
+        if weights is not None or backbone is not None:
+            raise ValueError(f"{cls.__name__} has no trunk: weights and backbone are for one")
+        values = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
+        return cls(**values)
+
+    @classmethod
+    def configured(
+        cls,
+        options: Mapping[str, Any],
+        num_classes: int | Mapping[str, int],
+        inputs: Sequence[str] = ("rgb",),
+    ) -> Any:
+        """The config that a recipe's options make for a data set's classes and inputs.
+
+        Raises ValueError for an option that `Config` does not have, and for inputs that the network
+        does not read.
+        """
+        if tuple(inputs) != ("rgb",):
+            raise ValueError(f"{cls.__name__} reads rgb, the data set has {', '.join(inputs)}")
+        known = {f.name for f in dataclasses.fields(cls.Config)}
+        if unknown := [name for name in options if name not in known]:
+            raise ValueError(
+                f"{cls.__name__} has no setting {unknown[0]!r}; it has {', '.join(sorted(known))}"
+            )
+        return cls.Config(**{**options, "num_classes": num_classes})
+
+    @classmethod
+    def from_trained(cls, config: Any, trained: Sequence[Network]) -> Self:
+        """A network of `config` that starts from the weights of trained ones.
+
+        Raises ValueError where they are not what such a network can start from.
+        """
+        network = cls.from_config(config)
+        try:
+            (other,) = (one.plain for one in trained)
+            network.load_state_dict(other.state_dict())
+        except (ValueError, RuntimeError) as error:
+            raise ValueError(
+                f"{network.title} starts from one {cls.__name__} of the same shape: {error}"
+            ) from error
+        return network
+
+    # ---- What it reads ---------------------------------------------------------------------------
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The parts of an item that it reads, such as ("rgb",) or ("rgb", "depth")."""
+        return tuple(part.name for part in self.preprocess.parts)
+
+    @property
+    def counts(self) -> int | dict[str, int]:
+        """`num_classes` as it was given: a number, or {task: number}."""
+        return self.unnamed(self.tasks)
+
+    @property
+    def title(self) -> str:
+        """What tables call it."""
+        return type(self).__name__
+
+    @property
+    def plain(self) -> Network:
+        """The network itself, without the magnification of images before it."""
+        return self
+
+    # ---- What is learned -------------------------------------------------------------------------
+
+    def training_scores(self, images: Tensor) -> Tensor:
+        """Images (N, C, H, W), preprocessed → scores (N, ΣC, h, w), which the loss places.
+
+        The tasks' classes stand one after the other, as in `tasks`.
+        """
+        raise NotImplementedError
+
+    def supervised(self, target: Tensor) -> Tensor:
+        """The part, or sampling, of labels (N, H, W) that `training_scores` are compared with."""
+        return target
+
+    def placement(self) -> Placement:
+        """Where `training_scores` lie on what `supervised` leaves."""
+        return Placement()
+
+    def trunk(self) -> frozenset[str]:
+        """Names of the parameters that come pretrained."""
+        return frozenset()
+
+    def freezable(self, stride: int) -> Iterable[nn.Parameter]:
+        """The parameters of the first layers, those that work at `stride` or finer.
+
+        Raises ValueError for a network whose layers have no such order.
+        """
+        raise ValueError(f"{self.title} has no first layers to freeze: set frozen_stride=1")
+
+    # ---- What it answers -------------------------------------------------------------------------
+
+    def full_scores(self, images: Tensor) -> Tensor:
+        """Images (N, C, H, W), preprocessed → scores (N, ΣC, H, W), at the size of the images."""
+        return self.training_scores(images)
+
+    def forward(self, images: Tensor) -> Tensor | dict[str, Tensor]:
+        """Images (N, C, H, W) → scores (N, classes, H, W), or {task: scores} for several tasks."""
+        return self.unnamed(self.split(self.full_scores(images)))
+
+    def split(self, scores: Tensor, dim: int = 1) -> dict[str, Tensor]:
+        """Scores of all tasks one after the other along `dim` → {task: its scores}."""
+        return dict(zip(self.tasks, scores.split(list(self.tasks.values()), dim), strict=True))
+
+    def unnamed(self, by_task: Mapping[str, Value]) -> Value | dict[str, Value]:
+        """What people see of {task: value}: the value alone where `num_classes` is a number."""
+        return dict(by_task) if self._several else by_task[ONLY]
+
+    def margin(self) -> int | None:
+        """Pixels around a score of the image, at most, that it depends on.
+
+        None: on all of the image, so that it cannot be computed in tiles.
+        """
+        return None
+
+    def grid(self) -> int:
+        """Tiles start on multiples of so many pixels, where every layer finds its windows again."""
+        return 1
+
+    def predict(self, inputs: Tensor | Mapping[str, Tensor]) -> Tensor | dict[str, Tensor]:
+        """RGB image (3, H, W) uint8 → labels (H, W) int64, at the size of the image.
+
+        A network on other inputs takes the dict of its parts, as items of `NYUDv2` have them; one
+        of several tasks gives {task: labels}. Preprocesses as the weights expect. Raises
+        RuntimeError in training mode, where norms and dropout would blur the answer, ValueError for
+        one image where more channels are read, and as `transforms.Preprocess`.
+        """
+        return self.unnamed(self.predict_tasks(inputs))
+
+    @torch.no_grad()
+    def predict_tasks(self, inputs: Tensor | Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """`predict`, always as {task: labels}."""
+        self.check_inputs(inputs, "predict")
+        device = next(self.parameters()).device
+        batch = self.preprocess(map_sample(lambda part: part.to(device)[None], inputs))
+        scores = self.full_scores(batch.contiguous(memory_format=torch.channels_last))
+        return {task: mine[0].argmax(0) for task, mine in self.split(scores).items()}
+
+    def check_inputs(self, inputs: Tensor | Mapping[str, Tensor], who: str) -> None:
+        """Raise, naming the caller, where a network in this state cannot answer for `inputs`."""
+        if self.training:
+            raise RuntimeError(f"{who}: the network is in training mode; call .eval() first")
+        if isinstance(inputs, Tensor) and self.in_channels != 3:
+            raise ValueError(
+                f"{who}: got one image, this network reads {self.in_channels} channels: give a "
+                "dict of its parts"
+            )
+
+
+def named(value: Value | Mapping[str, Value]) -> dict[str, Value]:
+    """{task: value}, from such a mapping or from the value of the one task `ONLY`."""
+    return dict(value) if isinstance(value, Mapping) else {ONLY: value}
+
+
+# ---- Descriptions --------------------------------------------------------------------------------
+
+
+def describe(network: Network) -> dict[str, Any]:
+    """The kind and the config of a network, fit for JSON: what `from_description` builds again.
+
+    Raises ValueError for a class that is not in `NETWORKS`.
+    """
+    for kind, known in NETWORKS.items():
+        if type(network) is known:
+            return {"network": kind, **dataclasses.asdict(network.config)}
+    raise ValueError(
+        f"{type(network).__name__} cannot be described: add it to models.network.NETWORKS"
+    )
+
+
+def from_description(
+    description: Mapping[str, Any],
+    weights: Path | str | None = None,
+    backbone: nn.Module | None = None,
+) -> Network:
+    """The inverse of `describe`; see `Network.from_config` for the rest.
+
+    Raises ValueError for an unknown kind, TypeError for settings that it does not have.
+    """
+    rest = dict(description)
+    kind = rest.pop("network")
+    if kind not in NETWORKS:
+        raise ValueError(f"network={kind!r} is not known; there are {', '.join(NETWORKS)}")
+    return NETWORKS[kind].from_config(NETWORKS[kind].Config(**rest), weights, backbone)
