@@ -183,7 +183,8 @@ def pixels(model: Network, image: Tensor | Mapping[str, Tensor]) -> Lazy:
 
     def read(part: Part) -> Tensor:
         cut = map_sample(lambda t: t[part.slices].to(like.device)[None], image)
-        return model.preprocess(cut).to(like.dtype)
+        prepared: Tensor = model.preprocess(cut)
+        return prepared.to(like.dtype)
 
     return Lazy(_size(image), read)
 
