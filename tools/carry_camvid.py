@@ -1,13 +1,14 @@
 """Pack what a GPU without a network needs for CamVid: frames, labels, weights.
 
     python -m tools.carry_camvid --data CamVid/ [--weights FILE] [--vgg16 FILE] [--to runs/carried]
-                                 [--quality 75] [--test-quality 90]
+                                 [--quality 85] [--test-quality 95]
 
-Writes into `--to`: `camvid.zip`, the data set in its own layout with frames of training and
-validation as JPEG and those of the test as WebP of a quality that leaves scores alone, labels as
-they are; the weights as `mobilenet_v2.safetensors` and `vgg16.safetensors`; and `commit.txt`, since
-a checkout may travel without its history. `python -m benchmarks.gpu --carried DIR` reads them.
-Measured: see `python -m tools.carry_camvid --help`.
+Writes into `--to`: `camvid.zip`, the data set in its own layout with its frames as JPEG, those of
+the test with full colour and of a quality that leaves scores alone, and its labels as they are; the
+weights as `mobilenet_v2.safetensors` and `vgg16.safetensors`; and `commit.txt`, since a checkout
+may travel without its history. `python -m benchmarks.gpu --carried DIR` reads them. The sizes that
+it prints are for whoever must carry them through a limit: lower qualities, or one file of weights
+at a time.
 """
 
 from __future__ import annotations
@@ -37,17 +38,19 @@ def pack(data: Path, archive: Path, quality: int, test_quality: int) -> None:
     # Stored: the files in it are compressed.
     with zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as file:
         for split in CamVid.splits:
-            kind, q = ("WEBP", test_quality) if split == "test" else ("JPEG", quality)
+            # Half the resolution in colour is JPEG's usual form; 0 keeps it all.
+            whole = {"quality": test_quality, "subsampling": 0}
+            options = whole if split == "test" else {"quality": quality}
             lines = []
             for frame, label in CamVid(data, split).files:
-                names = f"{split}/{frame.stem}.{kind.lower()}", f"{split}annot/{label.name}"
-                file.writestr(f"CamVid/{names[0]}", _recoded(frame, kind, quality=q, optimize=True))
-                file.writestr(f"CamVid/{names[1]}", _recoded(label, "PNG", optimize=True))
+                names = f"{split}/{frame.stem}.jpg", f"{split}annot/{label.name}"
+                file.writestr(f"CamVid/{names[0]}", _recoded(frame, "JPEG", **options))
+                file.writestr(f"CamVid/{names[1]}", _recoded(label, "PNG"))
                 lines.append(" ".join(f"/SegNet/CamVid/{name}" for name in names))
             file.writestr(f"CamVid/{split}.txt", "\n".join(lines) + "\n")
         file.writestr(
             "CamVid/frames.txt",
-            f"train and val recoded as JPEG {quality}, test as WebP {test_quality}",
+            f"train and val recoded as JPEG {quality}, test as JPEG {test_quality}, 4:4:4",
         )
     partial.replace(archive)
 
@@ -55,7 +58,7 @@ def pack(data: Path, archive: Path, quality: int, test_quality: int) -> None:
 def _recoded(path: Path, kind: str, **options: int) -> bytes:
     buffer = io.BytesIO()
     with Image.open(path) as image:
-        image.save(buffer, kind, **options)
+        image.save(buffer, kind, optimize=True, **options)
     return buffer.getvalue()
 
 
@@ -66,8 +69,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--weights", type=Path, metavar="FILE", help="MobileNetV2's trunk")
     parser.add_argument("--vgg16", type=Path, metavar="FILE", help="VGG16's convolutions")
     parser.add_argument("--to", type=Path, default=ROOT / "runs" / "carried", metavar="DIR")
-    parser.add_argument("--quality", type=int, default=75, help="of frames to train on [75]")
-    parser.add_argument("--test-quality", type=int, default=90, help="of test frames [90]")
+    parser.add_argument("--quality", type=int, default=85, help="of frames to train on [85]")
+    parser.add_argument("--test-quality", type=int, default=95, help="of test frames [95]")
     args = parser.parse_args(arguments)
     try:
         pack(args.data, args.to / "camvid.zip", args.quality, args.test_quality)

@@ -105,7 +105,7 @@ def _opened(work: Work, trunk: str) -> _Place:
     place = _Place(Path(tempfile.mkdtemp(dir=memory if roomy else None)), weights)
     if work.smoke:
         archive = place.folder / "camvid.zip"
-        pack(write_camvid(place.folder / "scenes", 2, (60, 80)), archive, 75, 90)
+        pack(write_camvid(place.folder / "scenes", 2, (60, 80)), archive, 85, 95)
     else:
         shutil.copy(weights, place.trunk)
     with zipfile.ZipFile(archive) as file:
