@@ -315,14 +315,15 @@ def _loss(
     model, recipe = session.model, session.recipe
     # The last upsampling and the loss together, and in float32: they sum over a million pixels.
     factor, offset, border = model.placement()
+    terms = losses.Terms(recipe.focal, recipe.region, recipe.region_weight)
     by_task = model.split(scores)
     loss = torch.zeros((), device=scores.device)
     for task, labels in target.items():
         part, labels = by_task[task], model.supervised(labels)
         weight = session.class_weights[task]
-        summed = losses.upsample_cross_entropy(
-            part.float(), labels, factor, offset, weight=weight, border=border,
-            reduction="sum",
+        summed = losses.upsample_loss(
+            part.float(), labels, factor, offset, terms, weight=weight, reduction="sum",
+            border=border,
         )  # fmt: skip
         if recipe.loss == "mean":
             summed = summed / valid[task]

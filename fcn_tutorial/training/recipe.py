@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+from fcn_tutorial.losses import Region
 from fcn_tutorial.models.backbones import Norms
 from fcn_tutorial.models.trunks import Alignment
 
@@ -131,6 +132,11 @@ class Recipe:
     class_weights: Annotated[
         Literal["none", "log", "inverse_sqrt", "inverse"], "how the loss favours rare classes"
     ] = "none"
+    focal: Annotated[float, "exponent by which pixels that are right count less; 0: all alike"] = (
+        0.0
+    )
+    region: Annotated[Region, "a loss of whole regions, added to that of the pixels"] = "none"
+    region_weight: Annotated[float, "factor of the region loss, which is between 0 and 1"] = 1.0
     coarser: Annotated[str, "recipe whose trained network this one starts from"] = ""
     frozen_stride: Annotated[int, "trunk layers up to this stride keep their weights"] = 1
     frozen_norms: Annotated[bool, "batch norms keep their stored statistics"] = False

@@ -58,10 +58,9 @@ def finish_epoch(
         matrices = evaluate_tasks(session.average, val_set, "validating")
         found: dict[str, Scores] = {task: m.compute() for task, m in matrices.items()}
         scores = next(iter(found.values()))
-        line += "  val"
-        for measure in shown("log"):
-            row[f"val_{measure.key}"] = value = float(measure.of(scores))
-            line += f"  {measure.title} {measure.text(value)}"
+        values = [(measure, float(measure.of(scores))) for measure in shown("log")]
+        row |= {f"val_{measure.key}": value for measure, value in values}
+        line += "  val " + "  ".join(f"{m.title} {m.text(value)}" for m, value in values)
         for task, other in list(found.items())[1:]:
             row[f"val_mean_iu_{task}"] = other.mean_iu
         better = last if recipe.select == "last" else scores.mean_iu > progress.best

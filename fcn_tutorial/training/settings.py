@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
@@ -40,6 +41,9 @@ def check(recipe: Recipe) -> None:
     for key in ("batch", "epochs", "validate_every", "accumulate", "save_every"):
         if getattr(recipe, key) < 1:
             raise ValueError(f"--set {key}={getattr(recipe, key)}: expected 1 or more")
+    for key in ("focal", "region_weight"):
+        if not 0 <= getattr(recipe, key) < math.inf:
+            raise ValueError(f"--set {key}={getattr(recipe, key)}: expected 0 or more")
     if recipe.batch % recipe.accumulate:
         raise ValueError(
             f"accumulate={recipe.accumulate} does not divide batch={recipe.batch} into equal parts"

@@ -14,13 +14,14 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from fcn_tutorial import models, training
+from fcn_tutorial import losses, models, training
 from fcn_tutorial.models import FCN
 from fcn_tutorial.training import Recipe, loop, optimisation
 from fcn_tutorial.training.data import Augmented, EpochSampler
 from fcn_tutorial.training.record import describe
 from fcn_tutorial.training.run import RunFolder, write_atomically
 from fcn_tutorial.transforms import augmentation
+from fcn_tutorial.upsampling import upsample
 from tests.models.networks import fcn
 
 torch.set_num_threads(2)
@@ -63,6 +64,36 @@ def test_a_run_leaves_a_complete_folder_and_its_scores_repeat(
     confusion = training.evaluate(model, dataset)
     assert describe(confusion, dataset.classes, "test", 4) == record["test"]
     assert record["test"]["confusion"] == confusion.matrix.tolist()
+
+
+def test_a_recipe_chooses_what_its_loss_is_made_of(
+    small: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each logged loss is a batch's mean focal loss plus half its Lovász loss, from scratch."""
+    original, expected = losses.upsample_loss, []
+
+    def loss_and_definition(scores: Any, target: Any, factor: int, *rest: Any, **more: Any) -> Any:
+        with torch.no_grad():
+            fine = upsample(scores, factor, tuple(target.shape[1:]), rest[0],
+                            border=more["border"])  # fmt: skip
+            focal = losses.focal_loss(fine, target, 2.0, weight=more["weight"])
+            expected.append(float(focal + 0.5 * losses.lovasz_softmax(fine, target)))
+        return original(scores, target, factor, *rest, **more)
+
+    monkeypatch.setattr(losses, "upsample_loss", loss_and_definition)
+    chosen = ["focal=2", "region=lovasz", "region_weight=0.5", "epochs=1", "data.test_images=1"]
+    recipe, _ = training.override(small, chosen)
+    record = training.train(recipe, tmp_path)
+    assert record["settings"]["region"] == "lovasz" and len(expected) == record["train"]["steps"]
+    (row,) = csv.DictReader(RunFolder(tmp_path).log.open())
+    assert float(row["loss"]) == pytest.approx(sum(expected) / len(expected), rel=1e-5)
+    for wrong, message in (
+        ("region=iou", "region=iou: expected one of none, dice, lovasz"),
+        ("focal=-1", "focal=-1.0: expected 0 or more"),
+        ("region_weight=nan", "region_weight=nan: expected 0 or more"),
+    ):
+        with pytest.raises(ValueError, match=f"--set {message}"):
+            training.override(small, [wrong])
 
 
 def test_a_stopped_run_resumes_to_the_same_bits(
