@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fcn_tutorial.cli import configuring
 from fcn_tutorial.cli.common import chosen_device
 
 if TYPE_CHECKING:  # the modules themselves are loaded by the verb that needs them
@@ -17,7 +18,7 @@ if TYPE_CHECKING:  # the modules themselves are loaded by the verb that needs th
 def add_to(verbs: Any) -> None:
     """Add the verbs to a parser's subparsers."""
     verb = verbs.add_parser("evaluate", help="score a run or a weights file on a split")
-    verb.add_argument("source", type=Path, metavar="RUN_OR_CHECKPOINT")
+    _add_source(verb)
     verb.add_argument("--data", type=Path, metavar="DIR", help="folder of the data set")
     verb.add_argument("--split", default="test", metavar="S", help="train, val or test [test]")
     _add_test_time(verb)
@@ -31,9 +32,9 @@ def add_to(verbs: Any) -> None:
         "write STEM-TASK.png and so on. A picture that cannot be read is named, the others go on, "
         "and the exit status is 1.",
     )
-    verb.add_argument("source", type=Path, metavar="RUN_OR_CHECKPOINT")
+    _add_source(verb)
     verb.add_argument(
-        "paths", nargs="+", type=Path, metavar="PATH", help="pictures, folders, or patterns"
+        "paths", nargs="*", type=Path, metavar="PATH", help="pictures, folders, or patterns"
     )
     verb.add_argument("--out", type=Path, required=True, metavar="DIR")
     verb.add_argument(
@@ -51,7 +52,7 @@ def add_to(verbs: Any) -> None:
     verb.set_defaults(run=_predict)
 
     verb = verbs.add_parser("export", help="write a trained network for other programs")
-    verb.add_argument("source", type=Path, metavar="RUN_OR_CHECKPOINT")
+    _add_source(verb)
     verb.add_argument("--to", required=True, choices=("onnx", "torch"), help="torch: a .pt2 file")
     verb.add_argument("--out", type=Path, required=True, metavar="FILE")
     verb.add_argument("--size", metavar="HxW", help="for images of this size only [any size]")
@@ -70,6 +71,12 @@ def add_to(verbs: Any) -> None:
     )
     verb.add_argument("--json", action="store_true", help="the same as JSON")
     verb.set_defaults(run=_results)
+
+
+def _add_source(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("source", nargs="?", type=Path, metavar="RUN_OR_CHECKPOINT")
+    configuring.add_config(verb)
+    verb.set_defaults(refuse=verb.error)
 
 
 def _add_test_time(verb: argparse.ArgumentParser) -> None:
@@ -99,11 +106,15 @@ def _evaluate(options: argparse.Namespace) -> int:
     from fcn_tutorial.models.network import ONLY, named
     from fcn_tutorial.training.record import describe, table
 
+    config = configuring.run_of(options)
     predictor = _load(options)
     stored = predictor.card.details.get("recipe")
     if stored is None:
         raise ValueError(f"{options.source}: does not say what recipe made it")
-    dataset = training.open_split(training.from_dict(stored), options.split, options.data)
+    recipe = training.from_dict(stored)
+    if config is not None:
+        recipe, _ = config.override(recipe, "data.")
+    dataset = training.open_split(recipe, options.split, options.data)
     network: Any = predictor.model
     tta: dict[str, Any] | None = None
     if options.flip or options.scales != (1.0,):
@@ -129,6 +140,11 @@ def _predict(options: argparse.Namespace) -> int:
 
     from fcn_tutorial.predict import find_images, write_predictions
 
+    if options.config is not None and options.source is not None:
+        options.paths, options.source = [options.source, *options.paths], None
+    configuring.run_of(options)
+    if not options.paths:
+        options.refuse("name the pictures to label")
     predictor = _load(options).with_settings(options.scales, options.flip, options.tile)
     images = find_images(options.paths)
     written = write_predictions(predictor, images, options.out, options.probabilities)
@@ -154,6 +170,7 @@ def _export(options: argparse.Namespace) -> int:
     from fcn_tutorial import export
     from fcn_tutorial.predict import Predictor
 
+    configuring.run_of(options)
     predictor = Predictor.load(options.source)
     size = export.parse_size(options.size) if options.size else None
     done = export.export(

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fcn_tutorial.cli import configuring
 from fcn_tutorial.cli.common import chosen_device
 
 if TYPE_CHECKING:  # the modules themselves are loaded by the verb that needs them
@@ -27,7 +28,8 @@ def add_to(verbs: Any) -> None:
         "(`recipes folder` lists its settings). Several processes: torchrun --nproc-per-node=N "
         "-m fcn_tutorial train RECIPE …",
     )
-    verb.add_argument("recipe", metavar="RECIPE")
+    verb.add_argument("recipe", nargs="?", metavar="RECIPE", help="as `recipes` lists them")
+    configuring.add_config(verb)
     verb.add_argument("--data", type=Path, metavar="DIR", help="folder of the data set")
     verb.add_argument(
         "--weights",
@@ -38,7 +40,7 @@ def add_to(verbs: Any) -> None:
     )
     verb.add_argument("--out", type=Path, metavar="DIR", help="run folder [runs/RECIPE-seedN]")
     verb.add_argument("--epochs", type=int, metavar="N", help="same as --set epochs=N")
-    verb.add_argument("--seed", type=int, default=0, metavar="N")
+    verb.add_argument("--seed", type=int, metavar="N", help="[0]")
     verb.add_argument("--device", metavar="D", help="cpu, cuda, cuda:1 … [cuda where there is one]")
     verb.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="change one setting"
@@ -49,7 +51,7 @@ def add_to(verbs: Any) -> None:
     verb.add_argument("--resume", action="store_true", help="go on from the run folder's last.pt")
     verb.add_argument("--smoke", action="store_true", help="the same path in seconds, tiny")
     verb.add_argument("--tensorboard", action="store_true", help="write event files as well")
-    verb.set_defaults(run=_train)
+    verb.set_defaults(run=_train, refuse=verb.error)
 
 
 def _recipes(options: argparse.Namespace) -> int:
@@ -79,20 +81,24 @@ def _train(options: argparse.Namespace) -> int:
     from fcn_tutorial.training.record import table, tasks
     from fcn_tutorial.training.run import RunFolder
 
+    config = configuring.read(options)
+    if options.recipe is None:
+        options.refuse("name a RECIPE, or --config FILE")
+    options.seed = options.seed or 0
     settings = list(options.set)
     if options.epochs is not None:
         settings.append(f"epochs={options.epochs}")
     registered = training.get(options.recipe)
-    recipe, overrides = training.override(registered, settings)
+    recipe, overrides = configuring.override(registered, config, settings)
     if options.smoke:
         recipe = training.smoke(recipe)
         overrides["smoke"] = True
 
     def vary(stage: Recipe) -> Recipe:
-        changed, _ = training.override(stage, settings)
+        changed, _ = configuring.override(stage, config, settings)
         return training.smoke(changed) if options.smoke else changed
 
-    out = options.out or Path("runs") / f"{recipe.name}-seed{options.seed}"
+    out = options.out or configuring.run_folder(recipe.name, options.seed)
     # A trunk of a sixteenth of the width has no place for pretrained weights.
     weights: Sequence[Path] = () if options.smoke else options.weights or ()
     common: dict[str, Any] = {

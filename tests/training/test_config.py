@@ -1,10 +1,14 @@
 """A YAML file of settings: what it says reaches the recipe, what it cannot say is named."""
 
+import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from fcn_tutorial import training
+from fcn_tutorial.cli import main
 from fcn_tutorial.training.config import read_config
 
 
@@ -108,3 +112,60 @@ def test_the_page_of_the_format_is_an_example(tmp_path: Path) -> None:
     config = read_config(write(tmp_path, text))
     recipe, _ = config.override(training.get(config.recipe))
     assert recipe.epochs == 40 and recipe.optimiser.lr == 2e-3
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    """Ten photos, whose masks have numbers, and a file of settings for a run of two steps."""
+    generator = np.random.default_rng(0)
+    for i in range(10):
+        for folder, content in (
+            ("photos", generator.integers(0, 256, (64, 64, 3), np.uint8)),
+            ("drawn", np.kron(np.eye(8, dtype=np.uint8), np.ones((8, 8), np.uint8))),
+        ):
+            (tmp_path / "set" / folder).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(content).save(tmp_path / "set" / folder / f"{i}.png")
+    (tmp_path / "my.yaml").write_text(
+        "recipe: folder\nout: run\nseed: 4\ndevice: cpu\nepochs: 1\nbaselines: false\nbatch: 2\n"
+        "data: {images: set/photos, masks: set/drawn, classes: [ground, line], epoch_images: 2,\n"
+        "  crop: [32, 32], train_images: 2, test_images: 2}\n"
+        "model: {backbone: tiny, width: 0.0625, weights: ''}\n"
+    )
+    return tmp_path
+
+
+def test_every_verb_of_a_run_takes_the_file_from_anywhere(
+    own: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (own / "elsewhere").mkdir()
+    monkeypatch.chdir(own / "elsewhere")
+    file = ["--config", str(own / "my.yaml")]
+    assert main(["train", *file]) == 0
+    record = json.loads((own / "run" / "record.json").read_text())
+    assert record["seed"] == 4 and record["train"]["steps"] == 1
+    assert record["overrides"]["epochs"] == 1
+    capsys.readouterr()
+    assert main(["evaluate", *file, "--split", "train"]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["images"] == 2
+    assert main(["predict", *file, str(own / "set" / "photos" / "3.png"), "--out", "labels"]) == 0
+    assert (own / "elsewhere" / "labels" / "3.png").is_file()
+    assert main(["train", *file, "--resume"]) in (0, 1)  # a finished run may be refused
+    assert main(["train", *file, "--set", "epochs=2", "--out", str(own / "other")]) == 0
+    assert json.loads((own / "other" / "record.json").read_text())["train"]["steps"] == 2
+
+
+def test_a_verb_without_a_run_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in (["train"], ["evaluate"], ["export", "--to", "onnx", "--out", "x"],
+                      ["predict", "--out", "x"]):  # fmt: skip
+        with pytest.raises(SystemExit) as stop:
+            main(arguments)
+        assert stop.value.code == 2 and "--config FILE" in capsys.readouterr().err
+
+
+def test_a_wrong_setting_is_told_with_the_file(
+    own: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (own / "my.yaml").read_text().replace("epochs", "epoch")
+    (own / "my.yaml").write_text(text)
+    assert main(["train", "--config", str(own / "my.yaml")]) == 1
+    assert "my.yaml: epoch: no setting 'epoch'; did you mean epochs" in capsys.readouterr().err
