@@ -4,6 +4,7 @@ CONSTRAINTS ?= constraints.txt
 PIP_ARGS ?=
 CHAPTER ?=
 NBVAL ?= --nbval
+STAGES ?=
 DATA ?=
 WEIGHTS ?=
 CAMVID ?=
@@ -20,10 +21,10 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help venv book notebooks test lint types unit twins nbval browser \
-  mutants damage kills camvid gpu format clean
+  mutants damage kills camvid gpu format clean test-oldest test-newest
 
 help: ## this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 13
 
 venv: $(STAMP) ## make .venv and install everything into it
 
@@ -64,7 +65,18 @@ notebooks: $(STAMP) ## execute every chapter (or CHAPTER=04) from its text, and 
 	$(PY) -m tools.readme
 
 test: $(STAMP) ## all stages below, with the time each took
-	@$(PY) -m tools.stages
+	@$(PY) -m tools.stages $(STAGES)
+
+# Other versions print other last digits and want other forms of code: outputs are compared where a
+# cell proves an equation, and the oldest set is not asked about form, types and pages.
+test-oldest: ## unit, nbval and book with the lowest versions of pyproject.toml, in .venv-oldest
+	@mkdir -p _build && $(PYTHON) -m tools.bounds > _build/oldest.new
+	@cmp -s _build/oldest.new _build/oldest.txt || mv _build/oldest.new _build/oldest.txt
+	@$(MAKE) --no-print-directory test VENV=.venv-oldest CONSTRAINTS=_build/oldest.txt \
+	  NBVAL=--nbval-lax STAGES="unit nbval book"
+
+test-newest: ## all stages with the newest versions there are, in .venv-newest
+	@$(MAKE) --no-print-directory test VENV=.venv-newest CONSTRAINTS= NBVAL=--nbval-lax
 
 lint: $(STAMP) ## stage: ruff, rules and format
 	$(PY) -m ruff check .

@@ -5,6 +5,7 @@ import re
 import subprocess
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -12,6 +13,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from tools import bounds
 from tools.notebooks import stamp_page
 from tools.project import ROOT, Project, read_project
 from tools.stages import Stage, clock, read_stages, run, summary
@@ -154,3 +156,25 @@ def test_workflows_call_make(name: str) -> None:
 def test_ci_script_can_be_executed() -> None:
     assert os.access(ROOT / ".ci" / "run", os.X_OK)
     subprocess.run(["bash", "-n", str(ROOT / ".ci" / "run")], check=True)
+
+
+def test_the_lowest_versions_are_those_that_are_declared() -> None:
+    lines = bounds.constraints()
+    declared = requirements()
+    for name, version in (line.split("==") for line in lines):
+        extras = pyproject()["optional-dependencies"]
+        every = [*declared.values(), *map(Requirement, extras["export"] + extras["train"])]
+        (specifier, *_) = [r.specifier for r in every if r.name == name]
+        assert version in specifier
+        assert not [s for s in specifier if s.operator == ">=" and s.version != version]
+    assert {"torch", "jupyter-book", "onnx"} <= {line.split("==")[0] for line in lines}
+    with pytest.raises(ValueError, match="some>2"):
+        bounds.lowest("some>2")
+
+
+def test_the_lowest_versions_are_asked_of_the_lowest_python(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(bounds.sys, "version_info", SimpleNamespace(major=3, minor=99))
+    with pytest.raises(SystemExit, match=r"make test-oldest PYTHON=python3\.11"):
+        bounds.main()

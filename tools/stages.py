@@ -63,9 +63,11 @@ def summary(results: list[tuple[Stage, bool, float]]) -> str:
 
 
 def main() -> int:
-    """Run all stages."""
+    """Run all stages, or those named on the command line."""
     results = []
     for stage in read_stages():
+        if len(sys.argv) > 1 and stage.name not in sys.argv[1:]:
+            continue
         passed, seconds = run(stage)
         results.append((stage, passed, seconds))
     print(f"\n{summary(results)}")

@@ -1,0 +1,46 @@
+"""The lowest versions that pyproject.toml declares, as constraints for pip.
+
+python -m tools.bounds   print a line `name==version` for each requirement of the package, of its
+                         extras, and of the book; what only the tests need stays free
+
+`make test-oldest` installs with them.
+"""
+
+import re
+import sys
+import tomllib
+from pathlib import Path
+
+from tools.project import ROOT
+
+ONLY_TESTS = ("test", "benchmarks")
+
+
+def lowest(requirement: str) -> str:
+    """`name>=1.2,<3` as `name==1.2`; raises ValueError where no lowest version is declared."""
+    match = re.fullmatch(r"([\w.-]+)>=([\w.]+)(?:,<[\w.]+)?", requirement.replace(" ", ""))
+    if match is None:
+        raise ValueError(f"{requirement}: a requirement is written name>=lowest or name>=lowest,<x")
+    return f"{match[1]}=={match[2]}"
+
+
+def constraints(root: Path = ROOT) -> list[str]:
+    """One line for each requirement that users of the package and of the book install."""
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    groups = [requirements for name, requirements in extras.items() if name not in ONLY_TESTS]
+    return sorted({lowest(line) for line in sum(groups, [*project["dependencies"]])})
+
+
+def main() -> int:
+    """Print the constraints, under the Python that the package asks for at least."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    oldest = project["requires-python"].removeprefix(">=")
+    if oldest != f"{sys.version_info.major}.{sys.version_info.minor}":
+        sys.exit(f"for Python {oldest} only: make test-oldest PYTHON=python{oldest}")
+    print("\n".join(constraints()))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
