@@ -27,9 +27,12 @@ from fcn_tutorial.metrics import (
     ConfusionMatrix,
     boundary_band,
     boundary_f1,
+    boundary_iu,
     boundary_only,
     score,
     stride_ceiling,
+    thin_classes,
+    thin_iu,
 )
 
 torchmetrics = pytest.importorskip("torchmetrics.classification")
@@ -578,6 +581,56 @@ def test_arguments_that_do_not_fit_are_refused() -> None:
 
 
 # --- what a stride costs -------------------------------------------------------------------------
+
+# --- thin classes, and the band as one number ----------------------------------------------------
+
+
+def street(shift: int = 0) -> np.ndarray:
+    """Sky over road, a pole 3 pixels wide through both, and a void corner; 100 × 120."""
+    labels = np.zeros((100, 120), np.uint8)
+    labels[50:] = 1
+    labels[10:90, 60 + shift : 63 + shift] = 2
+    labels[:20, :20] = 255
+    return labels
+
+
+def test_thin_classes_are_those_that_are_nearly_all_boundary() -> None:
+    truth = street()
+    assert thin_classes([truth, truth], 4) == [2]  # class 3 has no pixel
+    # Sky and road have 2 rows along the horizon and 2 columns either side of the pole; sky is less.
+    assert thin_classes([truth], 3, share=0.05) == [2, 0, 1]
+    wide = np.repeat(np.repeat(truth, 4, 0), 4, 1)  # the pole is 12 pixels wide
+    assert thin_classes([wide], 3) == [] and thin_classes([wide], 3, width=8) == [2]
+    assert thin_classes([np.full((9, 9), 255, np.uint8)], 3) == []
+    with pytest.raises(ValueError, match="share must be above 0"):
+        thin_classes([truth], 3, share=0)
+    with pytest.raises(ValueError, match="target holds 2"):
+        thin_classes([truth], 2)
+
+
+def test_thin_iu_is_the_mean_over_the_thin_classes() -> None:
+    scores = ConfusionMatrix(4).update(street(1), street()).compute()
+    assert thin_iu(scores, [2]) == scores.iu[2] == pytest.approx(2 / 4)  # 2 of 3 columns meet
+    assert thin_iu(scores, {1, 2}) == pytest.approx(scores.iu[1:3].mean())
+    assert math.isnan(thin_iu(scores, [3])) and thin_iu(scores, [2, 3]) == scores.iu[2]
+    for wrong in ([], [4], [-1]):
+        with pytest.raises(ValueError, match="expected indices of some of 4 classes"):
+            thin_iu(scores, wrong)
+
+
+def test_boundary_iu_is_scikit_learns_over_the_band() -> None:
+    truths = [blobs(seed) for seed in range(3)]
+    guesses = [np.where(t == 255, 0, np.roll(t, 1, axis=1) % 4) for t in truths]
+    near = [np.asarray(boundary_band(t, 2)) for t in truths]
+    flat = [np.concatenate([x[n] for x, n in zip(xs, near, strict=True)])
+            for xs in (truths, guesses)]  # fmt: skip
+    expected = jaccard_score(*flat, average="macro")
+    pairs = list(zip(guesses, truths, strict=True))
+    assert boundary_iu(pairs, 4) == pytest.approx(expected)
+    assert boundary_iu([(np.stack(guesses), np.stack(truths))], 4) == pytest.approx(expected)
+    assert boundary_iu(zip(truths, truths, strict=True), 256, ignore_index=-1) == 1
+    assert math.isnan(boundary_iu([(np.zeros((5, 5), int), np.zeros((5, 5), int))], 2))
+
 
 METHODS = ["nearest", "majority", "bilinear"]
 

@@ -2,12 +2,13 @@
 
 - `ConfusionMatrix` counts pixels over a data set, `score` turns counts into `Scores`;
 - `MEASURES` is the table of all that is kept, printed and compared: a new measure is a row of it;
-- `boundary_only` keeps the pixels near a boundary, for the same counts and scores (trimap);
+- `boundary_only` keeps the pixels near a boundary, for the same counts and scores (trimap), and
+  `boundary_iu` is their mean IU; `thin_iu` is that of the classes that are nearly all boundary;
 - `boundary_f1` compares contours, one image at a time;
 - `stride_ceiling` says what a coarse score map costs by itself.
 """
 
-from fcn_tutorial.metrics.boundary import boundary_band, boundary_f1, boundary_only
+from fcn_tutorial.metrics.boundary import boundary_band, boundary_f1, boundary_iu, boundary_only
 from fcn_tutorial.metrics.ceiling import CeilingMethod, stride_ceiling
 from fcn_tutorial.metrics.confusion import Absent, ConfusionMatrix, FloatArray, Scores, score
 from fcn_tutorial.metrics.measures import (
@@ -19,6 +20,7 @@ from fcn_tutorial.metrics.measures import (
     over_seeds,
     shown,
 )
+from fcn_tutorial.metrics.thin import thin_classes, thin_iu
 
 __all__ = [
     "MEASURES",
@@ -31,6 +33,7 @@ __all__ = [
     "Scores",
     "boundary_band",
     "boundary_f1",
+    "boundary_iu",
     "boundary_only",
     "measured",
     "named",
@@ -38,4 +41,6 @@ __all__ = [
     "score",
     "shown",
     "stride_ceiling",
+    "thin_classes",
+    "thin_iu",
 ]

@@ -1,9 +1,9 @@
-"""Scores near the borders of things: the trimap band, and the boundary F1 of Csurka et al."""
+"""Scores near the borders of things: the trimap band and its IU, and the boundary F1."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from fcn_tutorial.metrics._labels import check_labels, check_predictions, integers
+from fcn_tutorial.metrics.confusion import Absent, ConfusionMatrix
 from fcn_tutorial.void import Void, is_void, writable_void
 
 Labels = Tensor | npt.NDArray[Any]
@@ -72,6 +73,31 @@ def boundary_only(
     void = writable_void(labels.dtype, ignore_index)
     band = boundary_band(labels, width, ignore_index, void_is_boundary)
     return labels.masked_fill(~band, void)
+
+
+def boundary_iu(
+    pairs: Iterable[tuple[Labels, Labels]],
+    num_classes: int,
+    width: int = 2,
+    ignore_index: Void = 255,
+    absent: Absent = "score_zero_if_predicted",
+) -> float:
+    """The mean IU of the pixels near a boundary, over all images: the trimap score as one number.
+
+    Args:
+        pairs: (prediction, target) of each image, integer maps (H, W) or batches of them.
+        num_classes: how many there are, C.
+        width: of the band on either side of a boundary, in pixels, as in `boundary_band`.
+        ignore_index: the label of void pixels, or several. Their edge counts as a boundary.
+        absent: which classes without a pixel in the bands count, as in `score`.
+
+    Returns a fraction of one, nan where no pixel is near a boundary. Raises ValueError as
+    `boundary_only` and `ConfusionMatrix.update`.
+    """
+    confusion = ConfusionMatrix(num_classes, ignore_index)
+    for prediction, target in pairs:
+        confusion.update(prediction, boundary_only(target, width, ignore_index))
+    return confusion.compute(absent).mean_iu
 
 
 def boundary_f1(
