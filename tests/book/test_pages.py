@@ -11,11 +11,17 @@ import yaml
 
 from tests.book import looks
 from tests.book.conftest import Visit, Visitor
+from tools import api_pages
 from tools.chapter_form import listed_files
 from tools.project import ROOT
 
 LISTED = [*listed_files(yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8")))]
-PAGES = [re.sub(r"\.(md|ipynb)$", "", name) + ".html" for name in LISTED]
+# The contents name the modules' pages by a pattern.
+MADE = [f"book/api/{name}" for name in api_pages.pages(ROOT / api_pages.PACKAGE)]
+PAGES = [
+    f"{name}.html"
+    for name in dict.fromkeys([*(re.sub(r"\.(md|ipynb)$", "", n) for n in LISTED), *MADE])
+]
 
 
 class Links(HTMLParser):
