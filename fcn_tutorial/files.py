@@ -1,10 +1,14 @@
-"""Files: written whole or not at all, lists of lines, and paths that stay inside their folder."""
+"""Files: written whole or not at all, lists of lines, and paths that stay inside their folder.
+
+Beside them what messages about names share: one of several, the nearest, the first few.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import difflib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PureWindowsPath
 
 _MAX_LIST_BYTES = 1 << 26  # the longest list in use, SBD's train.txt, has 0.1 MB
@@ -75,3 +79,43 @@ def inside(root: Path, relative: str, source: str = "path") -> Path:
     if linked and not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root)):
         raise ValueError(f"{source}: {relative!r} is a link out of {root}; copy the file instead")
     return path
+
+
+def fcn_data() -> Path | None:
+    """The folder of the data sets that the environment names, if it does."""
+    said = os.environ.get("FCN_DATA")
+    return Path(said) if said else None
+
+
+def data_folder(named: Path | None, how: str, holds: str = "") -> Path:
+    """The folder of the data sets: `named`, or what FCN_DATA says.
+
+    Raises FileNotFoundError where neither is given: `how` to name it opens the message, and it
+    says what the folder `holds`.
+    """
+    found = named or fcn_data()
+    if found is None:
+        of = f" to the folder that holds {holds}/" if holds else ""
+        raise FileNotFoundError(f"{how}, or set FCN_DATA{of}")
+    return found
+
+
+def one_of(name: str, value: str, known: Iterable[str]) -> str:
+    """`value` if it is known; otherwise ValueError naming the argument and what it may be."""
+    known = list(known)
+    if value not in known:
+        raise ValueError(f"{name}={value!r} is not one of {', '.join(known)}")
+    return value
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The end of an error: the nearest known names, or all of them."""
+    known = list(known)
+    close = difflib.get_close_matches(name.lower(), known, n=3)
+    return f"; did you mean {' or '.join(close)}?" if close else f"; known: {', '.join(known)}"
+
+
+def first_few(names: Sequence[str], shown: int = 5) -> str:
+    """'a, b, c, d, e and 12 more'."""
+    more = len(names) - shown
+    return ", ".join(names[:shown]) + (f" and {more} more" if more > 0 else "")

@@ -1,30 +1,31 @@
-"""data/README.md says of each data set what its reader and the catalogue say."""
+"""data/README.md says of each data set what its reader and its source say."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from fcn_tutorial.datasets.catalogue import CATALOGUE, Entry
+from fcn_tutorial.datasets.source import Source
+from fcn_tutorial.datasets.sources import SOURCES
 from tests.datasets import official, official_nyud, official_siftflow
 from tools import readme
 
 TEXT = readme.DATA_README.read_text(encoding="utf-8")
-REAL = [entry for entry in CATALOGUE.values() if entry.files]
+REAL = [source for source in SOURCES.values() if source.files]
 
 
-def test_it_is_in_step_with_the_catalogue_and_the_files_kept() -> None:
+def test_it_is_in_step_with_the_sources_and_the_files_kept() -> None:
     assert readme.stamped_data(TEXT) == TEXT, "run `python -m tools.readme`"
 
 
-@pytest.mark.parametrize("entry", REAL, ids=[entry.name for entry in REAL])
-def test_every_data_set_has_its_facts(entry: Entry) -> None:
-    section = TEXT.split(f"### `{entry.name}`")[1].split("\n##")[0]
-    for fact in (entry.licence, entry.source, entry.citation, entry.folder, entry.note):
+@pytest.mark.parametrize("source", REAL, ids=[source.name for source in REAL])
+def test_every_data_set_has_its_facts(source: Source) -> None:
+    section = TEXT.split(f"### `{source.name}`")[1].split("\n##")[0]
+    for fact in (source.licence, source.address, source.citation, source.folder, source.note):
         assert fact in section
-    for count in entry.counts.values():
+    for count in source.counts.values():
         assert f"{count:,}" in section
-    for remote in entry.files:
+    for remote in source.files:
         assert remote.urls[0] in section and (remote.md5 or "not known") in section
 
 
@@ -50,8 +51,8 @@ def _paths(root: Path) -> Iterator[str]:
 
 def test_the_layout_names_every_folder_and_list(tmp_path: Path) -> None:
     layout = TEXT.split("## The folder that FCN_DATA names")[1].split("## The data sets")[0]
-    for entry in REAL:
-        assert f"  {entry.folder}/" in layout
+    for source in REAL:
+        assert f"  {source.folder}/" in layout
     for name in _paths(tmp_path):
         known = name in layout or name in ("benchmark_RELEASE", "dataset")  # unpacked without them
         assert known or name.startswith("spatial_envelope_256x256_"), name

@@ -131,10 +131,10 @@ def chapters_block(root: Path = ROOT, seen_from: str = ".") -> str:
 
 def data_sets_block() -> str:
     """A section for each data set that has files, from the catalogue."""
-    from fcn_tutorial.datasets.catalogue import CATALOGUE
+    from fcn_tutorial.datasets.sources import SOURCES
 
     lines: list[str] = []
-    for entry in CATALOGUE.values():
+    for entry in SOURCES.values():
         if not entry.files:
             continue
         images = ", ".join(f"{split} {count:,}" for split, count in entry.counts.items())
@@ -143,7 +143,7 @@ def data_sets_block() -> str:
             "",
             f"- {entry.classes} classes; images: {images}; {entry.disk:.1f} GB on disk, about.",
             f"- Licence: {entry.licence}.",
-            f"- Source: {entry.source}",
+            f"- Source: {entry.address}",
             f"- Cite: {entry.citation}",
             f"- Folder: `{entry.folder}/`; `fcn-tutorial data download {entry.name} --to DIR`.",
             *([f"- Note: {entry.note}."] if entry.note else []),

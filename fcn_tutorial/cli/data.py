@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import argparse
-import os
 import re
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fcn_tutorial.files import data_folder
+
 if TYPE_CHECKING:  # the modules themselves are loaded by the verb that needs them
-    from fcn_tutorial.datasets.catalogue import Entry
+    from fcn_tutorial.datasets.source import Source
+    from fcn_tutorial.datasets.spec import Data
 
 _RESOLUTION = 150  # pixels to the inch of a contact sheet
+#: Settings of `train --set data.…` that are options here: (what follows, what it is).
+_SETTINGS = {
+    "images": ("DIR", "your photos"),
+    "masks": ("DIR", "their masks"),
+    "classes": ("FILE", "one name a line, or names with commas"),
+    "colours": ("FILE", "CSV of name,r,g,b, or YAML"),
+    "mask_suffix": ("TEXT", "such as _mask"),
+}
 
 
 def add_to(verbs: Any) -> None:
@@ -41,7 +50,7 @@ def add_to(verbs: Any) -> None:
     verb.set_defaults(run=_preview, refuse=verb.error)
 
     verb = actions.add_parser("make", help="write generated scenes in a data set's layout")
-    verb.add_argument("name", metavar="NAME", help="as in `list`; `voc` for both years and sbd")
+    verb.add_argument("name", metavar="NAME", help="as in `list`")
     verb.add_argument("folder", nargs="?", type=Path, metavar="DIR", help="[FCN_DATA]")
     verb.add_argument("--n", type=int, default=20, metavar="N", help="images in a split [20]")
     verb.add_argument("--size", metavar="HxW", help="rows and columns [those of the data set]")
@@ -53,90 +62,79 @@ def _add_source(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("name", metavar="NAME", help="`folder` for your own images and masks")
     verb.add_argument("folder", nargs="?", type=Path, metavar="DIR", help="[FCN_DATA]")
     verb.add_argument("--split", metavar="S", help="one split only; for `folder` also a list")
-    own = verb.add_argument_group("for `folder`")
-    own.add_argument("--images", type=Path, metavar="DIR")
-    own.add_argument("--masks", type=Path, metavar="DIR")
-    own.add_argument("--classes", metavar="FILE", help="one name a line, or names with commas")
-    own.add_argument("--colours", type=Path, metavar="FILE", help="CSV of name,r,g,b, or YAML")
-    own.add_argument("--mask-suffix", default="", metavar="TEXT", help="such as _mask")
+    own = verb.add_argument_group("settings of a data set that has them, as `folder`")
+    for name, (metavar, explained) in _SETTINGS.items():
+        own.add_argument(f"--{name.replace('_', '-')}", metavar=metavar, help=explained)
 
 
 def _list(options: argparse.Namespace) -> int:
-    from fcn_tutorial.datasets import catalogue
+    from fcn_tutorial.datasets import sources
 
     if options.name is not None:
-        print(_about(catalogue.get(options.name)))
+        print(_about(sources.get(options.name)))
         return 0
     rows = [("name", "on disk", "classes", "source", "licence")]
-    for entry in catalogue.CATALOGUE.values():
-        disk = f"{entry.disk:.1f} GB" if entry.disk else "–"
-        rows.append((entry.name, disk, str(entry.classes or "–"), entry.source, entry.licence))
+    for source in sources.SOURCES.values():
+        disk = f"{source.disk:.1f} GB" if source.disk else "–"
+        rows.append((source.name, disk, str(source.classes or "–"), source.address, source.licence))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         print("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip())
     return 0
 
 
-def _about(entry: Entry) -> str:
-    lines = [f"{entry.name}: {entry.title}", f"source: {entry.source}"]
-    lines += [f"licence: {entry.licence}"]
-    if entry.citation:
-        lines.append(f"cite: {entry.citation}")
-    if entry.counts:
-        counts = (f"{split} {count:,}" for split, count in entry.counts.items())
+def _about(source: Source) -> str:
+    lines = [f"{source.name}: {source.title}", f"source: {source.address}"]
+    lines += [f"licence: {source.licence}"]
+    if source.citation:
+        lines.append(f"cite: {source.citation}")
+    if source.counts:
+        counts = (f"{split} {count:,}" for split, count in source.counts.items())
         lines.append(f"images: {', '.join(counts)}")
-    if entry.folder:
-        lines.append(f"folder: {entry.folder}, in the one that FCN_DATA names")
-    for remote in entry.files:
+    if source.folder:
+        lines.append(f"folder: {source.folder}, in the one that FCN_DATA names")
+    for remote in source.files:
         size = f"{remote.size:,} bytes" if remote.size else "size not known"
         lines.append(f"file: {remote.urls[0]} ({size}, md5 {remote.md5 or 'not known'})")
-    lines += [f"by hand {number}: {step}" for number, step in enumerate(entry.manual, 1)]
-    return "\n".join([*lines, *([f"note: {entry.note}"] if entry.note else [])])
+    lines += [f"by hand {number}: {step}" for number, step in enumerate(source.manual, 1)]
+    return "\n".join([*lines, *([f"note: {source.note}"] if source.note else [])])
 
 
 def _download(options: argparse.Namespace) -> int:
-    from fcn_tutorial.datasets import catalogue, download
+    from fcn_tutorial.datasets import download, sources
 
-    entry = catalogue.get(options.name)
-    root = _folder(options.to, "--to DIR")
-    if download.download(entry, root):
-        print(f"{entry.name} is in {root}; `fcn-tutorial data check {entry.name} {root}` reads it")
+    source = sources.get(options.name)
+    root = data_folder(options.to, "name the data folder: give --to DIR")
+    if download.download(source, root):
+        print(
+            f"{source.name} is in {root}; `fcn-tutorial data check {source.name} {root}` reads it"
+        )
     return 0
 
 
 def _check(options: argparse.Namespace) -> int:
-    from fcn_tutorial.datasets import catalogue, checking
+    from fcn_tutorial.datasets import checking, sources
 
-    entry = catalogue.get(options.name)
-    if entry.name == "scenes":
-        raise ValueError("scenes are rendered from a seed: there are no files to check")
-    if entry.name == "folder":
-        opened = _own_parts(options)
-        report = checking.check_splits(opened, list(opened))
-    elif options.split is not None:
-        root = checking.find_root(entry, _folder(options.folder, "DIR"))
-        opened = {options.split: checking.open_split(entry, root, options.split)}
-        report = checking.check_splits(opened, list(opened), entry.counts)
-    else:
-        report = checking.check(entry, _folder(options.folder, "DIR"))
+    source = sources.get(options.name)
+    report = checking.check(source, _settings(source, options), options.folder, options.split)
     print(report)
     if report.problems:
         count = len(report.problems)
         noun = "problem" if count == 1 else "problems"
-        print(f"fcn-tutorial: {entry.name}: {count} {noun}", file=sys.stderr)
+        print(f"fcn-tutorial: {source.name}: {count} {noun}", file=sys.stderr)
     return 1 if report.problems else 0
 
 
 def _preview(options: argparse.Namespace) -> int:
     from fcn_tutorial import visualize
-    from fcn_tutorial.datasets import catalogue
+    from fcn_tutorial.datasets import sources
 
-    entry = catalogue.get(options.name)
+    source = sources.get(options.name)
     if options.count < 1:
         options.refuse(f"--count {options.count}: at least 1")
     if options.out.suffix.lower() != ".png":
         options.refuse(f"--out {options.out}: the sheet is a PNG")
-    dataset = _open_one(entry, options)
+    dataset = source.preview(_settings(source, options), options.split, options.folder)
     count = min(options.count, len(dataset))
     chosen = [dataset[place * len(dataset) // count] for place in range(count)]
     images, masks = zip(*chosen, strict=True)
@@ -150,62 +148,26 @@ def _preview(options: argparse.Namespace) -> int:
 
 
 def _make(options: argparse.Namespace) -> int:
-    from fcn_tutorial.datasets import catalogue, writers
+    from fcn_tutorial.datasets import sources
 
-    chosen = ("voc2011", "voc2012", "sbd") if options.name == "voc" else (options.name,)
-    for name in chosen:
-        if catalogue.get(name).name not in writers.WRITERS:
-            known = ", ".join(("voc", *writers.WRITERS))
-            raise ValueError(f"{name} has no layout to write; there are {known}")
+    source = sources.get(options.name)
+    if source.writer is None:
+        known = ", ".join(other.name for other in sources.SOURCES.values() if other.writer)
+        raise ValueError(f"{source.name} has no layout to write; there are {known}")
     size = {}
     if options.size is not None:
         if match := re.fullmatch(r"(\d+)[x×](\d+)", options.size):
             size["size"] = (int(match[1]), int(match[2]))
         else:
             options.refuse(f"--size {options.size}: rows and columns, as in 128x160")
-    root = _folder(options.folder, "DIR")
-    for name in chosen:
-        writers.WRITERS[name](root, n=options.n, seed=options.seed, **size)
-        print(f"generated {name} is in {root}; `fcn-tutorial data check {name} {root}` reads it")
+    root = data_folder(options.folder, "name the data folder: give DIR")
+    source.writer(root, n=options.n, seed=options.seed, **size)
+    name = source.name
+    print(f"generated {name} is in {root}; `fcn-tutorial data check {name} {root}` reads it")
     return 0
 
 
-def _open_one(entry: Entry, options: argparse.Namespace) -> Any:
-    from fcn_tutorial.datasets import Scenes, checking
-
-    if entry.name == "folder":
-        return _own(options, options.split)
-    if entry.name == "scenes":
-        return Scenes(n=options.count, split=options.split or "train")
-    root = checking.find_root(entry, _folder(options.folder, "DIR"))
-    return checking.open_split(entry, root, options.split or entry.parts[0])
-
-
-def _own(options: argparse.Namespace, split: str | None) -> Any:
-    """The user's own folders, as the options name them."""
-    from fcn_tutorial.datasets import Folder
-    from fcn_tutorial.datasets.own.folder import names_or_file
-    from fcn_tutorial.datasets.own.pairing import Names
-
-    if options.images is None or options.masks is None:
-        options.refuse("folder needs --images DIR and --masks DIR")
-    return Folder(
-        options.images, options.masks, names_or_file(options.classes or ""), split,
-        colours=options.colours, names=Names(mask_suffix=options.mask_suffix),
-    )  # fmt: skip
-
-
-def _own_parts(options: argparse.Namespace) -> Mapping[str, Any]:
-    """What to check: the split that is named, or train and val as they are drawn by default."""
-    whole = _own(options, options.split)
-    if options.split is not None or len(whole) < 2:
-        return {options.split or "all": whole}
-    return {split: _own(options, split) for split in ("train", "val")}
-
-
-def _folder(named: Path | None, option: str) -> Path:
-    if named is None and "FCN_DATA" in os.environ:
-        return Path(os.environ["FCN_DATA"])
-    if named is None:
-        raise FileNotFoundError(f"name the data folder: give {option}, or set FCN_DATA")
-    return named
+def _settings(source: Source, options: argparse.Namespace) -> Data:
+    """What is read of a data set: its own settings, as the options give them."""
+    given = {name: getattr(options, name) for name in _SETTINGS}
+    return source.settings(**{name: value for name, value in given.items() if value is not None})

@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fcn_tutorial.datasets import leakage
-from fcn_tutorial.datasets.catalogue import Entry
+from fcn_tutorial.datasets.source import Source
+from fcn_tutorial.datasets.spec import Data
 from fcn_tutorial.datasets.writers import MARKER
 
-__all__ = ["Report", "Split", "check", "check_splits", "find_root", "open_split"]
+__all__ = ["Report", "Split", "check", "check_splits"]
 
 _SHOWN = 20  # faults that a report lists before it counts the others
 _PAIRS = 3  # the same for pairs of images in two splits
@@ -95,38 +96,27 @@ class Report:
         return [*lines, "void, of all".ljust(label) + "".join(whole), ""]
 
 
-def find_root(entry: Entry, folder: Path) -> Path:
-    """The folder for the reader: `folder`, or the data set's own below it.
+def check(source: Source, spec: Data, data: Path | None, split: str | None = None) -> Report:
+    """Check a data set, or one split of it, against its published numbers, reading every file.
 
-    Raises FileNotFoundError where there is no such folder.
+    spec: what is read of it, see `Source.settings`. data: its folder, as `Source.root` takes it.
+    Raises ValueError and OSError where nothing of it can be opened; all else is in the report.
     """
-    if not folder.is_dir():
-        raise FileNotFoundError(f"{folder}: no such folder; `download {entry.name}` fills one")
-    own = folder / entry.folder
-    return own if own.is_dir() else folder
-
-
-def open_split(entry: Entry, root: Path, split: str) -> Any:
-    """A split of a data set on disk. Raises what its reader raises."""
-    return entry.dataset(root, split=split, **entry.options)
-
-
-def check(entry: Entry, folder: Path) -> Report:
-    """Check a data set of the catalogue against its published numbers, reading every file of it.
-
-    Raises FileNotFoundError where `folder` does not exist; all else is in the report.
-    """
-    root = find_root(entry, folder)
     opened: dict[str, Any] = {}
-    unopened: list[str] = []
-    notes: list[str] = []
-    for split in entry.counts:
+    failed: dict[str, ValueError | OSError] = {}
+    names = source.checked(spec) if split is None else (split,)
+    for name in names:
         try:
-            opened[split] = open_split(entry, root, split)
+            opened[name] = source.read(spec, name, data)
         except (ValueError, OSError) as error:
-            reasons = notes if split in entry.optional else unopened
-            reasons.append(f"{split} cannot be opened: {error}")
-    found = check_splits(opened, entry.parts, entry.counts)
+            failed[name] = error
+    if not opened:
+        raise next(iter(failed.values()))
+    parts = source.disjoint(spec) if split is None else names
+    found = check_splits(opened, parts, source.counts)
+    said = {name: f"{name} cannot be opened: {error}" for name, error in failed.items()}
+    notes = [text for name, text in said.items() if name in source.optional]
+    unopened = [text for name, text in said.items() if name not in source.optional]
     return Report(found.classes, found.splits, found.leaks, (*unopened,), (*notes, *found.notes))
 
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PureWindowsPath
 from typing import IO, Any
 
-from fcn_tutorial.datasets.catalogue import Entry, Remote
+from fcn_tutorial.datasets.source import Remote, Source
 
 __all__ = ["Unreachable", "download", "fetch", "unpack"]
 
@@ -34,7 +34,7 @@ class Unreachable(OSError):
     """The server cannot be reached, refuses, or keeps cutting the connection."""
 
 
-def download(entry: Entry, root: Path, say: Say = print) -> list[Path]:
+def download(source: Source, root: Path, say: Say = print) -> list[Path]:
     """Fetch a data set into `root`, the folder that FCN_DATA would name.
 
     Returns the files and folders that are new; what is there already is left as it is. An archive
@@ -42,11 +42,11 @@ def download(entry: Entry, root: Path, say: Say = print) -> list[Path]:
     nothing to download, and for a wrong checksum or an unsafe archive; OSError where the server or
     the disk fails, with the steps to take by hand.
     """
-    if not entry.files:
-        raise ValueError(f"{entry.name}: nothing to download; {entry.note or entry.source}")
+    if not source.files:
+        raise ValueError(f"{source.name}: nothing to download; {source.note or source.address}")
     root.mkdir(parents=True, exist_ok=True)
     made: list[Path] = []
-    for remote in entry.files:
+    for remote in source.files:
         targets = [root / folder for folder in remote.folders]
         targets = targets or [root / remote.into / remote.name]
         if all(target.exists() for target in targets):
@@ -57,10 +57,10 @@ def download(entry: Entry, root: Path, say: Say = print) -> list[Path]:
         try:
             file = fetch(remote, root / remote.into)
         except Unreachable as error:
-            steps = "\n".join(f"  {i}. {step}" for i, step in enumerate(entry.manual, 1))
+            steps = "\n".join(f"  {i}. {step}" for i, step in enumerate(source.manual, 1))
             raise Unreachable(
                 f"{error}\nWhat arrived is kept: the same command goes on from there. By hand, "
-                f"with DIR = {root}:\n{steps}\nSource: {entry.source}"
+                f"with DIR = {root}:\n{steps}\nSource: {source.address}"
             ) from error
         say(f"{file}: fetched" + (", checksum right" if remote.md5 else ", no checksum is known"))
         if remote.unpack:

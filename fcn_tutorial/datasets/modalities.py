@@ -9,8 +9,16 @@ from torch import Tensor
 
 from fcn_tutorial.transforms import HHA, Depth, Preprocess
 
-__all__ = ["Depth", "HHA", "stack_modalities"]
+__all__ = ["PARTS", "Depth", "HHA", "stack_modalities"]
 
+#: What an item of each modality has; of one part it is the first half itself, of two a dict.
+PARTS = {
+    "rgb": ("rgb",),
+    "depth": ("depth",),
+    "hha": ("hha",),
+    "rgbd": ("rgb", "depth"),
+    "rgb-hha": ("rgb", "hha"),
+}
 _ORDER = ("rgb", "depth", "hha")
 
 

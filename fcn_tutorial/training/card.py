@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from fcn_tutorial.datasets.catalogue import CATALOGUE, Entry
+from fcn_tutorial.datasets.sources import SOURCES
 from fcn_tutorial.metrics import MEASURES, named, shown
 from fcn_tutorial.training.record import remarks, scored, tasks
 
@@ -27,8 +27,8 @@ def model_card(record: Mapping[str, Any]) -> str:
 def _details(record: Mapping[str, Any]) -> Iterator[str]:
     settings, cost = record["settings"], record["train"]
     model, data, optimiser = (settings[part] for part in ("model", "data", "optimiser"))
-    entry = _entry(data["name"])
-    title = entry.title if entry else data["name"]
+    source = SOURCES.get(data["name"])  # of a record, which may know another data set
+    title = source.title if source else data["name"]
     yield from (f"# {record['recipe']}, seed {record['seed']}", "")
     yield from (f"{settings['summary']}.", "")
     yield from ("| | |", "|---|---|")
@@ -36,8 +36,8 @@ def _details(record: Mapping[str, Any]) -> Iterator[str]:
     yield f"| network | {kind}, {model['stride']}s on {model['backbone']}, `{model['alignment']}` |"
     steps = f"{cost['steps']:,} steps of {_batch(record)}"
     yield f"| trained on | {title}: {cost['images']:,} images, {steps} |"
-    if entry:
-        yield f"| licence of the data | {entry.licence} |"
+    if source:
+        yield f"| licence of the data | {source.licence} |"
     yield f"| started from | {_origin(cost.get('weights'))} |"
     yield f"| optimiser | {optimiser['name']}, learning rate {optimiser['lr']:g} |"
     yield f"| took | {_time(cost['seconds'])} on {record['device']}, in {cost['precision']} |"
@@ -111,10 +111,6 @@ def _limits(record: Mapping[str, Any]) -> Iterator[str]:
         yield f"- Noted while it ran: {note}"
     for remark in remarks(record, "card"):
         yield f"- Of an older time: {remark}."
-
-
-def _entry(name: str) -> Entry | None:
-    return CATALOGUE.get({"voc": "voc2012"}.get(name, name))
 
 
 def _batch(record: Mapping[str, Any]) -> str:

@@ -8,111 +8,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler
-from tqdm import tqdm
+from torch.utils.data import DataLoader, Sampler
 
-from fcn_tutorial import datasets
+from fcn_tutorial.datasets import sources
 from fcn_tutorial.datasets.loading import Augmented, collate, mix
-from fcn_tutorial.training import own_folder
-from fcn_tutorial.training.recipe import Data, FolderData, Recipe
+from fcn_tutorial.training.recipe import Recipe
 
-__all__ = ["Augmented", "EpochSampler", "First", "InMemory", "loader", "open_split", "root"]
-
-_FOLDERS = {
-    "camvid": datasets.CamVid.folder,
-    "voc": "",  # VOCdevkit and SBD, side by side
-    "nyud": datasets.NYUDv2.folder,
-    "siftflow": datasets.SIFTFlow.folder,
-}
-
-
-def root(dataset: str, data: Path | None) -> Path:
-    """The folder of a data set: `data`, or its subfolder, or the one inside FCN_DATA.
-
-    Raises FileNotFoundError saying how to name it.
-    """
-    folder = _FOLDERS[dataset]
-    named = data or (Path(os.environ["FCN_DATA"]) if "FCN_DATA" in os.environ else None)
-    if named is None:
-        raise FileNotFoundError(
-            f"the {dataset} recipes need a data folder: give --data DIR, or set FCN_DATA to the "
-            f"folder that holds {folder or 'VOCdevkit'}/"
-        )
-    return named / folder if (named / folder).is_dir() else named
+__all__ = ["Augmented", "EpochSampler", "loader", "open_split"]
 
 
 def open_split(recipe: Recipe, split: str, data: Path | None) -> Any:
-    """The recipe's "train", "val" or "test" images: whole, without augmentation.
+    """The recipe's "train", "val" or "test" images, or "all": whole, without augmentation.
 
-    Raises ValueError for a split the recipe does not have,
-    FileNotFoundError and ValueError as the data set does.
+    Raises ValueError for a split the recipe does not have, FileNotFoundError and ValueError as the
+    data set does.
     """
-    spec = recipe.data
-    wanted = spec.train_images if split == "train" else spec.test_images
-    if spec.name == "scenes":
-        scenes = datasets.Scenes(
-            n=wanted, split=split, size=spec.crop, task=spec.task, modality=spec.modality
-        )
-        return InMemory(scenes, wanted)
-    if isinstance(spec, FolderData):
-        dataset: Any = own_folder.open_folder(spec, split, data)
-    else:
-        dataset = _open(spec, split, data)
-    images = min(wanted, len(dataset)) if wanted else len(dataset)
-    if spec.name in ("camvid", "folder"):
-        return InMemory(dataset, images)
-    return First(dataset, images)
-
-
-def _open(spec: Data, split: str, data: Path | None) -> Any:
-    names = {"train": spec.train_split, "val": spec.val_split, "test": spec.test_split}
-    if not names.get(split):
-        known = " and ".join(name for name, value in names.items() if value)
-        raise ValueError(f"there is no split {split!r}: the recipe has {known}")
-    folder, name = root(spec.name, data), names[split]
-    if spec.name == "camvid":
-        return datasets.CamVid(folder, name)
-    if spec.name == "siftflow":
-        return datasets.SIFTFlow(folder, name, spec.task)
-    if spec.name == "nyud":
-        dataset = datasets.NYUDv2(folder, name, spec.modality)
-        # The frames of the official file have a white border (see `NYUDv2`).
-        if dataset[0][1].shape == (480, 640):
-            region = datasets.NYUDv2.valid_region
-            dataset = datasets.NYUDv2(folder, name, spec.modality, crop=region)
-        return dataset
-    if name in ("train", "seg11valid", "trainaug"):
-        return datasets.VOCPlusSBD(folder, "val" if name == "seg11valid" else name)
-    year, _, part = name.partition("-")
-    return datasets.VOCSegmentation(folder, part, year)
-
-
-class First(Dataset[tuple[Any, Any]]):
-    """The first `images` items of a data set, read when they are asked for."""
-
-    def __init__(self, dataset: Any, images: int) -> None:
-        self.classes, self.palette = dataset.classes, dataset.palette
-        self.ignore_index: int = dataset.ignore_index
-        self._dataset, self._images = dataset, images
-
-    def __len__(self) -> int:
-        return self._images
-
-    def __getitem__(self, index: int) -> tuple[Any, Any]:
-        item: tuple[Any, Any] = self._dataset[index]
-        return item
-
-
-class InMemory(First):
-    """The same, read or rendered once; 480×360 costs 0.7 MB an image."""
-
-    def __init__(self, dataset: Any, images: int) -> None:
-        super().__init__(dataset, images)
-        bar = tqdm(range(images), "reading", leave=False, unit="img", disable=None)
-        self._items: list[tuple[Any, Any]] = [dataset[index] for index in bar]
-
-    def __getitem__(self, index: int) -> tuple[Any, Any]:
-        return self._items[index]
+    return sources.get(recipe.data.name).open(recipe.data, split, data)
 
 
 class EpochSampler(Sampler[list[tuple[int, int]]]):

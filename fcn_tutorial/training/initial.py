@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import os
 import urllib.error
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from fcn_tutorial import models, vision
+from fcn_tutorial.files import fcn_data
 from fcn_tutorial.models import NETWORKS, Magnified, Network
 from fcn_tutorial.models.network import named
 from fcn_tutorial.models.weights import FORMAT
@@ -147,8 +147,8 @@ def resolve(name: str) -> Path:
         return file
     if kind == "caffe" and wanted:
         places = [hub / wanted]
-        if "FCN_DATA" in os.environ:
-            places.insert(0, Path(os.environ["FCN_DATA"]) / "weights" / wanted)
+        if data := fcn_data():
+            places.insert(0, data / "weights" / wanted)
         for place in places:
             if place.is_file():
                 return place

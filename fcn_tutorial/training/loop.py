@@ -21,6 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 from fcn_tutorial import losses, models
+from fcn_tutorial.datasets import sources
 from fcn_tutorial.datasets.loading import mix
 from fcn_tutorial.models import Network
 from fcn_tutorial.models.network import named
@@ -30,7 +31,6 @@ from fcn_tutorial.training import (
     distributed,
     initial,
     optimisation,
-    own_folder,
     reports,
     settings,
 )
@@ -87,11 +87,11 @@ def train(
     with distributed.group(torch.device(device)) as device:
         folder = RunFolder(out)
         _prepare(folder, resume)
-        spec = recipe.data
-        opened = {s: training_data.open_split(recipe, s, data) for s in own_folder.splits(spec)}
+        spec, source = recipe.data, sources.get(recipe.data.name)
+        opened = {s: source.open(spec, s, data) for s in source.splits(spec)}
         train_set, val_set, test_set = opened["train"], opened["val"], opened.get("test")
 
-        notes = own_folder.notes(spec, opened)
+        notes = source.notes(spec, opened)
         session, origin = start(recipe, seed, folder, train_set, files, device)
         progress, say = session.progress, _say
         progress.notes += notes
@@ -203,14 +203,15 @@ def _batches(
 ) -> tuple[training_data.EpochSampler, Any]:
     """The sampler, whose epoch and first step are set before each pass, and the loader on it."""
     spec, magnified = recipe.data, recipe.model.magnification
+    source = sources.get(spec.name)
     transform = None
     if spec.crop != (0, 0):
-        window = own_folder.window(spec, train_set)
+        window = source.window(spec, train_set)
         scale = (spec.scale[0] * magnified, spec.scale[1] * magnified)
         transform = augmentation(window, scale, spec.flip, spec.jitter)
     augmented = training_data.Augmented(train_set, transform, seed)
     sampler = training_data.EpochSampler(
-        own_folder.epoch_images(spec, len(train_set)),
+        source.epoch_images(spec, len(train_set)),
         recipe.batch,
         seed,
         parts=recipe.accumulate,

@@ -9,11 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+from fcn_tutorial.datasets.sources.folder import FolderData
+from fcn_tutorial.datasets.spec import Data, Modality
 from fcn_tutorial.losses import Region
 from fcn_tutorial.models.backbones import Norms
 from fcn_tutorial.models.trunks import Alignment
 
-Modality = Literal["rgb", "depth", "hha", "rgbd", "rgb-hha"]
+__all__ = ["Data", "FolderData", "Modality", "Model", "Optimiser", "Published", "Recipe"]
 
 
 @dataclass(frozen=True)
@@ -38,49 +40,6 @@ class Model:
         str, "what the trunk starts from: torchvision:ENUM.NAME, caffe:FILE; empty: random"
     ] = ""
     preprocessing: Annotated[str, "of transforms.Preprocess; empty: what the weights expect"] = ""
-
-
-@dataclass(frozen=True)
-class Data:
-    """What is read, and what augmentation shows the network of it."""
-
-    name: Annotated[Literal["scenes", "camvid", "folder", "voc", "nyud", "siftflow"], "data set"]
-    crop: Annotated[
-        tuple[int, int], "rows, columns of a training window; scenes are rendered so; 0,0: whole"
-    ]
-    scale: Annotated[tuple[float, float], "range of the random magnification"] = (1.0, 1.0)
-    flip: Annotated[bool, "mirror half the images"] = True
-    jitter: Annotated[float, "largest change of brightness, contrast, saturation"] = 0.0
-    train_images: Annotated[int, "the first so many; 0: all there are"] = 0
-    test_images: Annotated[int, "the same for val and for test"] = 0
-    modality: Annotated[Modality, "what of NYUDv2 is read"] = "rgb"
-    task: Annotated[
-        Literal["semantic", "geometric", "both"], "labels of SIFT Flow and scenes; both: two heads"
-    ] = "semantic"
-    train_split: Annotated[str, "the data set's name of what is trained on"] = "train"
-    val_split: Annotated[str, "likewise, of what chooses the weights"] = "val"
-    test_split: Annotated[str, "likewise, scored once at the end; empty: none"] = "test"
-    replacement: Annotated[bool, "draw images with replacement, as the reference does"] = False
-    multiple: Annotated[int, "sides of a batch become multiples of it, for few shapes"] = 1
-
-
-@dataclass(frozen=True)
-class FolderData(Data):
-    """A folder of one's own, as `datasets.Folder` reads it; paths start where the command runs."""
-
-    images: Annotated[str, "folder of photos; by default `images` in --data DIR"] = ""
-    masks: Annotated[str, "folder of masks; by default `masks` in --data DIR"] = ""
-    classes: Annotated[str, "names with commas, or a file with one a line"] = ""
-    colours: Annotated[str, "for painted masks: a CSV file of name,r,g,b, or YAML"] = ""
-    mask_suffix: Annotated[str, "what masks' names have more than photos', such as _mask"] = ""
-    val_fraction: Annotated[float, "share of the photos that chooses the weights"] = 0.15
-    test_fraction: Annotated[float, "share that is scored once, at the end; 0: none"] = 0.15
-    split_seed: Annotated[int, "of the drawn shares; --seed leaves them alone"] = 0
-    train_list: Annotated[str, "instead of shares: a file of names, one a line"] = ""
-    val_list: Annotated[str, "likewise"] = ""
-    test_list: Annotated[str, "likewise; none: no test"] = ""
-    longest_side: Annotated[int, "pixels; larger photos are shrunk to it; 0: never"] = 480
-    epoch_images: Annotated[int, "fewer photos are shown again until an epoch has so many"] = 160
 
 
 @dataclass(frozen=True)

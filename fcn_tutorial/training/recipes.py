@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 
+from fcn_tutorial.datasets import sources
+from fcn_tutorial.files import did_you_mean
 from fcn_tutorial.training import own_recipes, published_recipes
-from fcn_tutorial.training.recipe import FolderData, Recipe
-from fcn_tutorial.training.settings import did_you_mean
+from fcn_tutorial.training.recipe import Recipe
 
 RECIPES: dict[str, Recipe] = {
     recipe.name: recipe
@@ -35,13 +36,10 @@ def smoke(recipe: Recipe) -> Recipe:
 
     A trunk of a sixteenth of the width has no place for pretrained weights.
     """
-    data = dataclasses.replace(recipe.data, crop=(64, 64), train_images=4, test_images=2)
-    if isinstance(data, FolderData):
-        data = dataclasses.replace(data, epoch_images=4)  # four, where there are fewer
     return dataclasses.replace(
         recipe,
         model=dataclasses.replace(recipe.model, width=recipe.model.width / 16, weights=""),
-        data=data,
+        data=sources.get(recipe.data.name).small(recipe.data),
         batch=2,
         epochs=1,
         iterations=0,

@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
-from fcn_tutorial.training.recipe import (
-    Data,
-    FolderData,
-    Model,
-    Optimiser,
-    Published,
-    Recipe,
-)
+from fcn_tutorial.datasets import sources
+from fcn_tutorial.files import did_you_mean
+from fcn_tutorial.training.recipe import Model, Optimiser, Published, Recipe
 
 
 def override(recipe: Recipe, settings: Sequence[str]) -> tuple[Recipe, dict[str, Any]]:
@@ -89,7 +83,7 @@ def from_dict(fields: Mapping[str, Any]) -> Recipe:
     try:
         rest = dict(fields)
         rest["model"] = Model(**rest["model"])
-        kind = FolderData if rest["data"].get("name") == "folder" else Data
+        kind = sources.get(rest["data"]["name"]).spec_type
         rest["data"] = kind(**{k: _tuple(v) for k, v in rest["data"].items()})
         rest["optimiser"] = Optimiser(**rest["optimiser"])
         rest["published"] = tuple(Published(**p) for p in rest["published"])
@@ -166,9 +160,3 @@ def _parse(key: str, hint: Any, value: str) -> Any:
         return hint(value)
     except ValueError:
         raise ValueError(f"--set {key}={value}: expected {hint.__name__}") from None
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """The end of an error: the nearest known names, or all of them."""
-    close = difflib.get_close_matches(name.lower(), list(known), n=3)
-    return f"; did you mean {' or '.join(close)}?" if close else f"; known: {', '.join(known)}"

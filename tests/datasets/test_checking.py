@@ -9,8 +9,9 @@ import pytest
 from PIL import Image
 
 from fcn_tutorial.datasets import CamVid, Folder
-from fcn_tutorial.datasets.catalogue import get
-from fcn_tutorial.datasets.checking import Report, check, check_splits
+from fcn_tutorial.datasets.checking import Report, check_splits
+from fcn_tutorial.datasets.checking import check as check_source
+from fcn_tutorial.datasets.sources import get
 
 COUNTS = {"train": 4, "val": 2, "test": 3}
 
@@ -37,8 +38,13 @@ def camvid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return root
 
 
+def check(name: str, folder: Path) -> Report:
+    source = get(name)
+    return check_source(source, source.settings(), folder)
+
+
 def found(camvid: Path) -> Report:
-    return check(get("camvid"), camvid.parent)
+    return check("camvid", camvid.parent)
 
 
 def test_a_whole_copy_has_no_problems(camvid: Path) -> None:
@@ -47,7 +53,7 @@ def test_a_whole_copy_has_no_problems(camvid: Path) -> None:
     assert {name: split.images for name, split in report.splits.items()} == COUNTS
     assert report.notes == ("val has no pixel of pavement",)
     assert "train: 4 of 4 images" in str(report) and "no problems found" in str(report)
-    assert str(check(get("camvid"), camvid)) == str(report)  # either folder may be named
+    assert str(check("camvid", camvid)) == str(report)  # either folder may be named
 
 
 def test_the_histogram_is_that_of_the_files(camvid: Path) -> None:
@@ -133,7 +139,7 @@ def test_a_split_that_needs_another_data_set_is_only_noted(tmp_path: Path) -> No
         Image.fromarray(np.eye(8, 9, dtype=np.uint8)).save(voc / f"SegmentationClass/{name}.png")
     for split, names in {"train": "a", "val": "b", "trainval": "a\nb"}.items():
         (voc / "ImageSets" / "Segmentation" / f"{split}.txt").write_text(names)
-    report = check(get("voc2011"), tmp_path)
+    report = check("voc2011", tmp_path)
     assert [s.images for s in report.splits.values()] == [1, 1, 2]
     assert all("published are" in problem for problem in report.problems)
     assert any(note.startswith("seg11valid cannot be opened") for note in report.notes)
@@ -162,4 +168,4 @@ def test_ones_own_splits_are_compared_too(tmp_path: Path) -> None:
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no such folder"):
-        check(get("camvid"), tmp_path / "nowhere")
+        check("camvid", tmp_path / "nowhere")

@@ -14,9 +14,11 @@ from typing import ClassVar
 
 import pytest
 
+from fcn_tutorial.datasets import CamVid
 from fcn_tutorial.datasets import download as module
-from fcn_tutorial.datasets.catalogue import CATALOGUE, Entry, Remote, get
 from fcn_tutorial.datasets.download import Unreachable, download, fetch, unpack
+from fcn_tutorial.datasets.source import Remote, Source
+from fcn_tutorial.datasets.sources import SOURCES, get
 
 CONTENT = bytes(range(256)) * 900  # 230,400 bytes
 
@@ -185,8 +187,8 @@ def test_a_full_disk_is_said_before_it_happens(
 # A data set
 
 
-def entry(*files: Remote) -> Entry:
-    return Entry("toy", "a toy", "readers.camvid:CamVid", "toy", files=files)
+def entry(*files: Remote) -> Source:
+    return Source("toy", "a toy", CamVid, files=files)
 
 
 def packed(**members: bytes) -> bytes:
@@ -228,7 +230,7 @@ def test_a_host_that_is_down_gets_the_steps_to_take_by_hand(tmp_path: Path) -> N
     assert f"with DIR = {tmp_path}" in message
     assert f"1. save and unpack {url}, move its top/ to DIR/toy" in message
     assert f"2. save {url} as DIR/toy/b" in message
-    assert f"Source: {toy.source}" in message
+    assert f"Source: {toy.address}" in message
 
 
 def test_a_refusal_is_told(server: type[Server], tmp_path: Path) -> None:
@@ -386,22 +388,23 @@ def test_a_damaged_archive_is_one_error_and_leaves_nothing(tmp_path: Path, suffi
     assert refused > 20
 
 
-# The catalogue
+# The sources
 
 
-@pytest.mark.parametrize("entry", CATALOGUE.values(), ids=list(CATALOGUE))
-def test_the_catalogue_is_complete(entry: Entry) -> None:
-    assert entry.licence and entry.source and entry.title
-    if entry.name in ("scenes", "folder"):
+@pytest.mark.parametrize("source", SOURCES.values(), ids=list(SOURCES))
+def test_what_is_known_of_a_data_set_is_complete(source: Source) -> None:
+    assert source.licence and source.address and source.title
+    if source.name in ("scenes", "folder"):
         return
-    assert entry.citation and entry.files and entry.disk > 0 and entry.classes > 1
-    assert set(entry.parts) <= set(entry.counts) <= set(entry.dataset.splits)
-    assert entry.folder == entry.dataset.folder
-    for file in entry.files:
+    assert source.citation and source.files and source.disk > 0 and source.classes > 1
+    assert set(source.parts) <= set(source.counts)
+    for file in source.files:
         assert all(re.fullmatch(r"https?://[\w./~-]+", url) for url in file.urls)
+        assert file.urls[0].startswith("https:")
         assert file.md5 is None or re.fullmatch(r"[0-9a-f]{32}", file.md5)
+        folders = {source.folder} | ({"SBD"} if source.name == "voc" else set())
         for place in (*file.folders, *([file.into] if file.into else [])):
-            assert place.split("/")[0] == entry.folder
+            assert place.split("/")[0] in folders
 
 
 def test_checksums_are_those_of_torchvision() -> None:

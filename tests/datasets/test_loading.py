@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 
 from benchmarks import loading as benchmark
 from fcn_tutorial.datasets import Scenes
-from fcn_tutorial.datasets.loading import Augmented, collate, mix, seeded
+from fcn_tutorial.datasets.loading import Augmented, InMemory, collate, mix, seeded
 from fcn_tutorial.training import data as training_data
 from fcn_tutorial.transforms import HHA, Depth, augmentation
 from fcn_tutorial.vision import tv_tensors, v2
@@ -168,7 +168,7 @@ def test_training_batches_are_those_of_published_records() -> None:
     for number in (seed, epoch, index):
         state = (state ^ number) * 1099511628211 % 2**64
     assert mix(seed, epoch, index) == state // 2
-    dataset = training_data.InMemory(Scenes(n=6, size=(48, 64)), 6)
+    dataset = InMemory(Scenes(n=6, size=(48, 64)), 6)
     transform = v2.Compose([augmentation((40, 40), (0.5, 2.0), jitter=0.3)])
     augmented = training_data.Augmented(dataset, transform, seed)
     sampler = training_data.EpochSampler(6, 3, seed)

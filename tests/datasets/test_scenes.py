@@ -129,13 +129,13 @@ def test_rendering_divides_by_nothing_and_overflows_nowhere():
 @pytest.mark.parametrize(
     ("wrong", "remedy"),
     [
-        ({"split": "training"}, "split='training': use one of 'train'"),
+        ({"split": "training"}, "split='training' is not one of train, val, test"),
         ({"size": (16, 128)}, r"size=\(16, 128\): give \(height, width\), both at least 32"),
         ({"seed": -1}, "seed=-1: use an integer from 0"),
         ({"n": 0}, "n=0: ask for at least one scene"),
-        ({"task": "depth"}, "task='depth': use one of 'semantic', 'geometric', 'both'"),
-        ({"modality": "rgb-depth"}, "modality='rgb-depth': use one of 'rgb', 'depth', 'hha'"),
-        ({"difficulty": 2}, "difficulty=2: use one of 'easy', 'normal', 'hard'"),
+        ({"task": "depth"}, "task='depth' is not one of semantic, geometric, both"),
+        ({"modality": "rgb-depth"}, "modality='rgb-depth' is not one of rgb, depth, hha"),
+        ({"difficulty": 2}, "difficulty=2 is not one of easy, normal, hard"),
     ],
 )
 def test_a_wrong_argument_is_named_with_its_remedy(wrong, remedy):

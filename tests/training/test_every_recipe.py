@@ -12,7 +12,7 @@ from PIL import Image
 from fcn_tutorial import training
 from fcn_tutorial.cli import main
 from fcn_tutorial.datasets import Scenes
-from fcn_tutorial.datasets.writers import WRITERS
+from fcn_tutorial.datasets.sources import SOURCES
 from fcn_tutorial.training import RECIPES
 from fcn_tutorial.training.run import RunFolder
 
@@ -21,8 +21,10 @@ from fcn_tutorial.training.run import RunFolder
 def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder as FCN_DATA names it, with ten scenes or so in every layout."""
     root = tmp_path_factory.mktemp("data")
-    for name in ("voc2011", "voc2012", "sbd", "nyud", "siftflow", "camvid"):
-        WRITERS[name](root, n=8, size=(72, 96), seed=0)
+    for name in ("voc", "nyud", "siftflow", "camvid"):
+        write = SOURCES[name].writer
+        assert write is not None
+        write(root, n=8, size=(72, 96), seed=0)
     scenes = Scenes(n=10, size=(72, 96))
     for part in ("images", "masks"):
         (root / "own" / part).mkdir(parents=True)

@@ -14,10 +14,10 @@ from safetensors.torch import save_file
 from fcn_tutorial import models, training
 from fcn_tutorial.cli import main
 from fcn_tutorial.datasets import Scenes
+from fcn_tutorial.datasets.sources.folder import FOLDER
 from fcn_tutorial.predict import Predictor
-from fcn_tutorial.training import own_folder
 from fcn_tutorial.training.data import Augmented, EpochSampler
-from fcn_tutorial.training.recipes import FolderData
+from fcn_tutorial.training.recipe import FolderData
 
 VOID_COLOUR = (255, 255, 255)
 #: A network and windows fit for photos of 64 pixels: a few dozen steps in seconds.
@@ -154,22 +154,22 @@ def test_lists_part_the_folder(few: Path) -> None:
     stored = np.array(Image.open(few / "photos" / "09.png"))
     assert np.array_equal(photo.permute(1, 2, 0).numpy(), stored)
     without, _ = training.override(training.get("folder"), [*_settings(few), *settings[:2]])
-    assert own_folder.splits(without.data) == ("train", "val")
+    assert FOLDER.splits(without.data) == ("train", "val")
 
 
 def test_the_parts_do_not_depend_on_the_seed_of_the_run(few: Path) -> None:
     recipe, _ = training.override(training.get("folder"), _settings(few))
-    drawn = [own_folder.open_folder(recipe.data, "val", None).files for _ in range(2)]
+    drawn = [FOLDER.read(recipe.data, "val", None).files for _ in range(2)]
     other, _ = training.override(recipe, ["data.split_seed=5", "data.val_fraction=0.4"])
-    assert drawn[0] == drawn[1] != own_folder.open_folder(other.data, "val", None).files
+    assert drawn[0] == drawn[1] != FOLDER.read(other.data, "val", None).files
 
 
 def test_photos_that_two_splits_share_are_noted(few: Path) -> None:
     recipe, _ = training.override(training.get("folder"), _settings(few))
     opened = {s: training.open_split(recipe, s, None) for s in ("train", "val", "test")}
-    assert not any("share" in note for note in own_folder.notes(recipe.data, opened))
+    assert not any("share" in note for note in FOLDER.notes(recipe.data, opened))
     opened["val"] = opened["train"]
-    found = own_folder.notes(recipe.data, opened)
+    found = FOLDER.notes(recipe.data, opened)
     assert f"train and val share {len(opened['train'])} photos" in " ".join(found)
 
 
@@ -188,7 +188,7 @@ def test_large_photos_are_shrunk_for_training_and_labels_come_back_at_their_size
     card = models.Card.of(
         Scenes.classes, Scenes.palette, details={"recipe": {"data": {"longest_side": 45}}}
     )
-    path, _ = own_folder.open_folder(recipe.data, "train", None).files[0]
+    path, _ = FOLDER.read(recipe.data, "train", None).files[0]
     photo = torch.from_numpy(np.array(Image.open(path))).permute(2, 0, 1)
     models.save(model, card, tmp_path / "net.safetensors")
     labels = Predictor.load(tmp_path / "net.safetensors").label(photo)
@@ -205,7 +205,7 @@ SHRUNK = ["data.longest_side=45", "data.val_fraction=0.25", "data.test_fraction=
                                                   (500, 500), (1, 160)])  # fmt: skip
 def test_few_photos_are_shown_again_in_whole_passes(images: int, expected: int) -> None:
     spec = FolderData("folder", (8, 8))
-    assert own_folder.epoch_images(spec, images) == expected
+    assert FOLDER.epoch_images(spec, images) == expected
     sampler = EpochSampler(expected, 8, seed=0)
     shown = [index % images for batch in sampler for _, index in batch]
     counts = np.bincount(shown, minlength=images)

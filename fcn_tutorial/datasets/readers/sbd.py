@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from fcn_tutorial.datasets.formats.images import Transforms
-from fcn_tutorial.datasets.readers.pascal import Pascal, choose, locate, pair_up, read_names
+from fcn_tutorial.datasets.readers.pascal import Pascal, locate, pair_up, read_names
 
 
 class SBD(Pascal):
@@ -37,9 +37,8 @@ class SBD(Pascal):
     def __init__(
         self, root: str | Path, split: str = "train", transforms: Transforms = None
     ) -> None:
-        self.split = choose("split", split, self.splits)
-        self.root = find(Path(root))
-        self.transforms = transforms
+        super().__init__(root, split, transforms)
+        self.root = find(self.root)
         listed = self.root / f"{split}.txt"
         names = read_names(listed)
         self.files = pair_up(self.root / "img", self.root / "cls", ".mat", names, listed)

@@ -18,11 +18,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from torch.utils.data import Dataset
 
 from fcn_tutorial.datasets.formats.images import Transforms, read_image, sample
 from fcn_tutorial.datasets.formats.mat import read_mat
-from fcn_tutorial.files import inside, numbered_lines, require
+from fcn_tutorial.datasets.readers.reader import Reader
+from fcn_tutorial.files import inside, numbered_lines, one_of, require
 
 __all__ = ["SIFTFlow"]
 
@@ -31,7 +31,7 @@ _FOLDERS = {"semantic": "SemanticLabels", "geometric": "GeoLabels"}
 _OFFICIAL_TEST = "TestSet1.txt"
 
 
-class SIFTFlow(Dataset[tuple[Any, Any]]):
+class SIFTFlow(Reader):
     """SIFT Flow (Liu et al. 2011), with the geometric labels of Tighe and Lazebnik 2010.
 
     Args:
@@ -72,7 +72,6 @@ class SIFTFlow(Dataset[tuple[Any, Any]]):
         (120, 200, 60),
         (150, 80, 40),
     )
-    ignore_index: ClassVar[int] = 255
     splits: ClassVar[tuple[str, ...]] = ("trainval", "test")
     counts: ClassVar[dict[str, int]] = {"trainval": 2486, "test": 200}
     tasks: ClassVar[tuple[str, ...]] = ("semantic", "geometric", "both")
@@ -96,12 +95,8 @@ class SIFTFlow(Dataset[tuple[Any, Any]]):
         task: str = "semantic",
         transforms: Transforms = None,
     ) -> None:
-        if split not in self.splits:
-            raise ValueError(f"split={split!r} is not one of {', '.join(self.splits)}")
-        if task not in self.tasks:
-            raise ValueError(f"task={task!r} is not one of {', '.join(self.tasks)}")
-        self.root, self.split, self.task = Path(root), split, task
-        self.transforms = transforms
+        super().__init__(root, split, transforms)
+        self.task = one_of("task", task, self.tasks)
         # These shadow the class attributes: code that asks finds the labels the data set serves.
         if task == "geometric":
             self.classes, self.palette = self.geometric_classes, self.geometric_palette  # type: ignore[misc]

@@ -6,14 +6,15 @@ files to whoever meets them. The tests hold both readers equal.
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 from typing import ClassVar
 
 from fcn_tutorial.datasets.formats.images import Transforms
 from fcn_tutorial.datasets.readers import sbd
-from fcn_tutorial.datasets.readers.pascal import Pair, Pascal, choose, locate, pair_up, read_names
+from fcn_tutorial.datasets.readers.pascal import Pascal, locate, pair_up, read_names
+from fcn_tutorial.datasets.readers.reader import Pair
+from fcn_tutorial.files import fcn_data, one_of
 
 _LICENCE = "the organisers hold the labels; the pictures come under Flickr's terms of use"
 
@@ -59,12 +60,11 @@ class VOCSegmentation(Pascal):
         transforms: Transforms = None,
         sbd_root: str | Path | None = None,
     ) -> None:
-        self.split = choose("split", split, self.splits)
-        self.year = choose("year", str(year), self.years)
+        super().__init__(root, split, transforms)
+        self.year = one_of("year", str(year), self.years)
         if split == "seg11valid" and self.year != "2011":
             raise ValueError(f"split='seg11valid' with year={year!r}: it is a part of VOC 2011")
-        self.root = _find(Path(root), self.year)
-        self.transforms = transforms
+        self.root = _find(self.root, self.year)
         listed = _list(self.root, "val" if split == "seg11valid" else split)
         names = read_names(listed)
         if split == "seg11valid":
@@ -104,15 +104,17 @@ class VOCPlusSBD(Pascal):
         transforms: Transforms = None,
         sbd_root: str | Path | None = None,
     ) -> None:
-        self.split = choose("split", split, self.splits)
-        self.transforms = transforms
-        self.files: list[Pair]
+        super().__init__(root, split, transforms)
+        if split == "trainaug":
+            self.root = _find(self.root, "2012")
+            self.files = _augmented(self.root, sbd_root)
+            return
+        part: Pascal
         if split == "train":
-            self.files = sbd.SBD(_find_sbd(Path(root), sbd_root), "train").files
-        elif split == "val":
-            self.files = VOCSegmentation(root, "seg11valid", "2011", sbd_root=sbd_root).files
+            part = sbd.SBD(_find_sbd(self.root, sbd_root), "train")
         else:
-            self.files = _augmented(_find(Path(root), "2012"), sbd_root)
+            part = VOCSegmentation(root, "seg11valid", "2011", sbd_root=sbd_root)
+        self.root, self.files = part.root, part.files
 
 
 def _augmented(voc: Path, sbd_root: str | Path | None) -> list[Pair]:
@@ -152,9 +154,9 @@ def _find_sbd(voc: Path, sbd_root: str | Path | None) -> Path:
     """SBD's folder: the one given, one beside VOCdevkit, or the one inside FCN_DATA."""
     if sbd_root is not None:
         return sbd.find(Path(sbd_root))
-    data = os.environ.get("FCN_DATA")
+    data = fcn_data()
     places = [folder / sbd.SBD.folder for folder in (voc, *list(voc.absolute().parents)[:4])]
-    for place in [*places, *([Path(data) / sbd.SBD.folder] if data else [])]:
+    for place in [*places, *([data / sbd.SBD.folder] if data else [])]:
         if place.is_dir():
             return sbd.find(place)
     raise FileNotFoundError(

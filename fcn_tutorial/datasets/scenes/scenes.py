@@ -32,23 +32,16 @@ from fcn_tutorial.datasets.hha import (
     point_cloud,
     surface_normals,
 )
-from fcn_tutorial.datasets.modalities import HHA, Depth
+from fcn_tutorial.datasets.modalities import HHA, PARTS, Depth
 from fcn_tutorial.datasets.scenes.canvas import Canvas, Floats
 from fcn_tutorial.datasets.scenes.difficulty import DIFFICULTIES, Difficulty, adjust
 from fcn_tutorial.datasets.scenes.draw import draw
 from fcn_tutorial.datasets.scenes.street import Street, invent
+from fcn_tutorial.files import one_of
 from fcn_tutorial.vision import tv_tensors
 
 _SPLITS = ("train", "val", "test")
 _MIN_SIDE = 32
-_PARTS = {
-    "rgb": ("rgb",),
-    "depth": ("depth",),
-    "hha": ("hha",),
-    "rgbd": ("rgb", "depth"),
-    "rgb-hha": ("rgb", "hha"),
-}
-
 # From a semantic class to sky, horizontal or vertical, the three of SIFT Flow's geometric labels.
 _GEOMETRY = np.array([0, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2], np.uint8)
 
@@ -125,8 +118,10 @@ class Scenes(torch.utils.data.Dataset[tuple[Any, Any]]):
     )
     ignore_index: ClassVar[int] = 255
     splits: ClassVar[tuple[str, ...]] = _SPLITS
+    source: ClassVar[str] = "rendered from a seed"
+    licence: ClassVar[str] = "as this project's code"
     tasks: ClassVar[tuple[str, ...]] = ("semantic", "geometric", "both")
-    modalities: ClassVar[tuple[str, ...]] = tuple(_PARTS)
+    modalities: ClassVar[tuple[str, ...]] = tuple(PARTS)
     difficulties: ClassVar[tuple[str, ...]] = tuple(DIFFICULTIES)
 
     def __init__(
@@ -148,10 +143,10 @@ class Scenes(torch.utils.data.Dataset[tuple[Any, Any]]):
             raise ValueError(f"seed={seed}: use an integer from 0 to 2**32 - 1")
         self.n, self.seed, self.transforms = n, seed, transforms
         self.size = (int(size[0]), int(size[1]))
-        self.split = _one_of("split", split, self.splits)
-        self.task = _one_of("task", task, self.tasks)
-        self.modality = _one_of("modality", modality, self.modalities)
-        self.difficulty = _one_of("difficulty", difficulty, self.difficulties)
+        self.split = one_of("split", split, self.splits)
+        self.task = one_of("task", task, self.tasks)
+        self.modality = one_of("modality", modality, self.modalities)
+        self.difficulty = one_of("difficulty", difficulty, self.difficulties)
         # These shadow the class attributes: code that asks finds the labels the data set serves.
         if task == "geometric":
             self.classes, self.palette = self.geometric_classes, self.geometric_palette  # type: ignore[misc]
@@ -164,7 +159,7 @@ class Scenes(torch.utils.data.Dataset[tuple[Any, Any]]):
 
     def __getitem__(self, index: int) -> tuple[Any, Any]:
         scene = self._scene(index)
-        names = _PARTS[self.modality]
+        names = PARTS[self.modality]
         parts = {name: _as_tensor(name, scene) for name in names}
         masks = self._masks(scene.labels)
         item = (
@@ -266,12 +261,6 @@ def void_borders(labels: NDArray[np.uint8], ignore_index: int = 255) -> NDArray[
         np.maximum(grown[:, :-1], padded[:, 1:], out=grown[:, :-1])
         padded = grown
     return np.where(padded > labels, np.uint8(ignore_index), labels)
-
-
-def _one_of(name: str, value: str, known: tuple[str, ...]) -> str:
-    if value not in known:
-        raise ValueError(f"{name}={value!r}: use one of {', '.join(map(repr, known))}")
-    return value
 
 
 def _as_tensor(name: str, scene: Scene) -> Any:

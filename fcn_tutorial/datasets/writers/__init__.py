@@ -5,10 +5,6 @@ folder appears whole or not at all, is the same to the byte for the same argumen
 Pillow, SciPy and HDF5), and holds `GENERATED.txt`, by which it is told from the real data set.
 """
 
-from collections.abc import Callable, Mapping
-from functools import partial
-from pathlib import Path
-
 from fcn_tutorial.datasets.writers._common import MARKER
 from fcn_tutorial.datasets.writers.camvid import write_camvid
 from fcn_tutorial.datasets.writers.nyud import write_nyud
@@ -17,20 +13,9 @@ from fcn_tutorial.datasets.writers.siftflow import write_siftflow
 
 __all__ = [
     "MARKER",
-    "WRITERS",
     "write_camvid",
     "write_nyud",
     "write_sbd",
     "write_siftflow",
     "write_voc",
 ]
-
-# By the names of `fcn_tutorial.datasets.catalogue`; each takes root, n, size and seed.
-WRITERS: Mapping[str, Callable[..., Path]] = {
-    "voc2011": partial(write_voc, year="2011", sbd=False),
-    "voc2012": partial(write_voc, year="2012", sbd=False),
-    "sbd": write_sbd,
-    "nyud": write_nyud,
-    "siftflow": write_siftflow,
-    "camvid": write_camvid,
-}

@@ -10,7 +10,7 @@ import numpy as np
 import scipy.sparse
 from numpy.typing import NDArray
 
-from fcn_tutorial.datasets.readers.pascal import Pascal, choose, palette
+from fcn_tutorial.datasets.readers.pascal import Pascal, palette
 from fcn_tutorial.datasets.readers.sbd import SBD
 from fcn_tutorial.datasets.readers.voc import VOCSegmentation
 from fcn_tutorial.datasets.scenes import Scenes
@@ -23,6 +23,7 @@ from fcn_tutorial.datasets.writers._common import (
     write_mat,
     write_palette_png,
 )
+from fcn_tutorial.files import one_of
 
 CLASSES = dict.fromkeys(Scenes.classes, "background") | {
     "car": "car",
@@ -60,7 +61,7 @@ def write_voc(
     Returns VOC's folder. Raises FileExistsError where it or SBD's is there and not empty,
     ValueError for a year that is not 2011 or 2012, and as `Scenes` for n, size and seed.
     """
-    target = f"{VOCSegmentation.folder}/VOC{choose('year', year, VOCSegmentation.years)}"
+    target = f"{VOCSegmentation.folder}/VOC{one_of('year', year, VOCSegmentation.years)}"
     root = Path(root)
     with appearing(root, [target, *([SBD.folder] if sbd else [])], n, size, seed) as workshop:
         _fill_voc(workshop / target, n, size, seed)

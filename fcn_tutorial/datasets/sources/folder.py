@@ -1,0 +1,197 @@
+"""A folder of somebody's own photos and masks: how it is parted, shrunk and repeated."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, cast
+
+import torch
+
+from fcn_tutorial.datasets.own.folder import Folder, names_or_file
+from fcn_tutorial.datasets.own.pairing import Names
+from fcn_tutorial.datasets.own.parts import Shares
+from fcn_tutorial.datasets.source import Source
+from fcn_tutorial.datasets.spec import Data
+from fcn_tutorial.files import first_few
+from fcn_tutorial.transforms import LimitSide
+
+
+@dataclass(frozen=True)
+class FolderData(Data):
+    """A folder of one's own, as `datasets.Folder` reads it; paths start where the command runs."""
+
+    images: Annotated[str, "folder of photos; by default `images` in --data DIR"] = ""
+    masks: Annotated[str, "folder of masks; by default `masks` in --data DIR"] = ""
+    classes: Annotated[str, "names with commas, or a file with one a line"] = ""
+    colours: Annotated[str, "for painted masks: a CSV file of name,r,g,b, or YAML"] = ""
+    mask_suffix: Annotated[str, "what masks' names have more than photos', such as _mask"] = ""
+    val_fraction: Annotated[float, "share of the photos that chooses the weights"] = 0.15
+    test_fraction: Annotated[float, "share that is scored once, at the end; 0: none"] = 0.15
+    split_seed: Annotated[int, "of the drawn shares; --seed leaves them alone"] = 0
+    train_list: Annotated[str, "instead of shares: a file of names, one a line"] = ""
+    val_list: Annotated[str, "likewise"] = ""
+    test_list: Annotated[str, "likewise; none: no test"] = ""
+    longest_side: Annotated[int, "pixels; larger photos are shrunk to it; 0: never"] = 480
+    epoch_images: Annotated[int, "fewer photos are shown again until an epoch has so many"] = 160
+
+    @property
+    def drawn(self) -> bool:
+        """Whether shares decide the splits, not lists."""
+        return not (self.train_list or self.val_list or self.test_list)
+
+    def part(self, split: str) -> str:
+        """What `Folder` takes for train, val or test: the name, or the list of its photos."""
+        if self.drawn:
+            return split
+        if not (self.train_list and self.val_list):
+            raise ValueError(
+                f"data.train_list={self.train_list!r}, data.val_list={self.val_list!r}: lists go "
+                "together; give one of photos to train on and one of photos to validate on"
+            )
+        return {"train": self.train_list, "val": self.val_list, "test": self.test_list}[split]
+
+
+@dataclass(frozen=True)
+class _OwnFolder(Source):
+    spec_type = FolderData
+    licence = "yours"
+    address = "your disk"
+
+    def splits(self, spec: Data) -> tuple[str, ...]:
+        own = _own(spec)
+        tested = own.test_fraction > 0 if own.drawn else own.test_list
+        return ("train", "val", "test") if tested else ("train", "val")
+
+    def read(self, spec: Data, split: str, data: Path | None) -> Folder:
+        """train, val, test, or a list of photos; these no longer than `longest_side`."""
+        known = ("train", "val", "test")
+        return self._folder(_own(spec), _own(spec).part(split) if split in known else split, data)
+
+    def everything(self, spec: Data, data: Path | None) -> Folder:
+        return self._folder(_own(spec), None, data)
+
+    def _folder(self, spec: FolderData, split: str | None, data: Path | None) -> Folder:
+        dataset = Folder(
+            _named(spec.images, "images", data),
+            _named(spec.masks, "masks", data),
+            names_or_file(spec.classes),
+            split,
+            LimitSide(spec.longest_side) if spec.longest_side else None,
+            spec.colours or None,
+            Names(mask_suffix=spec.mask_suffix),
+            Shares(spec.val_fraction, spec.test_fraction, spec.split_seed),
+        )
+        if len(dataset.classes) < 2:
+            raise ValueError(
+                f"{dataset.masks}: {dataset.classes[0]!r} is the only class, and every pixel would "
+                "be it. Name what is around it too, as in --set data.classes=background,"
+                f"{dataset.classes[0]}, and give it a label of its own"
+            )
+        return dataset
+
+    def open(self, spec: Data, split: str, data: Path | None) -> Any:
+        own = _own(spec)
+        if split == "test" and "test" not in self.splits(spec):
+            raise ValueError(
+                "there is no split 'test', only train and val: the recipe has "
+                f"data.test_fraction={own.test_fraction} and data.test_list={own.test_list!r}"
+            )
+        return super().open(spec, split, data)
+
+    def window(self, spec: Data, train_set: Any) -> tuple[int, int]:
+        """`spec.crop`, but no larger than the photos.
+
+        Padding would otherwise show the network a world of void that no photo has.
+        """
+        sizes = [train_set[i][0].shape[-2:] for i in range(len(train_set))]
+        rows, columns = (max(side) for side in zip(*sizes, strict=True))
+        return min(spec.crop[0], rows), min(spec.crop[1], columns)
+
+    def epoch_images(self, spec: Data, images: int) -> int:
+        """All of them, each several times where there are few."""
+        return images * max(1, -(-_own(spec).epoch_images // images))
+
+    def notes(self, spec: Data, opened: Mapping[str, Any]) -> list[str]:
+        found = []
+        if "test" not in opened:
+            found.append("no test split: val chose the weights, so its scores flatter them")
+        for split, dataset in opened.items():
+            counts = _label_counts(dataset)
+            if split == "train" and not any(counts):
+                raise ValueError(
+                    f"none of the {len(dataset)} training masks has a labelled pixel: all are void "
+                    "(255); check that they are the label images"
+                )
+            if absent := [name for name, n in zip(dataset.classes, counts, strict=True) if not n]:
+                found.append(f"{split} has no pixel of {first_few(absent)}")
+        if spec.crop != (used := self.window(spec, opened["train"])):
+            found.append(
+                f"data.crop={_pair(spec.crop)} is larger than the photos: {_pair(used)} was used"
+            )
+        digests = {split: _digests(dataset) for split, dataset in opened.items()}
+        for split in list(opened)[1:]:
+            if shared := len(digests["train"] & digests[split]):
+                found.append(
+                    f"train and {split} share {shared} photos, which flatters the scores: "
+                    "`fcn-tutorial data check folder` names such pairs"
+                )
+        return found
+
+    def small(self, spec: Data) -> Data:
+        # Four, where there are fewer.
+        return dataclasses.replace(cast(FolderData, super().small(spec)), epoch_images=4)
+
+    def checked(self, spec: Data) -> tuple[str, ...]:
+        return self.splits(spec)
+
+    def disjoint(self, spec: Data) -> tuple[str, ...]:
+        return self.splits(spec)
+
+    def preview(self, spec: Data, split: str | None, data: Path | None) -> Folder:
+        return self.everything(spec, data) if split is None else self.read(spec, split, data)
+
+
+FOLDER = _OwnFolder(
+    name="folder",
+    title="your own images and masks",
+    reader=Folder,
+    note="name it with --images and --masks, or as a DIR that holds images/ and masks/",
+    in_memory=True,
+)
+
+
+def _own(spec: Data) -> FolderData:
+    """The settings, of the class that `settings.from_dict` and recipes make for this source."""
+    return cast(FolderData, spec)
+
+
+def _named(folder: str, what: str, data: Path | None) -> Path:
+    if folder:
+        return Path(folder)
+    if data is None:
+        raise FileNotFoundError(
+            "the folder recipe needs your photos and their masks: give --set data.images=DIR "
+            "--set data.masks=DIR, or --data DIR for a folder that holds images/ and masks/"
+        )
+    return data / what
+
+
+def _pair(sides: tuple[int, int]) -> str:
+    return f"{sides[0]},{sides[1]}"
+
+
+def _label_counts(dataset: Any) -> list[int]:
+    """Pixels of each class."""
+    counts = torch.zeros(256, dtype=torch.int64)
+    for i in range(len(dataset)):
+        counts += torch.bincount(dataset[i][1].flatten(), minlength=256)
+    return [int(n) for n in counts[: len(dataset.classes)]]
+
+
+def _digests(dataset: Any) -> set[bytes]:
+    images = (dataset[i][0].numpy() for i in range(len(dataset)))
+    return {hashlib.sha256(repr(a.shape).encode() + a.tobytes()).digest() for a in images}
