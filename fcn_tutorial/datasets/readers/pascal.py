@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PureWindowsPath
 from typing import ClassVar
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from fcn_tutorial.datasets.formats.images import read_index_image
 from fcn_tutorial.datasets.formats.mat import read_mat
-from fcn_tutorial.datasets.readers.reader import Colour, Pair, PairedFiles
+from fcn_tutorial.datasets.readers.reader import Colour, Pair, PairedFiles, listed_pair
 from fcn_tutorial.files import inside, numbered_lines, require
 
 
@@ -60,36 +61,52 @@ def locate(places: Sequence[Path], marker: str, what: str) -> Path:
     raise FileNotFoundError(f"no {what}: {marker} found in none of {looked}")
 
 
-def read_names(path: Path) -> list[str]:
-    """The image names, without ending, that a split's list holds one a line.
+_PAIR = re.compile(r".*\.(jpe?g|png)\s+.*\.(png|mat)", re.I)
 
+
+def read_names(path: Path) -> dict[str, str]:
+    """{image name, without ending: its line} of a split's list: one name a line.
+
+    The line may also be the image's file, with folders or without, or as in DeepLab's lists the
+    image and its labels: `/JPEGImages/a.jpg /SegmentationClassAug/a.png`.
     Raises FileNotFoundError, and ValueError for a list that is empty or names an image twice.
     """
-    lines = numbered_lines(path)
-    if not lines:
+    names: dict[str, str] = {}
+    numbers: dict[str, int] = {}
+    for number, line in numbered_lines(path):
+        first = (
+            re.split(r"(?<=\.jpg|\.png)\s+", line, maxsplit=1)[0] if _PAIR.fullmatch(line) else line
+        )
+        name = PureWindowsPath(first).stem if first.lower().endswith((".jpg", ".png")) else first
+        if name in names:
+            raise ValueError(f"{path}, line {number}: {name} is on line {numbers[name]} already")
+        names[name], numbers[name] = line, number
+    if not names:
         raise ValueError(f"{path} names no images")
-    first: dict[str, int] = {}
-    for number, name in lines:
-        if first.setdefault(name, number) != number:
-            raise ValueError(f"{path}, line {number}: {name} is on line {first[name]} already")
-    return [name for _, name in lines]
+    return names
 
 
 def pair_up(
-    images: Path, labels: Path, ending: str, names: Iterable[str], source: Path
+    images: Path, labels: Path, ending: str, names: Mapping[str, str], source: Path
 ) -> list[Pair]:
-    """`images/NAME.jpg` with `labels/NAME` + ending, both checked to be there.
+    """`images/NAME.jpg` with `labels/NAME` + ending, or the pair that NAME's line names itself.
 
-    `source` is the list the names come from. Raises FileNotFoundError naming the missing file, and
-    ValueError for a name that leads out of the folders.
+    All are checked to be there. `names`: as `read_names` has them, from the list `source`. Raises
+    FileNotFoundError naming the missing file, and ValueError for a name that leads out of the
+    folders.
     """
-    pairs = [
-        (inside(images, name + ".jpg", str(source)), inside(labels, name + ending, str(source)))
-        for name in names
-    ]
-    for pair in pairs:
+    pairs = []
+    for name, line in names.items():
+        if _PAIR.fullmatch(line):
+            pairs.append(listed_pair(images.parent, line, str(source)))
+            continue
+        pair = (
+            inside(images, name + ".jpg", str(source)),
+            inside(labels, name + ending, str(source)),
+        )
         for path in pair:
             require(path, f"{source} names it")
+        pairs.append(pair)
     return pairs
 
 

@@ -69,7 +69,7 @@ class VOCSegmentation(Pascal):
         names = read_names(listed)
         if split == "seg11valid":
             seen = set(read_names(_find_sbd(self.root, sbd_root) / "train.txt"))
-            names = [name for name in names if name not in seen]
+            names = {name: line for name, line in names.items() if name not in seen}
         self.files = _pairs(self.root, names, listed)
 
 
@@ -125,7 +125,7 @@ def _augmented(voc: Path, sbd_root: str | Path | None) -> list[Pair]:
     folder = _find_sbd(voc, sbd_root)
     for split in sbd.SBD.splits:
         source = folder / f"{split}.txt"
-        more = [name for name in read_names(source) if name not in taken]
+        more = {n: line for n, line in read_names(source).items() if n not in taken}
         files += pair_up(folder / "img", folder / "cls", ".mat", more, source)
         taken.update(more)
     return files
@@ -135,7 +135,7 @@ def _list(voc: Path, split: str) -> Path:
     return voc / "ImageSets" / "Segmentation" / f"{split}.txt"
 
 
-def _pairs(voc: Path, names: list[str], listed: Path) -> list[Pair]:
+def _pairs(voc: Path, names: dict[str, str], listed: Path) -> list[Pair]:
     return pair_up(voc / "JPEGImages", voc / "SegmentationClass", ".png", names, listed)
 
 
