@@ -1,4 +1,8 @@
-"""Fetching a data set: resumed where it was cut, verified, and unpacked inside its folder only."""
+"""Fetching a data set: resumed where it was cut, verified, and unpacked inside its folder only.
+
+Pooch keeps checksums too, but begins anew what was cut, which for 3 GB from a slow host may never
+end, and unpacks whatever an archive holds.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,7 @@ import re
 import shutil
 import stat
 import tarfile
+import time
 import urllib.error
 import urllib.request
 import zipfile
@@ -26,12 +31,19 @@ MAX_MEMBERS = 1_000_000
 _CHUNK = 1 << 20
 _ATTEMPTS = 4  # a cut connection is taken up again so often, as long as something arrives
 _TIMEOUT = 30.0  # seconds without a byte
+_LEAST = 30.0, 15_000  # seconds, and bytes that must come in them: 0.5 kB/s is no connection
+# What files begin with, by their ending; archives are known by their own modules.
+_BEGINNINGS = {".mat": (b"MATLAB", b"\x89HDF")}
 
 Say = Callable[[str], None]
 
 
 class Unreachable(OSError):
     """The server cannot be reached, refuses, or keeps cutting the connection."""
+
+
+class _Wrong(ValueError):
+    """What arrived is not the file; it is removed."""
 
 
 def download(source: Source, root: Path, say: Say = print) -> list[Path]:
@@ -64,7 +76,13 @@ def download(source: Source, root: Path, say: Say = print) -> list[Path]:
             ) from error
         say(f"{file}: fetched" + (", checksum right" if remote.md5 else ", no checksum is known"))
         if remote.unpack:
-            unpack(file, root, remote.unpack)
+            try:
+                unpack(file, root, remote.unpack)
+            except ValueError as error:
+                file.unlink()
+                raise ValueError(
+                    f"{error}. It is removed; the same command fetches it anew"
+                ) from None
             file.unlink()
         made += targets
     return made
@@ -73,35 +91,44 @@ def download(source: Source, root: Path, say: Say = print) -> list[Path]:
 def fetch(remote: Remote, folder: Path, limit: int = MAX_BYTES) -> Path:
     """Fetch one file into `folder`; returns its path.
 
-    It is written as NAME.part and gets its name when it is complete and its checksum right; a part
-    that is there is continued. Raises `Unreachable`, and ValueError for a wrong checksum or a file
-    of more than `limit` bytes.
+    It is written as NAME.part and gets its name when it is complete, its checksum right, and it is
+    what its name says; a part that is there is continued. What is wrong from one address is
+    fetched from the next. Raises `Unreachable`, and ValueError for a file that is wrong from all
+    (it is removed) or of more than `limit` bytes.
     """
     folder.mkdir(parents=True, exist_ok=True)
     target, part = folder / remote.name, folder / f"{remote.name}.part"
     if not target.is_file():
+        wrong: _Wrong | None = None
         reasons = []
         for url in remote.urls:
             try:
-                _fetch_from(url, part, limit)
+                _fetch_from(url, part, limit, _tells_its_end(remote))
+                _verify(remote, part)
                 break
             except Unreachable as error:
                 reasons.append(str(error))
+            except _Wrong as error:
+                wrong = error
         else:
-            raise Unreachable("; ".join(reasons))
-        _verify(remote, part)
+            raise wrong or Unreachable("; ".join(reasons))
         _tag(part).unlink(missing_ok=True)
         part.replace(target)
     return target
 
 
-def _fetch_from(url: str, part: Path, limit: int) -> None:
+def _tells_its_end(remote: Remote) -> bool:
+    """Whether a file that was cut short would be noticed whatever the server says."""
+    return bool(remote.md5 or remote.size or remote.unpack)
+
+
+def _fetch_from(url: str, part: Path, limit: int, tells_its_end: bool) -> None:
     """Bring the part to its full length, taking the connection up again where it is cut."""
     reason = ""
     for attempt in range(_ATTEMPTS):
         before = _length(part)
         try:
-            if _fetch_once(url, part, limit):
+            if _fetch_once(url, part, limit, tells_its_end):
                 return
             reason = "the connection was cut"
         except _Cut as error:
@@ -111,7 +138,7 @@ def _fetch_from(url: str, part: Path, limit: int) -> None:
     raise Unreachable(f"{url}: cannot be fetched ({reason}), {_length(part):,} bytes are here")
 
 
-def _fetch_once(url: str, part: Path, limit: int) -> bool:
+def _fetch_once(url: str, part: Path, limit: int, tells_its_end: bool) -> bool:
     """One request for what is missing; True where the file is complete then."""
     start = _length(part)
     # Without a validator nobody would notice that the file changed in between: begin anew.
@@ -132,6 +159,10 @@ def _fetch_once(url: str, part: Path, limit: int) -> bool:
             raise _Cut(f"asked for byte {start}, got byte {begin}")
         if total is not None and total > limit:
             raise ValueError(f"{url}: {total:,} bytes, more than the {limit:,} that are allowed")
+        if total is None and not tells_its_end and not answer.chunked:
+            raise Unreachable(
+                f"{url}: the server does not say how long it is; a cut would not show"
+            )
         _check_space(part.parent, (total or 0) - begin)
         _tag(part).write_text(_validator(answer))
         with part.open("r+b" if begin else "wb") as file:
@@ -179,9 +210,15 @@ def _ask(url: str, start: int, validator: str) -> Any:
 
 
 def _blocks(answer: Any) -> Iterator[bytes]:
+    came, since = 0, time.monotonic()
     try:
         while block := answer.read1(_CHUNK):
             yield block
+            came += len(block)
+            if (passed := time.monotonic() - since) > _LEAST[0]:
+                if came < _LEAST[1]:
+                    raise _Cut(f"{came:,} bytes in {passed:.0f} s")
+                came, since = 0, time.monotonic()
     except (OSError, http.client.HTTPException) as error:
         raise _Cut(str(error) or repr(error)) from error
 
@@ -219,19 +256,42 @@ def _check_space(folder: Path, wanted: int) -> None:
 
 
 def _verify(remote: Remote, part: Path) -> None:
-    if remote.md5 is None:
-        return
-    with part.open("rb") as file:
-        found = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-    if found != remote.md5:
-        length = _length(part)
+    """Remove what is not the file, and raise `_Wrong` saying why."""
+    length = _length(part)
+    why = _why_wrong(remote, part, length)
+    if why:
         part.unlink()
         _tag(part).unlink(missing_ok=True)
-        raise ValueError(
-            f"{remote.name}: its md5 is {found}, expected {remote.md5} ({length:,} bytes arrived"
+        raise _Wrong(
+            f"{remote.name}: {why} ({length:,} bytes arrived"
             + (f", expected {remote.size:,}" if remote.size else "")
             + "). It was damaged on the way or replaced at the source; it is removed, try again"
         )
+
+
+def _why_wrong(remote: Remote, part: Path, length: int) -> str:
+    if remote.md5 is not None:
+        with part.open("rb") as file:
+            digest = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False))
+        found = digest.hexdigest()
+        return "" if found == remote.md5 else f"its md5 is {found}, expected {remote.md5}"
+    if remote.size is not None and length != remote.size:
+        return "it is not as long as it should be"
+    with part.open("rb") as file:
+        begins = file.read(512)
+    if (
+        begins.lstrip(b"\xef\xbb\xbf \t\r\n")
+        .lower()
+        .startswith((b"<!doctype html", b"<html", b"<?xml"))
+    ):
+        return "it is a web page, as of a login or an error"
+    ending = Path(remote.name).suffix
+    if remote.unpack:
+        known = zipfile.is_zipfile(part) if ending == ".zip" else tarfile.is_tarfile(part)
+        return "" if known else f"it is no {ending} archive"
+    if not begins.startswith(_BEGINNINGS.get(ending, b"")):
+        return f"it is no {ending} file"
+    return ""
 
 
 # Archives

@@ -7,6 +7,7 @@ import re
 import stat
 import tarfile
 import threading
+import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,6 +32,8 @@ class Server(http.server.BaseHTTPRequestHandler):
     cut: ClassVar[int] = 10**9
     cuts: ClassVar[int] = 0
     ranges: ClassVar[bool] = True
+    lengths: ClassVar[bool] = True
+    pause: ClassVar[float] = 0  # seconds after each 1000 bytes
     asked: ClassVar[list[str]] = []
 
     def do_GET(self) -> None:
@@ -53,14 +56,21 @@ class Server(http.server.BaseHTTPRequestHandler):
         self.send_response(206 if start else 200)
         if start:
             self.send_header("Content-Range", f"bytes {start}-{len(whole) - 1}/{len(whole)}")
-        self.send_header("Content-Length", str(len(whole) - start))
+        if cls.lengths:
+            self.send_header("Content-Length", str(len(whole) - start))
         self.send_header("ETag", cls.tag)
         self.end_headers()
         body = whole[start:]
         if cls.cuts > 0:
             cls.cuts -= 1
             body = body[: cls.cut]
-        self.wfile.write(body)
+        step = 1000 if cls.pause else max(1, len(body))
+        for at in range(0, len(body), step):
+            try:
+                self.wfile.write(body[at : at + step])
+            except OSError:
+                return  # nobody listens any more
+            time.sleep(cls.pause)
 
     def log_message(self, *arguments: object) -> None:
         pass
@@ -242,6 +252,101 @@ def test_a_refusal_is_told(server: type[Server], tmp_path: Path) -> None:
 def test_there_is_nothing_to_download_for_some(name: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="nothing to download"):
         download(get(name), tmp_path)
+
+
+# What arrives and is not the file
+
+PAGE = b"\n<!DOCTYPE html>\n<html><body>Please log in</body></html>" * 30
+
+
+def zipped(**files: str) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        for name, text in files.items():
+            archive.writestr(f"top/{name}", text)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("name", ["a.zip", "a.tgz", "classMapping40.mat", "train.txt"])
+def test_a_login_page_instead_of_a_file_is_said_and_does_not_stay(
+    server: type[Server], tmp_path: Path, name: str
+) -> None:
+    unpacked = (("top/", "toy"),) if name.startswith("a.") else ()
+    server.files[f"/{name}"] = PAGE
+    toy = entry(remote(server, name, unpack=unpacked))
+    for _ in range(2):  # neither time is anything left that a later command takes for the file
+        with pytest.raises(ValueError, match=rf"{name}: it is a web page, .*it is removed"):
+            download(toy, tmp_path)
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_a_page_at_one_address_does_not_keep_from_the_next(
+    server: type[Server], tmp_path: Path
+) -> None:
+    server.files |= {"/login": PAGE, "/a.zip": zipped(x="1")}
+    file = Remote(
+        (f"{server.base}/login", f"{server.base}/a.zip"),
+        "a.zip",
+        unpack=(("top/", "toy"),),  # type: ignore[attr-defined]
+    )
+    download(entry(file), tmp_path)
+    assert (tmp_path / "toy" / "x").read_text() == "1"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.zip", zipped(x="1")[:-30], "it is no .zip archive"),
+        ("a.tar", b"nothing of the kind" * 100, "it is no .tar archive"),
+        ("classMapping40.mat", b"splits", "it is no .mat file"),
+    ],
+)
+def test_what_is_not_what_its_name_says_is_refused_and_removed(
+    server: type[Server], tmp_path: Path, name: str, content: bytes, message: str
+) -> None:
+    unpacked = (("top/", "toy"),) if name.startswith("a.") else ()
+    server.files[f"/{name}"] = content
+    with pytest.raises(ValueError, match=message):
+        fetch(remote(server, name, unpack=unpacked), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_damaged_archive_is_fetched_anew(server: type[Server], tmp_path: Path) -> None:
+    good = zipped(x="1" * 1000)
+    at = good.index(b"1" * 1000)
+    server.files["/a.zip"] = good[:at] + b"2" + good[at + 1 :]
+    toy = entry(remote(server, "a.zip", unpack=(("top/", "toy"),)))
+    with pytest.raises(ValueError, match=r"damaged archive .*It is removed; the same command"):
+        download(toy, tmp_path)
+    server.files["/a.zip"] = good
+    download(toy, tmp_path)
+    assert (tmp_path / "toy" / "x").read_text() == "1" * 1000
+
+
+def test_a_file_whose_end_nobody_tells_is_not_taken_for_whole(
+    server: type[Server], tmp_path: Path
+) -> None:
+    server.lengths = False
+    with pytest.raises(Unreachable, match="does not say how long it is"):
+        fetch(remote(server), tmp_path)
+    server.cut, server.cuts = 1000, 1
+    with pytest.raises(ValueError, match=r"its md5 is .* \(1,000 bytes arrived"):
+        fetch(remote(server, md5=md5(CONTENT)), tmp_path)
+    assert fetch(remote(server, md5=md5(CONTENT)), tmp_path).read_bytes() == CONTENT
+    with pytest.raises(ValueError, match="it is not as long as it should be"):
+        fetch(remote(server, size=5), tmp_path / "other")
+
+
+def test_a_server_that_trickles_is_given_up(
+    server: type[Server], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_LEAST", (0.1, 10_000))
+    server.pause = 0.06
+    with pytest.raises(Unreachable, match=r"bytes in 0 s"):
+        fetch(remote(server), tmp_path)
+    assert 0 < (tmp_path / "data.bin.part").stat().st_size < len(CONTENT)
+    server.pause = 0
+    assert fetch(remote(server), tmp_path).read_bytes() == CONTENT
 
 
 # Archives
