@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from fcn_tutorial.files import did_you_mean
 from fcn_tutorial.vision import functional as F
 from fcn_tutorial.vision import tv_tensors, v2
 from fcn_tutorial.void import Void, writable_void
@@ -170,7 +171,7 @@ class Preprocess(nn.Module):
         for name in names:
             if name not in PREPROCESSING:
                 raise ValueError(
-                    f"preprocessing={name!r} is not known; choose one of {', '.join(PREPROCESSING)}"
+                    f"preprocessing={name!r} is not known{did_you_mean(name, PREPROCESSING)}"
                 )
         self.names, self.name = names, " and ".join(names)
         self.parts = tuple(part for name in names for part in PREPROCESSING[name])

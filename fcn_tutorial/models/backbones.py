@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from fcn_tutorial import geometry, surgery
+from fcn_tutorial.files import did_you_mean
 from fcn_tutorial.models import trunks
 from fcn_tutorial.models.trunks import Alignment
 from fcn_tutorial.vision import feature_extraction
@@ -136,7 +137,7 @@ def make(
         ValueError: unknown name, an alignment the trunk does not have, or weights that do not fit.
     """
     if name not in trunks.PLANS:
-        raise ValueError(f"backbone={name!r} is not known; choose one of {', '.join(names())}")
+        raise ValueError(f"backbone={name!r} is not known{did_you_mean(name, names())}")
     plan = trunks.PLANS[name]
     if alignment not in plan.alignments:
         raise ValueError(

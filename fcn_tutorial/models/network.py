@@ -18,6 +18,7 @@ from typing import Any, ClassVar, NamedTuple, Self, TypeVar
 import torch
 from torch import Tensor, nn
 
+from fcn_tutorial.files import did_you_mean
 from fcn_tutorial.transforms import Preprocess, map_sample
 from fcn_tutorial.upsampling import Border
 
@@ -276,5 +277,5 @@ def from_description(
     rest = dict(description)
     kind = rest.pop("network")
     if kind not in NETWORKS:
-        raise ValueError(f"network={kind!r} is not known; there are {', '.join(NETWORKS)}")
+        raise ValueError(f"network={kind!r} is not known{did_you_mean(kind, NETWORKS)}")
     return NETWORKS[kind].from_config(NETWORKS[kind].Config(**rest), weights, backbone)

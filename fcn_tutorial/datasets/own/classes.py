@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fcn_tutorial.files import read_lines, require
+from fcn_tutorial.files import first_few, read_lines, require
 
 VOID = 255
 MAX_CLASSES = 255
@@ -26,7 +26,6 @@ VOID_NAMES = frozenset(
     )
 )  # fmt: skip
 _NO_NUMBER = "__ignore__"
-_SHOWN = 5
 _NUMBERED = re.compile(r"(\d{1,6})\s*([:=;,\t]|\s)\s*(\S.*)")
 
 
@@ -100,6 +99,4 @@ def _without_numbers(names: list[str], where: str) -> list[str]:
 def listed(what: str, items: Sequence[Any]) -> str:
     """'labels 3, 4 and 12 more': at most five items, then their number."""
     plural = {"class": "classes"}.get(what, f"{what}s") if len(items) > 1 else what
-    shown = ", ".join(map(repr, items[:_SHOWN]))
-    more = len(items) - _SHOWN
-    return f"{plural} {shown}" + (f" and {more} more" if more > 0 else "")
+    return f"{plural} {first_few([repr(item) for item in items])}"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from fcn_tutorial.datasets.own.mask_files import colour
 from fcn_tutorial.datasets.own.survey import FEWEST_LEVELS, Survey
+from fcn_tutorial.files import first_few
 
 _MANY = 64  # values of a picture; fewer may be classes
 _FIX = (
@@ -71,9 +72,7 @@ def _blurred(found: Survey) -> str:
     centres = found.centres()
     share = sum(found.pixels[value] for value in found.labels()) / max(1, found.total)
     named = [str(colour(value)) if found.coloured else str(value) for value in sorted(centres)]
-    shown = " and ".join(named) if len(named) < 3 else f"{', '.join(named[:8])}" + (
-        f" and {len(named) - 8} more" if len(named) > 8 else ""
-    )  # fmt: skip
+    shown = " and ".join(named) if len(named) < 3 else first_few(named, 8)
     return (
         f"{_count(found)} in the masks, but {100 * share:.1f} % of the pixels are at {shown}: "
         f"{len(named)} labels whose borders JPEG or smooth resizing has blurred. {_FIX}"

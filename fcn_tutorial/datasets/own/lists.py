@@ -18,9 +18,8 @@ from fcn_tutorial.datasets.own.pairing import (
     Files,
     Names,
     composed,
-    some,
 )
-from fcn_tutorial.files import numbered_lines, require
+from fcn_tutorial.files import first_few, numbered_lines, require
 
 Pair = tuple[Path, Path]
 _Cut = Callable[[str], str | None]  # the shared part of a name
@@ -60,7 +59,7 @@ def read_list(path: Path, files: Files, names: Names) -> dict[str, Path]:
     if unknown:
         raise ValueError(
             f"{path}: {len(unknown)} of {len(chosen) + len(unknown)} names are no images: "
-            f"{some(unknown)}. Write one stem a line, or one path, as the files in "
+            f"{first_few(unknown)}. Write one stem a line, or one path, as the files in "
             f"{files.folders[0]} are called"
         )
     if not chosen:
@@ -102,8 +101,8 @@ class _Index:
         deepest = [key for key in fitting if key.count("/") == max(k.count("/") for k in fitting)]
         if len(deepest) > 1:
             raise ValueError(
-                f"{self.source}, line {number}: {text!r} may be {some(deepest)}; write the folder "
-                "too"
+                f"{self.source}, line {number}: {text!r} may be {first_few(deepest)}; write the "
+                "folder too"
             )
         return deepest[0] if deepest else None
 

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path, PurePosixPath
 
+from fcn_tutorial.files import first_few
+
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff", ".gif")
 LOSSY_SUFFIXES = (".jpg", ".jpeg", ".webp")
@@ -24,7 +26,6 @@ SPLIT_FOLDERS = {
     "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val",
     "test": "test", "testing": "test",
 }  # fmt: skip
-_SHOWN = 5  # names that a message lists before it counts the others
 _TRIED = 12  # images, and masks for each, by which a missing prefix or suffix is guessed
 
 
@@ -116,9 +117,9 @@ def find(images: Path, masks: Path, names: Names, endings: Sequence[str] = MASK_
     ]
     if lossy:
         raise ValueError(
-            f"{masks}: {some(lossy)}: masks must not be JPEG or WebP, whose compression changes "
-            "labels. Export them again as PNG, or let `fcn-tutorial data fix folder` write copies "
-            "in which every pixel has the nearest label again"
+            f"{masks}: {first_few(lossy)}: masks must not be JPEG or WebP, whose compression "
+            "changes labels. Export them again as PNG, or let `fcn-tutorial data fix folder` write "
+            "copies in which every pixel has the nearest label again"
         )
     labels = _keyed(masks, theirs, endings, "masks", names)
     files = Files(found, _as_images_lie(found, labels), (images, masks))
@@ -172,7 +173,7 @@ def _together(folder: Path, names: Names) -> tuple[list[Found], list[Found]]:
     labels = [(p, p) for p in files if p.suffix.lower() in MASK_SUFFIXES]
     if not photos or not labels:
         inner = sorted({p.parts[0] for p in files if len(p.parts) > 1})
-        holds = f", which holds the folders {some(inner)}" if inner else ""
+        holds = f", which holds the folders {first_few(inner)}" if inner else ""
         raise ValueError(
             f"images and masks are both {folder}{holds}; put the masks into a folder of their own, "
             "under the names of their images, or say by what their names differ: give "
@@ -230,11 +231,11 @@ def _nothing(
     text = f"{folder}: holds no {what}{named} ({' '.join(suffixes)})"
     others = sorted({p.suffix.lower() or p.name for p in files} - set(suffixes))
     if others:
-        return f"{text}; it holds {some(others)} files, convert them"
+        return f"{text}; it holds {first_few(others)} files, convert them"
     if files:
-        return f"{text}; it holds {some([str(p) for p in files])}"
+        return f"{text}; it holds {first_few([str(p) for p in files])}"
     if inner := sorted(p.name for p in folder.iterdir() if p.is_dir()):
-        return f"{text}, and neither do its folders ({some(inner)})"
+        return f"{text}, and neither do its folders ({first_few(inner)})"
     return f"{text}; it is empty, name the folder that holds them"
 
 
@@ -273,13 +274,13 @@ def check_partners(files: Files, chosen: Mapping[str, Path] | None = None) -> No
     if alone := [key for key, mask in wanted.items() if mask not in there]:
         raise ValueError(
             f"{len(alone)} of {len(wanted)} images have no mask in {files.folders[1]}: "
-            f"{some([images[key].name for key in alone])}. "
+            f"{first_few([images[key].name for key in alone])}. "
             f"{_remedy(alone, [key for key in masks if key not in images])}"
         )
     if chosen is None and (left := [key for key in masks if key not in images]):
         raise ValueError(
             f"{len(left)} of {len(masks)} masks have no image: "
-            f"{some([masks[key].name for key in left])}. Add the missing images, or remove "
+            f"{first_few([masks[key].name for key in left])}. Add the missing images, or remove "
             "these masks"
         )
 
@@ -360,9 +361,3 @@ def _ends_around(cores: Sequence[tuple[str, str]], masks: set[str]) -> Counter[t
                 if prefix + core + suffix == name and not counted:
                     found[prefix, suffix] += 1
     return found
-
-
-def some(names: Sequence[str]) -> str:
-    """At most five names, then how many more there are."""
-    more = len(names) - _SHOWN
-    return ", ".join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")

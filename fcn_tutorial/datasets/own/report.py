@@ -12,8 +12,8 @@ from fcn_tutorial.datasets.own.doubt import doubt, name_blurred
 from fcn_tutorial.datasets.own.folder import Folder
 from fcn_tutorial.datasets.own.labelling import ColourCode
 from fcn_tutorial.datasets.own.mask_files import colour
-from fcn_tutorial.datasets.own.pairing import some
 from fcn_tutorial.datasets.own.survey import Survey
+from fcn_tutorial.files import first_few
 
 _ROWS = 40  # values that a table lists before it counts the others
 _TEMPLATE_ROWS = 255  # colours of a map to be filled in
@@ -56,7 +56,7 @@ def mask_report(folder: Folder) -> MaskReport:
     if (more := len(found.values) - _ROWS) > 0:
         lines.append(f"  and {more:,} more values")
     if absent := [name for name in folder.classes if name not in used]:
-        lines.append(f"  without a pixel: {some(absent)}")
+        lines.append(f"  without a pixel: {first_few(absent)}")
     return MaskReport(tuple(lines), tuple(_problems(folder, found, unnamed)))
 
 
@@ -86,7 +86,7 @@ def _problems(folder: Folder, found: Survey, unnamed: list[int]) -> Iterator[str
             "pixels are to be left out"
         )
     if found.blurred and not why:
-        names = some([path.name for path in found.blurred])
+        names = first_few([path.name for path in found.blurred])
         yield f"{folder.masks}: {name_blurred(found.blurred, names)}"
 
 
