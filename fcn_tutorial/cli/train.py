@@ -13,6 +13,7 @@ from fcn_tutorial.cli.common import chosen_device
 
 if TYPE_CHECKING:  # the modules themselves are loaded by the verb that needs them
     from fcn_tutorial.training import Recipe
+    from fcn_tutorial.training.config import Config
 
 
 def add_to(verbs: Any) -> None:
@@ -24,7 +25,7 @@ def add_to(verbs: Any) -> None:
     verb = verbs.add_parser(
         "train",
         help="run a recipe",
-        epilog="Your own photos: train folder --set data.images=DIR --set data.masks=DIR "
+        epilog="Your own photos: train folder --data DIR, where DIR holds images/ and masks/ "
         "(`recipes folder` lists its settings). Several processes: torchrun --nproc-per-node=N "
         "-m fcn_tutorial train RECIPE …",
     )
@@ -88,7 +89,7 @@ def _train(options: argparse.Namespace) -> int:
     settings = list(options.set)
     if options.epochs is not None:
         settings.append(f"epochs={options.epochs}")
-    registered = training.get(options.recipe)
+    registered = _with_weights(training.get(options.recipe), options, config, settings)
     recipe, overrides = configuring.override(registered, config, settings)
     if options.smoke:
         recipe = training.smoke(recipe)
@@ -98,7 +99,7 @@ def _train(options: argparse.Namespace) -> int:
         changed, _ = configuring.override(stage, config, settings)
         return training.smoke(changed) if options.smoke else changed
 
-    out = options.out or configuring.run_folder(recipe.name, options.seed)
+    out = _out(options)
     # A trunk of a sixteenth of the width has no place for pretrained weights.
     weights: Sequence[Path] = () if options.smoke else options.weights or ()
     common: dict[str, Any] = {
@@ -138,6 +139,35 @@ def _train(options: argparse.Namespace) -> int:
         print(f"note: {note}")
     print(f"run folder: {out}")
     return 0
+
+
+def _out(options: argparse.Namespace) -> Path:
+    return options.out or configuring.run_folder(options.recipe, options.seed)
+
+
+def _with_weights(
+    recipe: Recipe, options: argparse.Namespace, config: Config | None, settings: Sequence[str]
+) -> Recipe:
+    """The recipe, or the one to run `otherwise` where its pretrained weights cannot be had.
+
+    A run that goes on does so with the recipe it began with.
+    """
+    from fcn_tutorial import training
+    from fcn_tutorial.training import initial
+    from fcn_tutorial.training.run import RunFolder
+
+    chosen, done = configuring.override(recipe, config, settings)
+    named = options.weights or any(key.startswith("model.") for key in done)
+    if not recipe.otherwise or options.smoke or named:
+        return recipe
+    last = RunFolder(_out(options))
+    if options.resume and last.last.exists():
+        began: str = last.read_state()["recipe"]["name"]
+        return training.get(began) if began == recipe.otherwise else recipe
+    if reason := initial.missing(chosen.model.weights):
+        print(f"note: {reason}; {recipe.otherwise} is trained instead", file=sys.stderr)
+        return training.get(recipe.otherwise)
+    return recipe
 
 
 def _baselines(recipe: Recipe, split: str, data: Path | None, seed: int) -> dict[str, Any]:

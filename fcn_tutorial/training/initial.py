@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import socket
 import urllib.error
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ CAFFE_SOURCES = {
     "VGG_ILSVRC_16_layers.caffemodel": "www.robots.ox.ac.uk/~vgg/research/very_deep",
     "bvlc_reference_caffenet.caffemodel": "dl.caffe.berkeleyvision.org",
 }
+_PATIENCE = 20  # seconds without an answer after which a server is given up
 #: The parts of an item that each modality reads.
 _INPUTS = {"rgbd": ("rgb", "depth"), "rgb-hha": ("rgb", "hha")}
 
@@ -159,6 +161,20 @@ def resolve(name: str) -> Path:
             '--set model.weights="" starts from random weights'
         )
     raise ValueError(f"model.weights={name}: expected torchvision:ENUM.NAME or caffe:FILE")
+
+
+def missing(name: str) -> str:
+    """Why the weights that `model.weights` names cannot be had; "" where they are here now."""
+    patience = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(_PATIENCE)
+    try:
+        resolve(name)
+    except FileNotFoundError as error:
+        cause = error.__cause__ or error
+        return f"{name} cannot be fetched ({getattr(cause, 'reason', cause)})"
+    finally:
+        socket.setdefaulttimeout(patience)
+    return ""
 
 
 def _best(path: Path) -> Path:

@@ -97,6 +97,7 @@ class Recipe:
     region: Annotated[Region, "a loss of whole regions, added to that of the pixels"] = "none"
     region_weight: Annotated[float, "factor of the region loss, which is between 0 and 1"] = 1.0
     coarser: Annotated[str, "recipe whose trained network this one starts from"] = ""
+    otherwise: Annotated[str, "recipe that `train` runs where model.weights cannot be had"] = ""
     frozen_stride: Annotated[int, "trunk layers up to this stride keep their weights"] = 1
     frozen_norms: Annotated[bool, "batch norms keep their stored statistics"] = False
     ema: Annotated[float, "decay a step of the averaged weights; 0: none"] = 0.0

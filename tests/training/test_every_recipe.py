@@ -36,8 +36,10 @@ def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def command(recipe: str, root: Path, out: Path) -> list[str]:
-    data = root / "own" if recipe == "folder" else root
-    given = ["--set", f"data.classes={','.join(Scenes.classes)}"] if recipe == "folder" else []
+    data = root / "own" if recipe.startswith("folder") else root
+    given = (
+        ["--set", f"data.classes={','.join(Scenes.classes)}"] if recipe.startswith("folder") else []
+    )
     return ["train", recipe, "--smoke", "--data", str(data), "--out", str(out), *given]
 
 

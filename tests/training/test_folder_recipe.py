@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import urllib.error
 from collections.abc import Callable
 from pathlib import Path
 
@@ -46,7 +47,7 @@ def command(root: Path, *settings: str, images: str = "photos", masks: str = "ma
     if (root / "colours.csv").exists():
         given.append(f"data.colours={root / 'colours.csv'}")
     options = [part for setting in (*given, *settings) for part in ("--set", setting)]
-    return ["train", "folder", "--out", str(root / "run"), "--device", "cpu", *options]
+    return ["train", "folder-tiny", "--out", str(root / "run"), "--device", "cpu", *options]
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +84,7 @@ def test_the_record_and_the_weights_have_the_names_of_the_classes(run: Path) -> 
     assert tuple(record["test"]["iu"]) == Scenes.classes
     _, card = models.load(run / "best.safetensors")
     assert card.classes == Scenes.classes and card.palette == Scenes.palette
-    assert card.dataset == record["recipe"] == "folder"
+    assert card.dataset == "folder" and record["recipe"] == "folder-tiny"
 
 
 def test_the_run_evaluates_and_predicts(
@@ -140,6 +141,36 @@ def test_pretrained_weights_are_fine_tuned(few: Path, tmp_path: Path) -> None:
     assert torch.equal(kernels, next(trunk.parameters()))
 
 
+@pytest.mark.parametrize("there", [False, True])
+def test_the_trunk_is_pretrained_where_its_weights_can_be_had(
+    there: bool,
+    few: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def refuse(*_: object) -> None:
+        raise urllib.error.URLError("no network")
+
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+    monkeypatch.setattr(torch.hub, "download_url_to_file", refuse)
+    if there:
+        torch.manual_seed(1)
+        plans = models.backbones.trunks
+        trunk = plans.build(plans.PLANS["mobilenet_v2"], 1, "same").state_dict()
+        (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
+        torch.save(trunk, tmp_path / "hub" / "checkpoints" / "mobilenet_v2-b0353104.pth")
+    small = ["data.crop=32,32", "data.epoch_images=2", "epochs=1", "data.train_images=2",
+             "data.test_images=1", "batch=2", "baselines=false"]  # fmt: skip
+    _, _, *options = command(few, *small)
+    assert main(["train", "folder", *options]) == 0
+    record = json.loads((few / "run" / "record.json").read_text())
+    assert record["recipe"] == ("folder" if there else "folder-tiny")
+    assert record["train"]["weights"]["kind"] == ("trunk" if there else "random")
+    said = capsys.readouterr().err
+    assert ("cannot be fetched (no network); folder-tiny is trained instead" in said) != there
+
+
 # How photos are parted, shrunk and repeated
 
 
@@ -148,24 +179,24 @@ def test_lists_part_the_folder(few: Path) -> None:
     for split, names in parts.items():
         (few / f"{split}.txt").write_text("\n".join(names))
     settings = [f"data.{split}_list={few / split}.txt" for split in parts]
-    recipe, _ = training.override(training.get("folder"), [*_settings(few), *settings])
+    recipe, _ = training.override(training.get("folder-tiny"), [*_settings(few), *settings])
     assert [len(training.open_split(recipe, split, None)) for split in parts] == [3, 1, 1]
     photo, _ = training.open_split(recipe, "test", None)[0]
     stored = np.array(Image.open(few / "photos" / "09.png"))
     assert np.array_equal(photo.permute(1, 2, 0).numpy(), stored)
-    without, _ = training.override(training.get("folder"), [*_settings(few), *settings[:2]])
+    without, _ = training.override(training.get("folder-tiny"), [*_settings(few), *settings[:2]])
     assert FOLDER.splits(without.data) == ("train", "val")
 
 
 def test_the_parts_do_not_depend_on_the_seed_of_the_run(few: Path) -> None:
-    recipe, _ = training.override(training.get("folder"), _settings(few))
+    recipe, _ = training.override(training.get("folder-tiny"), _settings(few))
     drawn = [FOLDER.read(recipe.data, "val", None).files for _ in range(2)]
     other, _ = training.override(recipe, ["data.split_seed=5", "data.val_fraction=0.4"])
     assert drawn[0] == drawn[1] != FOLDER.read(other.data, "val", None).files
 
 
 def test_photos_that_two_splits_share_are_noted(few: Path) -> None:
-    recipe, _ = training.override(training.get("folder"), _settings(few))
+    recipe, _ = training.override(training.get("folder-tiny"), _settings(few))
     opened = {s: training.open_split(recipe, s, None) for s in ("train", "val", "test")}
     assert not any("share" in note for note in FOLDER.notes(recipe.data, opened))
     opened["val"] = opened["train"]
@@ -177,7 +208,7 @@ def test_large_photos_are_shrunk_for_training_and_labels_come_back_at_their_size
     tmp_path: Path,
 ) -> None:
     root = write_photos(tmp_path, 4, size=(60, 90))
-    recipe, _ = training.override(training.get("folder"), [*_settings(root), *SHRUNK])
+    recipe, _ = training.override(training.get("folder-tiny"), [*_settings(root), *SHRUNK])
     dataset = training.open_split(recipe, "train", None)
     image, mask = dataset[0]
     assert image.shape == (3, 30, 45) and mask.shape == (30, 45)
@@ -305,7 +336,7 @@ def _one_photo(root: Path) -> list[str]:
 
 
 def _nothing_named(root: Path) -> list[str]:
-    return ["train", "folder", "--out", str(root / "run")]
+    return ["train", "folder-tiny", "--out", str(root / "run")]
 
 
 def _half_a_list(root: Path) -> list[str]:
