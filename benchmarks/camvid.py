@@ -106,7 +106,7 @@ def command(run: Run, seed: int, args: argparse.Namespace) -> list[str]:
         line += ["--smoke"]
     if run.staged:
         line += ["--staged"]
-    if RunFolder(folder).last.exists():
+    if RunFolder(folder).begun:
         line += ["--resume"]
     return line
 

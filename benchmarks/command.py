@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 
 from benchmarks.timing import ROOT
-from fcn_tutorial.training.run import write_atomically
+from fcn_tutorial.files import write_atomically
 
 RESULTS = ROOT / "benchmarks" / "results"
 

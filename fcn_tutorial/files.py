@@ -7,30 +7,148 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import errno
 import os
+import platform
+import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PureWindowsPath
 
 _MAX_LIST_BYTES = 1 << 26  # the longest list in use, SBD's train.txt, has 0.1 MB
+#: What unfinished files are called: hidden, and by a number nobody can foresee.
+PARTIAL = ".*.partial*"
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A path beside `path`, of the same suffix, that takes its place at the end.
+def replacing(path: Path, former: Path | None = None) -> Iterator[Path]:
+    """A new file beside `path`, of the same suffix, that takes its place at the end.
 
-    Whatever goes wrong within, what was at `path` is kept and nothing stays beside it. Raises
-    OSError naming `path` where it cannot be written.
+    Its name is random and nobody else's: no other file, and no link, is written through. It is on
+    the disk before it is renamed, and so is the new name before this returns. What was at `path`
+    is called `former`, if given. Whatever goes wrong within, what was at `path` is kept and nothing
+    stays beside it. Raises OSError naming `path` where it cannot be written.
     """
-    partial = path.with_name(f"{path.stem}.partial{path.suffix}")
+    partial = path.with_name(f".{secrets.token_hex(8)}.partial{path.suffix}")
     try:
+        os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        mode = partial.stat().st_mode  # as the umask has it; some writers make a file of their own
         yield partial
+        os.chmod(partial, mode)
+        _flush(partial)
+        if former is not None and path.exists():
+            _keep(path, former)
         os.replace(partial, path)
+        _flush(path.parent)
     except OSError as error:
         reason = error.strerror or str(error)
         raise OSError(f"{path}: cannot be written ({reason}); what was there is kept") from error
     finally:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
+
+
+def _keep(path: Path, former: Path) -> None:
+    """Give what is at `path` the name `former` too; where files have one name only, instead."""
+    beside = path.with_name(f".{secrets.token_hex(8)}.partial{path.suffix}")
+    try:
+        os.link(path, beside)
+        os.replace(beside, former)
+    except OSError:
+        os.replace(path, former)
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Make `content` what `path` holds: as `replacing`, it is always the old or the new one."""
+    with replacing(path) as partial:
+        partial.write_bytes(content)
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the file `path` as a lock while within; at the end it is removed.
+
+    The lock dies with this process, however that ends, and is not passed on to those it starts.
+    Where the file system knows no locks (some network drives), nothing keeps others out. Raises
+    BlockingIOError that says who holds it, and OSError where the file cannot be written.
+    """
+    while (descriptor := _take(path)) is None:
+        pass  # its last holder removed the file between our opening and locking it
+    identity = _identity(path)
+    _HELD.add(identity)
+    try:
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, f"process {os.getpid()} on {platform.node()}".encode())
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            path.unlink()
+        _HELD.discard(identity)
+        os.close(descriptor)
+
+
+#: The files that this process holds. Such locks do not part a process from itself, and opening and
+#: closing the file once more would lose it.
+_HELD: set[tuple[int, int] | None] = set()
+
+
+def _take(path: Path) -> int | None:
+    """A descriptor of `path`, locked; None where the file is not there any more by then."""
+    if (there := _identity(path)) and there in _HELD:
+        raise BlockingIOError(errno.EAGAIN, "this process itself")
+    descriptor = os.open(path, os.O_CREAT | os.O_RDWR | getattr(os, "O_NOFOLLOW", 0), 0o666)
+    taken = False
+    try:
+        _lock(descriptor)
+        opened = os.fstat(descriptor)
+        taken = _identity(path) == (opened.st_dev, opened.st_ino)
+    except BlockingIOError:
+        holder = os.read(descriptor, 200).decode(errors="replace")
+        raise BlockingIOError(errno.EAGAIN, holder or "another process") from None
+    finally:
+        if not taken:
+            os.close(descriptor)
+    return descriptor if taken else None
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _lock(descriptor: int) -> None:
+    """Raises BlockingIOError where another process holds the file."""
+    if os.name == "nt":
+        import msvcrt
+
+        try:
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+        except PermissionError as error:
+            raise BlockingIOError(errno.EAGAIN, "another process") from error
+        return
+    import fcntl
+
+    try:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except PermissionError as error:  # what some systems say of a lock that is held
+        raise BlockingIOError(errno.EAGAIN, "another process") from error
+    except OSError as error:
+        if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+            raise
+
+
+def _flush(path: Path) -> None:
+    """Bring a file, or the names in a folder, to the disk."""
+    folder = path.is_dir()
+    if folder and os.name == "nt":
+        return  # Windows opens no folders, and writes names through
+    descriptor = os.open(path, os.O_RDONLY if folder else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def require(path: Path, why: str = "") -> Path:

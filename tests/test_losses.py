@@ -21,7 +21,7 @@ from fcn_tutorial.losses import (
     match_momentum,
     median_frequency_weights,
     multitask_cross_entropy,
-    multitask_upsample_cross_entropy,
+    multitask_upsample_loss,
     pixel_cross_entropy,
     sample_pixels,
     translate,
@@ -503,7 +503,7 @@ def test_loss_of_several_heads_is_the_sum_of_theirs(reduction: Any, weighted: bo
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
-def test_heads_upsampled_in_bands_equal_the_plain_form(reduction: Any) -> None:
+def test_heads_upsampled_together_equal_the_plain_form(reduction: Any) -> None:
     fused = example(size=(3, 4))[0]
     fused = torch.cat([fused, fused.flip(1)[:, :3]], dim=1).detach().requires_grad_()
     _, targets = two_heads(size=(11, 15))
@@ -512,14 +512,16 @@ def test_heads_upsampled_in_bands_equal_the_plain_form(reduction: Any) -> None:
         "task_weights": {"semantic": 2.0},
         "reduction": reduction,
     }
-    placed: dict[str, Any] = {"offset": (2, 1), "kernel_size": 9, "border": "replicate"}
+    placed: dict[str, Any] = {"offset": (2, 1), "border": "replicate"}
     split = dict(zip(("semantic", "geometric"), fused.split([4, 3], dim=1), strict=True))
     fine = {task: upsample(part, 4, (11, 15), **placed) for task, part in split.items()}
     plain = multitask_cross_entropy(fine, targets, **weights)
-    banded = multitask_upsample_cross_entropy(
-        split, targets, 4, **placed, **weights, band_elements=200
-    )
+    banded = multitask_upsample_loss(split, targets, 4, **placed, **weights)
     torch.testing.assert_close(banded, plain, rtol=1e-12, atol=0)
+    divisors = {"semantic": torch.tensor(2.0), "geometric": torch.tensor(5.0)}
+    divided = multitask_upsample_loss(split, targets, 4, **placed, **weights, divisors=divisors)
+    expected = 2 * plain.parts["semantic"] / 2 + plain.parts["geometric"] / 5
+    torch.testing.assert_close(divided.total.detach(), expected, rtol=1e-12, atol=0)
     gradients = [
         torch.autograd.grad(losses.total, fused, retain_graph=True)[0] for losses in (plain, banded)
     ]
@@ -532,7 +534,7 @@ def test_a_head_without_a_label_costs_nothing() -> None:
     alone = pixel_cross_entropy(scores["semantic"], targets["semantic"])
     for losses in (
         multitask_cross_entropy(scores, targets),
-        multitask_upsample_cross_entropy(scores, targets, 1),
+        multitask_upsample_loss(scores, targets, 1),
     ):
         assert losses.parts["geometric"].item() == 0
         torch.testing.assert_close(losses.total, alone, rtol=1e-13, atol=0)
@@ -543,7 +545,7 @@ def test_a_head_without_a_label_costs_nothing() -> None:
 def test_losses_of_several_heads_compile_as_one_graph() -> None:
     def loss(scores: Tensor, target: Tensor) -> Tensor:
         split = dict(zip("ab", scores.split([2, 2], dim=1), strict=True))
-        return multitask_upsample_cross_entropy(split, {"a": target, "b": target}, 4, 2).total
+        return multitask_upsample_loss(split, {"a": target, "b": target}, 4, 2).total
 
     torch.compiler.reset()
     scores, _ = example(size=(3, 5))
@@ -576,7 +578,7 @@ def test_errors_of_several_heads_name_the_task(changes: dict[str, Any], message:
     with pytest.raises(ValueError, match=message):
         multitask_cross_entropy(**arguments)
     with pytest.raises(ValueError, match=message):
-        multitask_upsample_cross_entropy(**arguments, factor=1)
+        multitask_upsample_loss(**arguments, factor=1)
 
 
 # --- the summed and the mean convention ----------------------------------------------------------

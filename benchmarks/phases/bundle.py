@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.timing import ROOT
-from fcn_tutorial.training.run import write_atomically
+from fcn_tutorial.files import write_atomically
 
 SCHEMA = 1
 #: Exit statuses of a phase that is neither done (0) nor failed.

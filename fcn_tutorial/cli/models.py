@@ -103,8 +103,8 @@ _scales.__name__ = "numbers above 0"  # how argparse calls it in "invalid … va
 def _evaluate(options: argparse.Namespace) -> int:
     from fcn_tutorial import training
     from fcn_tutorial.models.inference import Averaged
-    from fcn_tutorial.models.network import ONLY, named
-    from fcn_tutorial.training.record import describe, table
+    from fcn_tutorial.training.evaluation import scored
+    from fcn_tutorial.training.record import table, tasks
 
     config = configuring.run_of(options)
     predictor = _load(options)
@@ -120,18 +120,12 @@ def _evaluate(options: argparse.Namespace) -> int:
     if options.flip or options.scales != (1.0,):
         network = Averaged(predictor.model, options.scales, options.flip)
         tta = {"scales": list(options.scales), "flip": options.flip}
-    matrices = training.evaluate_tasks(network, dataset, f"scoring {options.split}")
-    names = named(dataset.classes)
-    found = {
-        task: describe(matrix, names[task], options.split, len(dataset), tta)
-        for task, matrix in matrices.items()
-    }
-    for task, described in found.items():
-        if task != ONLY:
+    described = scored(network, dataset, options.split, f"scoring {options.split}", tta)
+    for task, part in tasks(described).items():
+        if task:
             print(f"\n{task}")
-        print(table({options.split: described}, "evaluate"))
-    first = next(iter(found.values()))
-    print(json.dumps(first if ONLY in found else {**first, "tasks": found}))
+        print(table({options.split: part}, "evaluate"))
+    print(json.dumps(described))
     return 0
 
 

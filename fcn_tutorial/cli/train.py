@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fcn_tutorial.cli import configuring
-from fcn_tutorial.cli.common import chosen_device
+from fcn_tutorial.cli.common import asked_to_stop, chosen_device
 
 if TYPE_CHECKING:  # the modules themselves are loaded by the verb that needs them
     from fcn_tutorial.training import Recipe
@@ -49,7 +49,18 @@ def add_to(verbs: Any) -> None:
     verb.add_argument(
         "--staged", action="store_true", help="first train the coarser nets it starts from"
     )
-    verb.add_argument("--resume", action="store_true", help="go on from the run folder's last.pt")
+    verb.add_argument(
+        "--resume",
+        nargs="?",
+        const=True,
+        default=False,
+        choices=("auto",),
+        help="go on from the run folder's last.pt, perhaps with --set optimiser.lr=… or more "
+        "--epochs; auto: go on or begin, for jobs that are requeued",
+    )
+    verb.add_argument(
+        "--other-data", action="store_true", help="with --resume: although the data have changed"
+    )
     verb.add_argument("--smoke", action="store_true", help="the same path in seconds, tiny")
     verb.add_argument("--tensorboard", action="store_true", help="write event files as well")
     verb.set_defaults(run=_train, refuse=verb.error)
@@ -109,13 +120,15 @@ def _train(options: argparse.Namespace) -> int:
         "device": chosen_device(options.device),
         "overrides": overrides,
         "resume": options.resume,
+        "other_data": options.other_data,
         "tensorboard": options.tensorboard,
     }
     try:
-        if options.staged:
-            record = training.train_staged(registered, out, vary, **common)
-        else:
-            record = training.train(recipe, out, **common)
+        with asked_to_stop() as stop:
+            if options.staged:
+                record = training.train_staged(registered, out, vary, **common, stop=stop)
+            else:
+                record = training.train(recipe, out, **common, stop=stop)
     except training.Interrupted as stopped:
         print(f"fcn-tutorial: {stopped}", file=sys.stderr)
         return 130

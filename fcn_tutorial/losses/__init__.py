@@ -5,7 +5,7 @@ summed over them (the reference code of Long, Shelhamer, Darrell 2015) or averag
 `translate` turns the settings that go with one into those that go with the other.
 
 - `pixel_cross_entropy`, and `upsample_cross_entropy` without the full-resolution scores;
-- `multitask_cross_entropy` and `multitask_upsample_cross_entropy`, over several heads;
+- `multitask_cross_entropy` and `multitask_upsample_loss`, over several heads;
 - `focal_loss`, `dice_loss` and `lovasz_softmax`; `upsample_loss`, made of `Terms` as a recipe asks;
 - `sample_pixels`, training on a random part of the pixels;
 - `translate` and `match_momentum`, between conventions;
@@ -27,7 +27,7 @@ from fcn_tutorial.losses.sampling import sample_pixels
 from fcn_tutorial.losses.tasks import (
     TaskLosses,
     multitask_cross_entropy,
-    multitask_upsample_cross_entropy,
+    multitask_upsample_loss,
 )
 from fcn_tutorial.losses.terms import Terms, upsample_loss
 
@@ -45,7 +45,7 @@ __all__ = [
     "match_momentum",
     "median_frequency_weights",
     "multitask_cross_entropy",
-    "multitask_upsample_cross_entropy",
+    "multitask_upsample_loss",
     "pixel_cross_entropy",
     "sample_pixels",
     "translate",

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from fcn_tutorial.losses._common import Reduction
-from fcn_tutorial.losses.banded import upsample_cross_entropy
 from fcn_tutorial.losses.cross_entropy import pixel_cross_entropy
+from fcn_tutorial.losses.terms import Terms, upsample_loss
 from fcn_tutorial.upsampling import Border, Offset
 from fcn_tutorial.void import Void
 
@@ -48,57 +48,52 @@ def multitask_cross_entropy(
     `pixel_cross_entropy` for a task, naming it.
     """
 
-    def loss(scores: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
-        return pixel_cross_entropy(scores, target, ignore_index, weight, reduction)
+    def loss(task: str, weight: Tensor | None) -> Tensor:
+        return pixel_cross_entropy(scores[task], targets[task], ignore_index, weight, reduction)
 
     return _add_up(loss, scores, targets, class_weights or {}, task_weights or {})
 
 
-def multitask_upsample_cross_entropy(
+def multitask_upsample_loss(
     scores: Mapping[str, Tensor],
     targets: Mapping[str, Tensor],
     factor: int,
     offset: Offset | tuple[Offset, Offset] | None = None,
+    terms: Terms = Terms(),  # noqa: B008  # immutable
     ignore_index: Void = 255,
     class_weights: Mapping[str, Tensor] | None = None,
     task_weights: Mapping[str, float] | None = None,
     reduction: Reduction = "mean",
-    kernel_size: int | None = None,
     border: Border = "zero",
-    band_elements: int | None = None,
+    divisors: Mapping[str, Tensor] | None = None,
 ) -> TaskLosses:
-    """`multitask_cross_entropy` of upsampled scores, without the full-resolution scores.
+    """The sum of the tasks' `upsample_loss`: what a training run minimises.
 
     Args:
         scores: {task: (N, C, H, W)}, all of them at one stride; the parts of one tensor, split
             along its channels, will do.
         targets: {task: (N, H', W')}, with the same keys.
-        factor, offset, kernel_size, border, band_elements: as in `upsample_cross_entropy`.
+        factor, offset, terms, border: as in `upsample_loss`.
         ignore_index, class_weights, task_weights, reduction: as in `multitask_cross_entropy`.
+        divisors: {task: what its loss is divided by}, such as the valid pixels of a whole step
+            where this is one part of it, with reduction="sum".
 
     Returns `TaskLosses(total, parts)`. Raises ValueError as `multitask_cross_entropy`, and as
-    `upsample_cross_entropy` for a task, naming it.
+    `upsample_loss` for a task, naming it.
     """
 
-    def loss(scores: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
-        return upsample_cross_entropy(
-            scores,
-            target,
-            factor,
-            offset,
-            ignore_index,
-            weight,
-            reduction,
-            kernel_size,
-            border,
-            band_elements,
-        )
+    def loss(task: str, weight: Tensor | None) -> Tensor:
+        found = upsample_loss(
+            scores[task], targets[task], factor, offset, terms, ignore_index, weight, reduction,
+            border=border,
+        )  # fmt: skip
+        return found if divisors is None else found / divisors[task]
 
     return _add_up(loss, scores, targets, class_weights or {}, task_weights or {})
 
 
 def _add_up(
-    loss: Callable[[Tensor, Tensor, Tensor | None], Tensor],
+    loss: Callable[[str, Tensor | None], Tensor],
     scores: Mapping[str, Tensor],
     targets: Mapping[str, Tensor],
     class_weights: Mapping[str, Tensor],
@@ -108,7 +103,7 @@ def _add_up(
     weighted, parts = [], {}
     for task in scores:
         try:
-            part = loss(scores[task], targets[task], class_weights.get(task))
+            part = loss(task, class_weights.get(task))
         except ValueError as error:
             raise ValueError(f"task {task!r}: {error}") from error
         parts[task] = part.detach()

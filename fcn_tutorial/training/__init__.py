@@ -1,6 +1,5 @@
 """Training: recipes, the loop, and what a run leaves behind."""
 
-from fcn_tutorial.training.data import open_split
 from fcn_tutorial.training.evaluation import evaluate, evaluate_tasks
 from fcn_tutorial.training.loop import Interrupted, train
 from fcn_tutorial.training.recipe import Recipe
@@ -8,6 +7,7 @@ from fcn_tutorial.training.recipes import RECIPES, chain, get, smoke
 from fcn_tutorial.training.run import RunFolder
 from fcn_tutorial.training.settings import as_dict, explain, from_dict, override
 from fcn_tutorial.training.staged import train_staged
+from fcn_tutorial.training.stream import open_split
 
 __all__ = [
     "RECIPES",

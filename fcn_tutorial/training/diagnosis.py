@@ -6,7 +6,7 @@ Nothing here stops a run: each check yields sentences, which the loop prints and
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,27 @@ FIRST_STEPS = 50
 # A summed loss is N times a mean one, so its rates are around 1e-10 and those of a mean 1e-5 to
 # 1e-1 (reference solver.prototxt; `losses.translate`).
 _LEAST_MEAN_RATE, _MOST_SUMMED_RATE = 1e-8, 1e-6
+
+
+def require_labels(splits: Mapping[str, Any]) -> None:
+    """Raise ValueError for a split that has nothing to score: all its labels are void.
+
+    Args:
+        splits: the data sets of a run, by name. One is read up to its first labelled pixel.
+    """
+    for name, dataset in splits.items():
+        lacking = set(named(dataset.classes))
+        for i in range(len(dataset)):
+            masks = named(dataset[i][1])
+            lacking -= {t for t in lacking if bool((masks[t] != dataset.ignore_index).any())}
+            if not lacking:
+                break
+        for task in lacking:
+            of = "" if task == ONLY else f" of {task}"
+            raise ValueError(
+                f"none of the {len(dataset)} {name} masks has a labelled pixel{of}: all are void; "
+                "check that they are the label images"
+            )
 
 
 def before(

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+Value = TypeVar("Value")
 
 #: Seconds.
 _LETTING_GO = 0.2
@@ -79,6 +81,26 @@ def wait() -> None:
     """Until every process is here."""
     if world_size() > 1:
         dist.barrier()
+
+
+def by_first(action: Callable[[], Value]) -> Value:
+    """What `action` gives in the first process, in all of them.
+
+    Raises in all of them the ValueError or OSError that it raised there, so that none waits for one
+    that has ended.
+    """
+    if world_size() == 1:
+        return action()
+    found: list[Any] = [None, None]
+    if rank() == 0:
+        try:
+            found[0] = action()
+        except (ValueError, OSError) as error:
+            found[1] = error
+    dist.broadcast_object_list(found)
+    if found[1] is not None:
+        raise found[1]
+    return found[0]  # type: ignore[no-any-return]
 
 
 def leads() -> bool:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch import nn
 from tqdm import tqdm
 
 from fcn_tutorial.metrics import ConfusionMatrix
@@ -14,11 +17,11 @@ from fcn_tutorial.training import distributed
 from fcn_tutorial.training.record import describe
 
 
-def evaluate(model: Network, dataset: Any, progress: str = "") -> ConfusionMatrix:
+def evaluate(network: Network, dataset: Any, progress: str = "") -> ConfusionMatrix:
     """The confusion matrix of a network over a data set, every image at its own size.
 
     Args:
-        model: put into evaluation mode here, and back afterwards.
+        network: put into evaluation mode here, and back afterwards.
         dataset: items (input, mask (H, W) integer); names its `ignore_index`. Of several tasks, the
             first is scored: `evaluate_tasks` gives all.
         progress: label of the progress bar; empty for none.
@@ -26,42 +29,58 @@ def evaluate(model: Network, dataset: Any, progress: str = "") -> ConfusionMatri
     Under `torchrun` each process takes its share of the images, none is taken twice, and all get
     the matrix of the whole set.
     """
-    return next(iter(evaluate_tasks(model, dataset, progress).values()))
+    return next(iter(evaluate_tasks(network, dataset, progress).values()))
 
 
-def evaluate_tasks(model: Network, dataset: Any, progress: str = "") -> dict[str, ConfusionMatrix]:
+def evaluate_tasks(
+    network: Network, dataset: Any, progress: str = ""
+) -> dict[str, ConfusionMatrix]:
     """`evaluate` for each task by name; `ONLY` is the task of a network of one."""
-    was_training = model.training
-    found = {task: ConfusionMatrix(n, dataset.ignore_index) for task, n in model.tasks.items()}
-    nothing = torch.empty(0, dtype=torch.int64, device=next(model.parameters()).device)
+    found = {task: ConfusionMatrix(n, dataset.ignore_index) for task, n in network.tasks.items()}
+    nothing = torch.empty(0, dtype=torch.int64, device=next(network.parameters()).device)
     for confusion in found.values():
         confusion.update(nothing, nothing)  # on the network's device, also where no image is left
-    model.eval()
     mine = range(distributed.rank(), len(dataset), distributed.world_size())
-    try:
-        # disable=None: no bar where the terminal is a file.
-        disable = None if progress and distributed.rank() == 0 else True
+    # disable=None: no bar where the terminal is a file.
+    disable = None if progress and distributed.rank() == 0 else True
+    with judging(network):
         for i in tqdm(mine, progress, leave=False, disable=disable, unit="img"):
             inputs, target = dataset[i]
-            predicted = model.predict_tasks(inputs)
+            predicted = network.predict_tasks(inputs)
             for task, labels in named(target).items():
                 found[task].update(predicted[task], labels.to(predicted[task].device))
-    finally:
-        model.train(was_training)
     for confusion in found.values():
         distributed.total(confusion.matrix)
     return found
 
 
-def scored(model: Network, dataset: Any, split: str, progress: str) -> dict[str, Any]:
-    """What a record says of a split (see `record.describe`).
+def scored(
+    network: Network,
+    dataset: Any,
+    split: str,
+    progress: str,
+    tta: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """What a record says of a split (see `record.describe`, also for `tta`).
 
     With several tasks it is the first one's scores, and all of them under "tasks".
     """
     classes = named(dataset.classes)
     described = {
-        task: describe(confusion, classes[task], split, len(dataset))
-        for task, confusion in evaluate_tasks(model, dataset, progress).items()
+        task: describe(confusion, classes[task], split, len(dataset), tta)
+        for task, confusion in evaluate_tasks(network, dataset, progress).items()
     }
     first = next(iter(described.values()))
     return first if ONLY in described else {**first, "tasks": described}
+
+
+@contextmanager
+def judging(network: nn.Module) -> Iterator[None]:
+    """Within, the network is in evaluation mode; afterwards each of its modules is as it was."""
+    modes = {module: module.training for module in network.modules()}
+    network.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes.items():
+            module.training = training

@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from fcn_tutorial import models, vision
 from fcn_tutorial.files import fcn_data
 from fcn_tutorial.models import NETWORKS, Magnified, Network
-from fcn_tutorial.models.network import named
+from fcn_tutorial.models.network import from_description, named
 from fcn_tutorial.models.weights import FORMAT
 from fcn_tutorial.training import recipe as schema
 
@@ -36,15 +36,24 @@ class Origin:
     """What the weights of a run's first step are: for its record, and for what looks at them."""
 
     kind: str  # "random", "trunk", "caffe" or "network"
-    files: tuple[Path, ...] = ()
+    files: tuple[Path, ...] = ()  # read by this process; none where a run goes on
+    digests: tuple[Mapping[str, str], ...] = ()  # their names and SHA-256 sums
+
+    @staticmethod
+    def of(kind: str, files: Sequence[Path] = ()) -> Origin:
+        """The origin in files that are here."""
+        return Origin(kind, tuple(files), tuple(_named(path) for path in files))
 
     def as_dict(self) -> dict[str, Any]:
         """Names and SHA-256 sums, without the folders of one machine."""
-        return {"kind": self.kind, "files": [_named(path) for path in self.files]}
+        return {"kind": self.kind, "files": list(self.digests)}
 
 
 def build(
-    recipe: schema.Recipe, classes: Any, weights: Sequence[Path] = ()
+    recipe: schema.Recipe,
+    classes: Any,
+    weights: Path | Sequence[Path] | None = None,
+    stored: Mapping[str, Any] | None = None,
 ) -> tuple[Network, Origin]:
     """The network of a recipe, on the CPU, and where its weights are from.
 
@@ -53,10 +62,15 @@ def build(
         weights: a trunk in torchvision's key names (.safetensors, .pth), a `.caffemodel`, or
             networks of ours (a run folder or its best.safetensors) of the same or the next coarser
             stride; without, what the recipe names.
+        stored: the checkpoint of a run that goes on: it describes the network, whose weights are
+            loaded later, and where they were from; `weights` may be left out.
 
     Raises FileNotFoundError saying what to fetch, from where and to where, and ValueError for files
     that do not fit.
     """
+    weights = [weights] if isinstance(weights, Path) else list(weights or ())
+    if stored and "network" in stored:
+        return _again(stored, weights)
     spec = recipe.model
     if not weights and recipe.coarser:
         raise FileNotFoundError(
@@ -68,13 +82,25 @@ def build(
     if "network" in kinds:
         if len(kinds) > 1:
             raise ValueError(f"--weights: {', '.join(map(str, files))} are of different kinds")
-        return _from_networks(recipe, classes, files), Origin("network", tuple(files))
+        return _from_networks(recipe, classes, files), Origin.of("network", files)
     if len(files) > 1:
         raise ValueError("--weights: give one file of pretrained weights")
     kind = kinds.pop() if kinds else "random"
     network, config = _plan(recipe, classes)
     model = network.from_config(config, files[0] if files else None)
-    return _magnified(model, recipe), Origin(kind, tuple(files))
+    return _magnified(model, recipe), Origin.of(kind, files)
+
+
+def _again(stored: Mapping[str, Any], weights: Sequence[Path]) -> tuple[Network, Origin]:
+    given = [_named(_best(path))["sha256"] for path in weights]
+    began = Origin(stored["weights"]["kind"], (), tuple(stored["weights"]["files"]))
+    if given and given != [file["sha256"] for file in began.digests]:
+        names = ", ".join(file["name"] for file in began.digests) or f"{began.kind} weights"
+        raise ValueError(
+            f"--weights {', '.join(map(str, weights))}: the run began with {names}, and what "
+            "it has learned since is in its checkpoint; leave --weights out"
+        )
+    return from_description(stored["network"]), began
 
 
 def _plan(recipe: schema.Recipe, classes: Any) -> tuple[type[Network], Any]:

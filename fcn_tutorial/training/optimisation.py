@@ -1,25 +1,102 @@
-"""Parameter groups, learning rates, frozen layers, averaged weights, and number formats."""
+"""What a step minimises, and how: loss, parameter groups, rates, frozen and averaged weights."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from fcn_tutorial import losses
 from fcn_tutorial.models import Network
-from fcn_tutorial.training.recipe import Optimiser
+from fcn_tutorial.models.network import named
+from fcn_tutorial.training import distributed
+from fcn_tutorial.training.recipe import Optimiser, Recipe
 
 
-def make(spec: Optimiser, model: Network) -> torch.optim.Optimizer:
-    """AdamW or SGD over groups: trunk or scorers, and in each weights, biases and norms.
+class Objective:
+    """What one step minimises: tasks are added, and pixels as the recipe says.
+
+    Args:
+        recipe: its `loss`, "mean", "sum" or "image_mean", says what the sums are divided by.
+        network: places its scores on the labels.
+        class_weights: {task: (C,)}.
+        targets: {task: labels (N, H, W)} of every part of this process's batch. A mean is over the
+            valid pixels of all of them, in all processes.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        network: Network,
+        class_weights: Mapping[str, Tensor],
+        targets: Sequence[Mapping[str, Tensor]],
+    ) -> None:
+        self._recipe, self._network, self._weights = recipe, network, class_weights
+        self._images = recipe.batch * distributed.world_size()
+        counts = torch.stack(
+            [
+                torch.stack([counted(network.supervised(t[task]), w) for t in targets]).sum()
+                for task, w in class_weights.items()
+            ]
+        )
+        counts = distributed.total(counts).clamp(min=torch.finfo(counts.dtype).tiny)
+        self._valid = dict(zip(class_weights, counts, strict=True))
+
+    def of(self, scores: Tensor, target: Mapping[str, Tensor]) -> Tensor:
+        """The share of a part: the training scores (N, ΣC, h, w) of its images."""
+        labels = {task: self._network.supervised(mine) for task, mine in target.items()}
+        factor, offset, border = self._network.placement()
+        divisors = self._valid if self._recipe.loss == "mean" else None
+        if self._recipe.loss == "image_mean":  # parts are images
+            divisors = {}
+            for task, weight in self._weights.items():
+                here = counted(labels[task], weight)
+                divisors[task] = here.clamp(min=torch.finfo(here.dtype).tiny) * self._images
+        # The last upsampling and the loss together, and in float32: they sum over a million pixels.
+        terms = losses.Terms(self._recipe.focal, self._recipe.region, self._recipe.region_weight)
+        return losses.multitask_upsample_loss(
+            self._network.split(scores.float()), labels, factor, offset, terms,
+            class_weights=self._weights, reduction="sum", border=border, divisors=divisors,
+        ).total  # fmt: skip
+
+    def mean(self, share: Tensor) -> Tensor:
+        """A share as a mean over pixels, for a log: a sum is divided by the first task's."""
+        return share / next(iter(self._valid.values())) if self._recipe.loss == "sum" else share
+
+
+def counted(labels: Tensor, weight: Tensor) -> Tensor:
+    """The class weights of the valid pixels, added up in float64 where there is."""
+    exact = torch.float32 if labels.device.type == "mps" else torch.float64
+    pixels = torch.bincount(labels.flatten().int(), minlength=256)[: len(weight)]
+    return (pixels.to(exact) * weight.to(exact)).sum()
+
+
+def class_weights(recipe: Recipe, train_set: Any) -> dict[str, Tensor]:
+    """{task: (C,) float32} weights of the loss by true class, from the training labels' pixels."""
+    classes = named(train_set.classes)
+    if recipe.class_weights == "none":
+        return {task: torch.ones(len(names)) for task, names in classes.items()}
+    counts = {task: torch.zeros(256, dtype=torch.int64) for task in classes}
+    for i in range(len(train_set)):
+        for task, mask in named(train_set[i][1]).items():
+            counts[task] += torch.bincount(mask.flatten(), minlength=256)
+    return {
+        task: losses.frequency_weights(counts[task][: len(names)], recipe.class_weights)
+        for task, names in classes.items()
+    }
+
+
+def make(spec: Optimiser, network: Network) -> torch.optim.Optimizer:
+    """AdamW or SGD over groups: trunk or the rest, and in each weights, biases and norms.
 
     Biases and norms, which have one dimension, are not decayed; biases have a rate of their own.
-    Frozen parameters are left out. The scorers' groups come last.
+    Frozen parameters are left out. The groups of the trunk come first.
     """
     groups: dict[tuple[bool, bool, bool], dict[str, Any]] = {}
-    trunk = model.trunk()
-    for name, parameter in model.named_parameters():
+    trunk = network.trunk()
+    for name, parameter in network.named_parameters():
         if not parameter.requires_grad:
             continue
         scorer = name not in trunk
@@ -56,14 +133,14 @@ def set_rates(optimiser: torch.optim.Optimizer, multiple: float) -> None:
         group["lr"] = optimiser.defaults["lr"] * group["lr_scale"] * multiple
 
 
-def freeze(model: Network, stride: int) -> None:
-    """Hold the trunk's first layers, those that work at `stride` or finer, at their weights.
+def freeze(network: Network, stride: int) -> None:
+    """Hold a network's first layers, those that work at `stride` or finer, at their weights.
 
     They then need no backward pass, and what follows keeps no activations for them.
     """
     if stride < 2:
         return
-    for parameter in model.freezable(stride):
+    for parameter in network.freezable(stride):
         parameter.requires_grad_(False)
 
 

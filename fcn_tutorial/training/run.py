@@ -1,68 +1,142 @@
 """A run folder: what a training run leaves behind, written so that no crash leaves half a file.
 
-`record.json` (what was run and what came out), `last.pt` (everything needed to go on),
-`best.safetensors` (the network), `model_card.md` (the record for people), `log.csv` (a row an
-epoch), `curve.png`, `samples.png`.
+`record.json` (what was run and what came out), `last.pt` and `last-1.pt` (everything needed to go
+on, and the same from one checkpoint earlier), `best.safetensors` (the network), `model_card.md`
+(the record for people), `log.csv` (a row an epoch), `curve.png`, `samples.png`.
 """
 
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import os
 import platform
 import subprocess
-from collections.abc import Mapping, Sequence
+import sys
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Self
 
 import torch
 
-from fcn_tutorial.files import replacing
+from fcn_tutorial.files import PARTIAL, locked, replacing, write_atomically
+from fcn_tutorial.training import distributed
 from fcn_tutorial.training.card import model_card
 from fcn_tutorial.training.record import dumps
 
+#: What a checkpoint's zip comment begins with; the digest of the file up to there follows.
+_MARK = b"sha256:"
+_SEAL = (len(_MARK) + 64).to_bytes(2, "little") + _MARK  # the comment's length goes before it
+_CHUNK = 1 << 24  # bytes that one thread digests at a time
+
 
 class RunFolder:
-    """Paths and atomic writes of one run."""
+    """Paths of one run, its lock, and what is written and read there."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.record = path / "record.json"
         self.last = path / "last.pt"
+        self.previous = path / "last-1.pt"
         self.best = path / "best.safetensors"
         self.card = path / "model_card.md"
         self.log = path / "log.csv"
         self.curve = path / "curve.png"
         self.samples = path / "samples.png"
+        self._former: Path | None = self.previous  # where a checkpoint goes that is replaced
 
-    def create(self) -> None:
-        """Make the folder. Raises ValueError where it cannot be written."""
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            probe = self.path / ".probe"
-            probe.write_bytes(b"")
-            probe.unlink()
-        except OSError as error:
-            raise ValueError(f"--out {self.path}: cannot be written ({error.strerror})") from error
+    @property
+    def begun(self) -> bool:
+        """Whether there is a checkpoint to go on from."""
+        return self.last.exists() or self.previous.exists()
 
-    def write_state(self, state: dict[str, Any]) -> None:
-        """Replace `last.pt` whole."""
+    @property
+    def used(self) -> bool:
+        """Whether a run has left anything here that another would overwrite."""
+        return self.begun or self.record.exists() or self.best.exists()
+
+    @contextmanager
+    def claimed(self) -> Iterator[None]:
+        """Make the folder, and be its only writer while within.
+
+        What a writer that was killed has left half-written is removed. Raises ValueError where the
+        folder cannot be written, and where another process writes there.
+        """
+        with ExitStack() as held:
+            try:
+                self.path.mkdir(parents=True, exist_ok=True)
+                held.enter_context(locked(self.path / ".lock"))
+            except BlockingIOError as error:
+                raise ValueError(
+                    f"--out {self.path}: {error.strerror} writes there; wait until it has ended, "
+                    "or name another folder"
+                ) from error
+            except OSError as error:
+                reason = error.strerror
+                raise ValueError(f"--out {self.path}: cannot be written ({reason})") from error
+            for left in self.path.glob(PARTIAL):
+                left.unlink(missing_ok=True)
+            yield
+
+    @contextmanager
+    def opened(self, resume: bool | Literal["auto"]) -> Iterator[Self]:
+        """Be the run's folder while within; under `torchrun` the first process claims it for all.
+
+        Raises ValueError as `claimed`, and where a run that is not to go on is here already.
+        """
+        with ExitStack() as held:
+
+            def claim() -> None:
+                held.enter_context(self.claimed())
+                if self.used and not resume:
+                    raise ValueError(
+                        f"--out {self.path}: holds a run already; add --resume or name another "
+                        "folder"
+                    )
+
+            distributed.by_first(claim)
+            yield self
+
+    def write_state(self, state: Mapping[str, Any]) -> None:
+        """Replace `last.pt` whole, by a file that knows its own digest; the old one is kept."""
         buffer = io.BytesIO()
         torch.save(state, buffer)
-        write_atomically(self.last, buffer.getvalue())
+        # A zip archive may end with a comment; without one its last two bytes are 0.
+        content = buffer.getbuffer()[:-2]
+        parts = [content[at : at + _CHUNK] for at in range(0, len(content), _CHUNK)]
+        seal = (_SEAL, _digest([*parts, _SEAL]).encode())
+        with replacing(self.last, self._former) as partial, partial.open("wb") as file:
+            file.writelines((content, *seal))
+        self._former = self.previous
 
     def read_state(self) -> dict[str, Any]:
         """`last.pt`, tensors and plain types only. Raises ValueError naming a damaged file."""
+        return _read_state(self.last)
+
+    def newest_state(self, needed: bool) -> tuple[dict[str, Any], str]:
+        """The state of the newest checkpoint that is whole, and what is wrong with a newer one.
+
+        Nothing and nothing where no run has begun here. Raises FileNotFoundError where one is
+        `needed`, or has been and ended, and ValueError where none is whole.
+        """
+        if not self.begun:
+            if needed or self.used:
+                raise FileNotFoundError(f"{self.last} not found: nothing to resume")
+            return {}, ""
         try:
-            state: dict[str, Any] = torch.load(self.last, map_location="cpu", weights_only=True)
-        except FileNotFoundError:
-            raise FileNotFoundError(f"{self.last} not found: nothing to resume") from None
-        except Exception as error:  # the unpickler raises many kinds
-            raise ValueError(f"{self.last}: damaged or not a checkpoint ({error})") from error
-        return state
+            return self.read_state(), ""
+        except (FileNotFoundError, ValueError) as error:
+            if not self.previous.exists():
+                raise
+            state = _read_state(self.previous)
+            self._former = None  # the damaged one is not worth the place of the whole one
+            return state, f"{error}; {self.previous.name}, the checkpoint before it, is whole"
 
     def write_log(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Replace `log.csv` whole."""
@@ -79,15 +153,42 @@ class RunFolder:
         write_atomically(self.card, model_card(record).encode())
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write beside, flush to disk, rename over: `path` is always the old or the new content.
+def _read_state(path: Path) -> dict[str, Any]:
+    try:
+        _verify(path)
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        if not isinstance(state, dict):
+            raise ValueError(f"holds {type(state).__name__}")
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path} not found: nothing to resume") from None
+    except Exception as error:  # the unpickler raises many kinds
+        raise ValueError(f"{path}: damaged or not a checkpoint ({error})") from error
+    return state
 
-    Raises OSError naming `path` where that fails, for want of space or of permission.
-    """
-    with replacing(path) as partial, partial.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+
+def _verify(path: Path) -> None:
+    """Raise ValueError, or what `zipfile` does, for a checkpoint that is not as it was written."""
+    with zipfile.ZipFile(path) as archive:
+        # As they are written: so a file cannot unfold to more than it is.
+        if any(part.compress_type != zipfile.ZIP_STORED for part in archive.infolist()):
+            raise ValueError("its parts are compressed")
+        if not archive.comment:  # written before checkpoints knew their digest
+            if damaged := archive.testzip():
+                raise ValueError(f"{damaged} is not as it was written")
+            return
+    with path.open("rb") as file:
+        size = path.stat().st_size - len(_SEAL) - 64
+        sizes = [*(min(_CHUNK, size - at) for at in range(0, size, _CHUNK)), len(_SEAL)]
+        found = _digest(file.read(n) for n in sizes)
+        if file.read() != found.encode():
+            raise ValueError("not as it was written: its digest is another")
+
+
+def _digest(parts: Iterable[bytes | memoryview]) -> str:
+    """SHA-256 of the SHA-256 sums of the parts, which several threads compute."""
+    with ThreadPoolExecutor() as pool:
+        sums = pool.map(lambda part: hashlib.sha256(part).digest(), parts)
+        return hashlib.sha256(b"".join(sums)).hexdigest()
 
 
 def provenance(device: torch.device) -> dict[str, Any]:
@@ -115,15 +216,41 @@ def _device_name(device: torch.device) -> str:
 
 
 def _git_state() -> str:
-    """Commit of the source tree, with "+changes" if it was edited; "" outside a checkout."""
-    here = Path(__file__).parent
+    """Commit of this package's own checkout, with "+changes" if it was edited; "" outside of it.
+
+    A package that lies in somebody else's repository, in an environment or as a copy, has none.
+    """
+    root = Path(__file__).resolve().parents[2]
+    project = root / "pyproject.toml"
+    if not ((root / ".git").exists() and project.is_file()):
+        return ""
+    if 'name = "fcn-tutorial"' not in project.read_text(encoding="utf-8", errors="replace"):
+        return ""
+    commit = _git(root, "rev-parse", "HEAD")
+    changes = _git(root, "status", "--porcelain", "--untracked-files=no", "fcn_tutorial")
+    return f"{commit}+changes" if commit and changes else commit
+
+
+def _git(root: Path, *arguments: str) -> str:
+    """What a git command prints; "" where it fails."""
+    # Variables that lead git to another repository, as in a hook of that one, are left out.
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
     try:
-        options = {"cwd": here, "capture_output": True, "text": True, "check": True}
-        commit = subprocess.run(["git", "rev-parse", "HEAD"], **options).stdout.strip()  # type: ignore[call-overload]
-        changes = subprocess.run(
-            ["git", "status", "--porcelain", "--untracked-files=no", "."],
-            **options,  # type: ignore[call-overload]
-        ).stdout
+        return subprocess.run(
+            ["git", *arguments], cwd=root, env=environment, capture_output=True, text=True,
+            check=True,
+        ).stdout.strip()  # fmt: skip
     except (OSError, subprocess.CalledProcessError):
         return ""
-    return f"{commit}+changes" if changes else commit
+
+
+def peak_memory_mb(device: torch.device) -> int:
+    """Largest memory so far: the allocator's on CUDA, the process's resident set on a CPU."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device) / 2**20)
+    if sys.platform == "win32":
+        return 0  # Windows has no getrusage
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(peak / (2**20 if sys.platform == "darwin" else 2**10))  # bytes there, KiB here

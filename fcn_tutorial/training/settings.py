@@ -12,6 +12,12 @@ from fcn_tutorial.datasets import sources
 from fcn_tutorial.files import did_you_mean
 from fcn_tutorial.training.recipe import Model, Optimiser, Published, Recipe
 
+#: What a run that goes on may be given anew, if it is named: it changes no layer and no data.
+LATER = (
+    "epochs", "iterations", "optimiser.lr", "optimiser.clip", "validate_every", "save_every",
+    "compile",
+)  # fmt: skip
+
 
 def override(recipe: Recipe, settings: Sequence[str]) -> tuple[Recipe, dict[str, Any]]:
     """Apply "key=value" texts, dotted for nested fields ("optimiser.lr=1e-3").
@@ -90,6 +96,13 @@ def from_dict(fields: Mapping[str, Any]) -> Recipe:
         return Recipe(**rest)
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"not a recipe: {error}") from error
+
+
+def lookup(fields: Mapping[str, Any], name: str) -> Any:
+    """The value of a dotted setting in what `as_dict` gave."""
+    for key in name.split("."):
+        fields = fields[key]
+    return fields
 
 
 def changed(stored: Mapping[str, Any], recipe: Recipe) -> list[str]:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from fcn_tutorial.training import recipes
-from fcn_tutorial.training.loop import train
+from fcn_tutorial.training.loop import finished, never, train
 from fcn_tutorial.training.recipe import Recipe
 from fcn_tutorial.training.run import RunFolder
-from fcn_tutorial.training.settings import as_dict
 
 
 def train_staged(
@@ -25,8 +23,10 @@ def train_staged(
     seed: int = 0,
     device: Any = "cpu",
     overrides: dict[str, Any] | None = None,
-    resume: bool = False,
+    resume: bool | Literal["auto"] = False,
+    other_data: bool = False,
     tensorboard: bool = False,
+    stop: Callable[[], bool] = never,
 ) -> dict[str, Any]:
     """Run the recipes that `recipe` starts from, coarsest first, then it; returns its record.
 
@@ -43,35 +43,26 @@ def train_staged(
         folder = out if stage.name == recipe.name else out.parent / f"{stage.name}-seed{seed}"
         folders[stage.name] = folder
         coarser = [folders[name] for name in stage.coarser.split(",") if name]
-        record = _finished(varied, folder)
+        # What it starts from is given here, whatever `vary` left of it.
+        varied = dataclasses.replace(varied, coarser=stage.coarser)
+        record = finished(varied, seed, RunFolder(folder))
         if not record:
+            if RunFolder(folder).record.is_file() and not resume:
+                raise ValueError(
+                    f"{folder}: holds {stage.name} run with other settings; name another folder "
+                    "with --out, or move it away"
+                )
             record = train(
-                # What it starts from is given here, whatever `vary` left of it.
-                dataclasses.replace(varied, coarser=stage.coarser),
+                varied,
                 folder,
                 data=data,
                 weights=coarser or weights,
                 seed=seed,
                 device=device,
                 overrides=overrides,
-                resume=resume and RunFolder(folder).last.exists(),
+                resume="auto" if resume else False,
+                other_data=other_data,
                 tensorboard=tensorboard,
+                stop=stop,
             )
-    return record
-
-
-def _finished(recipe: Recipe, folder: Path) -> dict[str, Any]:
-    """The record of a stage that has been run; empty where it has not."""
-    path = RunFolder(folder).record
-    if not path.is_file():
-        return {}
-    record: dict[str, Any] = json.loads(path.read_text())
-    ours, theirs = as_dict(recipe), dict(record["settings"])
-    for stored in (ours, theirs):
-        stored.pop("coarser")
-    if ours != theirs:
-        raise ValueError(
-            f"{folder}: holds {recipe.name} run with other settings; name another folder with "
-            "--out, or move it away"
-        )
     return record

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 from benchmarks import loading as benchmark
 from fcn_tutorial.datasets import Scenes
 from fcn_tutorial.datasets.loading import Augmented, InMemory, collate, mix, seeded
-from fcn_tutorial.training import data as training_data
+from fcn_tutorial.training import stream
 from fcn_tutorial.transforms import HHA, Depth, augmentation
 from fcn_tutorial.vision import tv_tensors, v2
 
@@ -101,7 +101,7 @@ def test_items_whose_parts_differ_in_size_are_refused() -> None:
 def _everything(workers: int) -> list[tuple[Any, Any]]:
     """Two epochs of augmented batches of scenes."""
     jitter = augmentation((40, 48), (0.5, 2.0), jitter=0.3)
-    sampler = training_data.EpochSampler(7, 3, seed=5)
+    sampler = stream.EpochSampler(7, 3, seed=5)
     batches = DataLoader(
         Augmented(Scenes(n=7, size=(40, 56)), jitter, seed=7),
         batch_sampler=sampler,
@@ -170,10 +170,10 @@ def test_training_batches_are_those_of_published_records() -> None:
     assert mix(seed, epoch, index) == state // 2
     dataset = InMemory(Scenes(n=6, size=(48, 64)), 6)
     transform = v2.Compose([augmentation((40, 40), (0.5, 2.0), jitter=0.3)])
-    augmented = training_data.Augmented(dataset, transform, seed)
-    sampler = training_data.EpochSampler(6, 3, seed)
+    augmented = Augmented(dataset, transform, seed)
+    sampler = stream.EpochSampler(6, 3, seed)
     sampler.epoch = epoch
-    batches = list(training_data.loader(augmented, sampler, torch.device("cpu")))
+    batches = list(stream.loader(augmented, sampler, torch.device("cpu")))
     for keys, (images, masks) in zip(sampler, batches, strict=True):
         assert type(images) is torch.Tensor is type(masks)
         for (_, i), image, mask in zip(keys, images, masks, strict=True):

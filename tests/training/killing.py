@@ -42,7 +42,7 @@ def kill_and_resume(out: Path, kills: int, seed: int = 0) -> int:
     rng = random.Random(seed)
     while_writing = 0
     for turn in range(kills):
-        resumed = ["--resume"] if (out / "last.pt").exists() else []
+        resumed = ["--resume", "auto"]
         before = _stamp(out / "last.pt")
         process = subprocess.Popen(
             command(out, *resumed), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE

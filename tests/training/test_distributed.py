@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from fcn_tutorial.training import RunFolder
-from fcn_tutorial.training.data import EpochSampler
+from fcn_tutorial.training.stream import EpochSampler
 from tests.devices import DEVICES
 
 SCRIPT = Path(__file__).with_name("together.py")

@@ -15,10 +15,11 @@ from safetensors.torch import save_file
 from fcn_tutorial import models, training
 from fcn_tutorial.cli import main
 from fcn_tutorial.datasets import Scenes
+from fcn_tutorial.datasets.loading import Augmented
 from fcn_tutorial.datasets.sources.folder import FOLDER
 from fcn_tutorial.predict import Predictor
-from fcn_tutorial.training.data import Augmented, EpochSampler
 from fcn_tutorial.training.recipe import FolderData
+from fcn_tutorial.training.stream import EpochSampler
 
 VOID_COLOUR = (255, 255, 255)
 #: A network and windows fit for photos of 64 pixels: a few dozen steps in seconds.

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,27 +14,36 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
+from torch import Tensor
 
 from fcn_tutorial import losses, models, training
+from fcn_tutorial.cli import main
+from fcn_tutorial.datasets.loading import Augmented
+from fcn_tutorial.files import write_atomically
 from fcn_tutorial.models import FCN
 from fcn_tutorial.training import Recipe, loop, optimisation
-from fcn_tutorial.training.data import Augmented, EpochSampler
 from fcn_tutorial.training.record import describe
-from fcn_tutorial.training.run import RunFolder, write_atomically
+from fcn_tutorial.training.run import RunFolder
+from fcn_tutorial.training.stream import EpochSampler
 from fcn_tutorial.transforms import augmentation
 from fcn_tutorial.upsampling import upsample
 from tests.models.networks import fcn
 
-torch.set_num_threads(2)
+torch.set_num_threads(1)
+
+SMALL = (
+    "model.width=0.25", "data.crop=48,64", "data.train_images=10", "data.test_images=4",
+    "batch=4", "epochs=3", "validate_every=2", "ema=0.9", "baselines=false",
+)  # fmt: skip
+SMALL_COMMAND = [
+    "train", "scenes-fcn8s", "--device", "cpu",
+    *(part for setting in SMALL for part in ("--set", setting)),
+]  # fmt: skip
 
 
 @pytest.fixture
 def small() -> Recipe:
-    recipe, _ = training.override(
-        training.get("scenes-fcn8s"),
-        ["model.width=0.25", "data.crop=48,64", "data.train_images=10", "data.test_images=4",
-         "batch=4", "epochs=3", "validate_every=2", "ema=0.9"],
-    )  # fmt: skip
+    recipe, _ = training.override(training.get("scenes-fcn8s"), SMALL)
     return recipe
 
 
@@ -70,17 +80,19 @@ def test_a_recipe_chooses_what_its_loss_is_made_of(
     small: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each logged loss is a batch's mean focal loss plus half its Lovász loss, from scratch."""
-    original, expected = losses.upsample_loss, []
+    original, expected = losses.tasks.upsample_loss, []
 
     def loss_and_definition(scores: Any, target: Any, factor: int, *rest: Any, **more: Any) -> Any:
         with torch.no_grad():
             fine = upsample(scores, factor, tuple(target.shape[1:]), rest[0],
                             border=more["border"])  # fmt: skip
-            focal = losses.focal_loss(fine, target, 2.0, weight=more["weight"])
+            terms, void, weight, *_ = rest[1:]
+            focal = losses.focal_loss(fine, target, terms.focal, void, weight)
             expected.append(float(focal + 0.5 * losses.lovasz_softmax(fine, target)))
+            assert terms == (2.0, "lovasz", 0.5)
         return original(scores, target, factor, *rest, **more)
 
-    monkeypatch.setattr(losses, "upsample_loss", loss_and_definition)
+    monkeypatch.setattr(losses.tasks, "upsample_loss", loss_and_definition)
     chosen = ["focal=2", "region=lovasz", "region_weight=0.5", "epochs=1", "data.test_images=1"]
     recipe, _ = training.override(small, chosen)
     record = training.train(recipe, tmp_path)
@@ -96,25 +108,14 @@ def test_a_recipe_chooses_what_its_loss_is_made_of(
             training.override(small, [wrong])
 
 
-def test_a_stopped_run_resumes_to_the_same_bits(
-    small: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_stopped_run_resumes_to_the_same_bits(small: Recipe, tmp_path: Path) -> None:
     training.train(small, tmp_path / "whole")
-    original, steps = loop.step, []
-
-    def step_then_signal(*arguments: Any) -> float:
-        steps.append(1)
-        if len(steps) in (1, 4):  # in the middle of the first and of the second epoch
-            os.kill(os.getpid(), signal.SIGINT if len(steps) == 1 else signal.SIGTERM)
-        return original(*arguments)
-
-    monkeypatch.setattr(loop, "step", step_then_signal)
-    with pytest.raises(training.Interrupted, match="step 1 of 6"):
-        training.train(small, tmp_path / "cut")
-    with pytest.raises(training.Interrupted, match="step 4 of 6"):
-        training.train(small, tmp_path / "cut", resume=True)
-    training.train(small, tmp_path / "cut", resume=True)
-    assert len(steps) == 6
+    # In the middle of the first epoch, and of the second; the third time it may end.
+    for asked, stop in ((1, asking(1)), (4, asking(4)), (6, loop.never)):
+        try:
+            training.train(small, tmp_path / "cut", resume=asked > 1, stop=stop)
+        except training.Interrupted as stopped:
+            assert f"step {asked} of 6" in str(stopped)
     whole, cut = RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "cut")
     best, best_cut = (load_file(f.best) for f in (whole, cut))
     assert all(torch.equal(best[key], value) for key, value in best_cut.items())
@@ -124,29 +125,77 @@ def test_a_stopped_run_resumes_to_the_same_bits(
     assert whole.log.read_bytes() == cut.log.read_bytes()
 
 
+def asking(steps: int) -> Callable[[], bool]:
+    """A `stop` that lets a run of six steps, from wherever it goes on, come to so many."""
+    done = iter(range(7) if steps == 1 else range(1, 7))
+    return lambda: next(done) == steps
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_the_command_line_ends_with_the_step_at_hand_and_saves_it(
+    number: signal.Signals,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    handlers = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
+    learn, steps = loop.learn, []
+
+    def learn_and_signal(*arguments: Any) -> Tensor:
+        steps.append(1)
+        if len(steps) == 2:
+            os.kill(os.getpid(), number)
+        return learn(*arguments)
+
+    monkeypatch.setattr(loop, "learn", learn_and_signal)
+    assert main([*SMALL_COMMAND, "--out", str(tmp_path)]) == 130
+    assert RunFolder(tmp_path).read_state()["progress"]["step"] == len(steps) == 2
+    said = capfd.readouterr().err
+    assert (
+        "once more stops at once" in said and "stopped at step 2 of 6; the state is saved" in said
+    )
+    after = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
+    assert after == handlers
+
+
+def test_a_library_call_leaves_signals_to_its_caller(
+    small: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learn, seen = loop.learn, []
+
+    def watch(*arguments: Any) -> Tensor:
+        seen.append([signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)])
+        return learn(*arguments)
+
+    monkeypatch.setattr(loop, "learn", watch)
+    before = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
+    training.train(dataclasses.replace(small, epochs=1), tmp_path)
+    assert seen and all(handlers == before for handlers in seen)
+
+
 def test_a_run_folder_is_not_overwritten_and_resumes_only_itself(
     small: Recipe, tmp_path: Path
 ) -> None:
     short = dataclasses.replace(small, epochs=1)
     training.train(short, tmp_path)
+    folder = RunFolder(tmp_path)
     with pytest.raises(ValueError, match="add --resume"):
         training.train(short, tmp_path)
     with pytest.raises(ValueError, match="another recipe"):
         training.train(small, tmp_path, resume=True)
     with pytest.raises(ValueError, match="another seed"):
         training.train(short, tmp_path, seed=5, resume=True)
-    last = RunFolder(tmp_path).last
-    whole = last.read_bytes()
+    whole = folder.last.read_bytes()
     for key, value, what in (
-        ("classes", ["other"], "another classes"),
+        ("classes", {"labels": ["other"]}, "another classes"),
         ("number of processes", 2, "another number of processes"),
     ):
-        last.write_bytes(whole)
-        torch.save({**RunFolder(tmp_path).read_state(), key: value}, last)
+        folder.last.write_bytes(whole)
+        folder.write_state({**folder.read_state(), key: value})
         with pytest.raises(ValueError, match=what):
             training.train(short, tmp_path, resume=True)
-    last.write_bytes(whole)
-    last.write_bytes(last.read_bytes()[:1000])
+    folder.previous.unlink()
+    folder.last.write_bytes(whole[:1000])
     with pytest.raises(ValueError, match=r"last\.pt: damaged"):
         training.train(short, tmp_path, resume=True)
     with pytest.raises(FileNotFoundError, match="nothing to resume"):
@@ -155,7 +204,7 @@ def test_a_run_folder_is_not_overwritten_and_resumes_only_itself(
 
 def test_a_diverging_run_says_so(small: Recipe, tmp_path: Path) -> None:
     wild, _ = training.override(small, ["optimiser.lr=1e30", "optimiser.warmup=0"])
-    with pytest.raises(ValueError, match=r"the loss became .* lower optimiser\.lr"):
+    with pytest.raises(ValueError, match=r"no longer finite .* lower optimiser\.lr"):
         training.train(wild, tmp_path)
 
 

@@ -38,10 +38,11 @@ def main() -> None:
         training.train(recipe(batch), out, device=device)
         spec = recipe(batch)
         dataset = training.open_split(spec, "test", None)
-        session, _ = loop.start(spec, 1, training.RunFolder(out), dataset, (), device)
+        splits = {"train": dataset, "val": dataset}
+        begun = loop.start(spec, 1, training.RunFolder(out), splits, None, device)
         torch.manual_seed(0)  # `start` seeds each process of its own
-        torch.nn.init.normal_(session.model.score_fr.weight)
-        matrix = training.evaluate(session.model, dataset).matrix
+        torch.nn.init.normal_(begun.network.get_parameter("score_fr.weight"))
+        matrix = training.evaluate(begun.network, dataset).matrix
         if distributed.rank() == 0:
             torch.save(matrix, out / "matrix.pt")
 

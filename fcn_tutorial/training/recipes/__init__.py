@@ -6,13 +6,11 @@ import dataclasses
 
 from fcn_tutorial.datasets import sources
 from fcn_tutorial.files import did_you_mean
-from fcn_tutorial.training import own_recipes, published_recipes
 from fcn_tutorial.training.recipe import Recipe
+from fcn_tutorial.training.recipes import own, published
 
 RECIPES: dict[str, Recipe] = {
-    recipe.name: recipe
-    for module in (own_recipes, published_recipes)
-    for recipe in module.all_recipes()
+    recipe.name: recipe for module in (own, published) for recipe in module.all_recipes()
 }
 
 
