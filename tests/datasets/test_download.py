@@ -300,6 +300,7 @@ def test_a_page_at_one_address_does_not_keep_from_the_next(
         ("a.tar", b"nothing of the kind" * 100, "it is no .tar archive"),
         ("classMapping40.mat", b"splits", "it is no .mat file"),
     ],
+    ids=["zip", "tar", "mat"],  # an archive made here holds the time
 )
 def test_what_is_not_what_its_name_says_is_refused_and_removed(
     server: type[Server], tmp_path: Path, name: str, content: bytes, message: str
