@@ -8,7 +8,7 @@ in float32. The sizes of a sweep take turns (A B C A B C …) after a warm-up, s
 the machine does slows all alike; a line is fitted through the medians. Processes are started by
 torch's own launcher, with one thread each on a CPU. A complete run that is not a smoke run writes
 `benchmarks/results/training-<device kind>.json`; others write where `--json` says. Exit status as
-`benchmarks.core`. `python -m tools.costs` puts the numbers into the book.
+`benchmarks.core`. The book's page on the cost of training reads it.
 
 The file:
 

@@ -1,9 +1,14 @@
-"""Where the small files that travel with the package are: trained weights and run records."""
+"""Where the small files that travel with the package are: weights, records, benchmarks."""
 
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parent
-_FOLDERS = ("weights", "results")
+#: What travels, and where a checkout has it.
+_FOLDERS = {
+    "weights": "data/weights",
+    "results": "data/results",
+    "benchmarks": "benchmarks/results",
+}
 
 
 def root() -> Path:
@@ -18,19 +23,23 @@ def root() -> Path:
 def path(name: str) -> Path:
     """Path of a file that travels with the package, such as `"weights/classifier.safetensors"`.
 
-    `name` is relative, with forward slashes, and starts with `weights/` or `results/`.
-    Raises ValueError where it does not, FileNotFoundError where there is no such file.
+    `name` is relative, with forward slashes, and starts with `weights/`, `results/` or
+    `benchmarks/`. Raises ValueError where it does not, FileNotFoundError where there is no such
+    file.
     """
-    parts = name.split("/")
-    if parts[0] not in _FOLDERS or len(parts) < 2 or ".." in parts or "\\" in name:
-        raise ValueError(f"name={name!r}: expected a relative path under weights/ or results/")
-    found = root() / name
+    kind, *below = name.split("/")
+    if kind not in _FOLDERS or not below or ".." in below or "\\" in name:
+        under = ", ".join(f"{folder}/" for folder in _FOLDERS)
+        raise ValueError(f"name={name!r}: expected a relative path under one of {under}")
+    carried = _PACKAGE / "assets"
+    folder = carried / kind if carried.is_dir() else _PACKAGE.parent / _FOLDERS[kind]
+    found = folder.joinpath(*below)
     if not found.is_file():
         there = sorted(
-            p.relative_to(root()).as_posix() for p in (root() / parts[0]).rglob("*") if p.is_file()
+            f"{kind}/{p.relative_to(folder).as_posix()}" for p in folder.rglob("*") if p.is_file()
         )
         raise FileNotFoundError(
             f"name={name!r}: no such file travels with fcn_tutorial; "
-            f"{parts[0]}/ holds {', '.join(there) or 'nothing'}"
+            f"{kind}/ holds {', '.join(there) or 'nothing'}"
         )
     return found

@@ -35,6 +35,9 @@ def test_a_checkout_finds_its_data_folder(tmp_path: Path, monkeypatch: pytest.Mo
     (tmp_path / "data" / "results" / "camvid" / "x.json").write_text("{}")
     monkeypatch.setattr(assets, "_PACKAGE", tmp_path / "fcn_tutorial")
     assert assets.path("results/camvid/x.json").read_text() == "{}"
+    (tmp_path / "benchmarks" / "results").mkdir(parents=True)
+    (tmp_path / "benchmarks" / "results" / "y.json").write_text("[]")
+    assert assets.path("benchmarks/y.json").read_text() == "[]"
 
 
 def test_a_missing_file_is_named_with_those_there(installed: Path) -> None:

@@ -1,6 +1,6 @@
 """What was measured on a GPU, from the records that `python -m benchmarks.gpu --home` leaves.
 
-README.md and book/cost.md show the table; what has no record is "not measured yet".
+README.md shows the table; what has no record is "not measured yet".
 """
 
 import json

@@ -63,11 +63,15 @@ def missing_assets(wheel: Path) -> list[str]:
     """Small files of the checkout that the wheel does not carry."""
     carried = set(zipfile.ZipFile(wheel).namelist())
     wanted = [
-        *(ROOT / "data" / "weights").rglob("*.safetensors"),
-        *(ROOT / "data" / "results").rglob("*.json"),
+        (kind, path.relative_to(ROOT / folder).as_posix())
+        for kind, folder, pattern in (
+            ("weights", "data/weights", "*.safetensors"),
+            ("results", "data/results", "*.json"),
+            ("benchmarks", "benchmarks/results", "*.json"),
+        )
+        for path in (ROOT / folder).rglob(pattern)
     ]
-    names = [f"fcn_tutorial/assets/{p.relative_to(ROOT / 'data').as_posix()}" for p in wanted]
-    return sorted(set(names) - carried)
+    return sorted({f"fcn_tutorial/assets/{kind}/{name}" for kind, name in wanted} - carried)
 
 
 def make_environment(wheel: Path) -> tuple[Path, Path]:
