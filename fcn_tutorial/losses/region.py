@@ -55,7 +55,7 @@ def lovasz_softmax(
     """The Lovász extension of 1 − IU, averaged over classes, over all valid pixels of the batch.
 
     The loss 1 − IU of a class depends on the set of its wrong pixels. Its extension to errors
-    between 0 and 1, here |y − p|, is linear between the sets that come of lowering a threshold on
+    between 0 and 1, here `|y − p|`, is linear between the sets that come of lowering a threshold on
     the errors, and convex. Source: Berman, Triki, Blaschko 2018, equations 8 to 11, the classes
     "present". It sorts the pixels once for every class.
 
