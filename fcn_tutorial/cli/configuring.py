@@ -12,7 +12,7 @@ if TYPE_CHECKING:  # the modules themselves are loaded by the verb that needs th
     from fcn_tutorial.training.config import Config
 
 
-def add_config(verb: argparse.ArgumentParser) -> None:
+def add_config(verb: argparse._ActionsContainer) -> None:
     """Add the option to a verb."""
     verb.add_argument(
         "--config", type=Path, metavar="FILE", help="YAML of settings; options here go before it"

@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fcn_tutorial.files import data_folder
+from fcn_tutorial.cli import configuring
+from fcn_tutorial.files import data_folder, replacing
 
 if TYPE_CHECKING:  # the modules themselves are loaded by the verb that needs them
     from fcn_tutorial.datasets.source import Source
@@ -20,14 +21,14 @@ _SETTINGS = {
     "images": ("DIR", "your photos"),
     "masks": ("DIR", "their masks"),
     "classes": ("FILE", "one name a line, or names with commas"),
-    "colours": ("FILE", "CSV of name,r,g,b, or YAML"),
+    "colours": ("FILE", "CSV of name,r,g,b, or YAML, or name=#rrggbb,…"),
     "mask_suffix": ("TEXT", "such as _mask"),
 }
 
 
 def add_to(verbs: Any) -> None:
     """Add `data` and its own verbs to the subparsers of the command line."""
-    data = verbs.add_parser("data", help="data sets: list, download, check, preview, make")
+    data = verbs.add_parser("data", help="data sets: list, download, check, fix, preview, make")
     actions = data.add_subparsers(required=True, metavar="ACTION")
 
     verb = actions.add_parser("list", help="the data sets there are, or all about one")
@@ -42,6 +43,13 @@ def add_to(verbs: Any) -> None:
     verb = actions.add_parser("check", help="counts, labels, unreadable files, splits that leak")
     _add_source(verb)
     verb.set_defaults(run=_check, refuse=verb.error)
+
+    verb = actions.add_parser(
+        "fix", help="write a copy of your masks without blur, in palette PNG named as the photos"
+    )
+    _add_source(verb)
+    verb.add_argument("--out", type=Path, required=True, metavar="DIR", help="a new folder")
+    verb.set_defaults(run=_fix, refuse=verb.error)
 
     verb = actions.add_parser("preview", help="a sheet of images and their labels")
     _add_source(verb)
@@ -65,6 +73,10 @@ def _add_source(verb: argparse.ArgumentParser) -> None:
     own = verb.add_argument_group("settings of a data set that has them, as `folder`")
     for name, (metavar, explained) in _SETTINGS.items():
         own.add_argument(f"--{name.replace('_', '-')}", metavar=metavar, help=explained)
+    own.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="one setting, as of train"
+    )
+    configuring.add_config(own)
 
 
 def _list(options: argparse.Namespace) -> int:
@@ -114,15 +126,38 @@ def _download(options: argparse.Namespace) -> int:
 
 def _check(options: argparse.Namespace) -> int:
     from fcn_tutorial.datasets import checking, sources
+    from fcn_tutorial.datasets.own.wording import as_settings
 
     source = sources.get(options.name)
     report = checking.check(source, _settings(source, options), options.folder, options.split)
-    print(report)
+    print(as_settings(str(report)))
+    if report.values.form is not None:
+        _write_form(*report.values.form)
     if report.problems:
         count = len(report.problems)
         noun = "problem" if count == 1 else "problems"
         print(f"fcn-tutorial: {source.name}: {count} {noun}", file=sys.stderr)
     return 1 if report.problems else 0
+
+
+def _write_form(path: Path, text: str) -> None:
+    """A file for the user to fill in; one that is there may be filled in already."""
+    if path.exists():
+        print(f"{path} is there already: name it in the settings, or move it away")
+        return
+    with replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+    print(f"written: {path}; fill in the names, and it will be found there")
+
+
+def _fix(options: argparse.Namespace) -> int:
+    from fcn_tutorial.datasets import sources
+
+    source = sources.get(options.name)
+    for line in source.mended(_settings(source, options), options.folder, options.out):
+        print(line)
+    print(f"`fcn-tutorial data check {source.name} {options.out}` reads it")
+    return 0
 
 
 def _preview(options: argparse.Namespace) -> int:
@@ -168,6 +203,16 @@ def _make(options: argparse.Namespace) -> int:
 
 
 def _settings(source: Source, options: argparse.Namespace) -> Data:
-    """What is read of a data set: its own settings, as the options give them."""
-    given = {name: getattr(options, name) for name in _SETTINGS}
-    return source.settings(**{name: value for name, value in given.items() if value is not None})
+    """What is read of a data set: as its recipe says, and then as the options do."""
+    config = configuring.read(options)
+    if config is not None and options.folder is None:
+        options.folder = config.data
+    given = [f"data.{name}={value}" for name in _SETTINGS if (value := getattr(options, name))]
+    if config is None and not given and not options.set:
+        return source.settings()
+    from fcn_tutorial import training
+
+    fitting = (r for r in training.RECIPES.values() if r.data.name == source.name)
+    recipe = next(fitting, training.get("folder"))
+    spec, _ = configuring.override(recipe, config, [*given, *options.set])
+    return spec.data

@@ -123,6 +123,7 @@ def _train(options: argparse.Namespace) -> int:
         "other_data": options.other_data,
         "tensorboard": options.tensorboard,
     }
+    _describe_labels(recipe, options.data)
     try:
         with asked_to_stop() as stop:
             if options.staged:
@@ -152,6 +153,19 @@ def _train(options: argparse.Namespace) -> int:
         print(f"note: {note}")
     print(f"run folder: {out}")
     return 0
+
+
+def _describe_labels(recipe: Recipe, data: Path | None) -> None:
+    """Say what every value of the labels was taken for, before anything is learned from them."""
+    from fcn_tutorial.datasets import sources
+    from fcn_tutorial.training import distributed
+
+    found = sources.get(recipe.data.name).described(recipe.data, data)
+    if distributed.leads():
+        for line in found.lines:
+            print(line, file=sys.stderr)
+    if found.problems:
+        raise ValueError(found.problems[0])
 
 
 def _out(options: argparse.Namespace) -> Path:

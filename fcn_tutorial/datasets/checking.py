@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fcn_tutorial.datasets import leakage
-from fcn_tutorial.datasets.source import Source
+from fcn_tutorial.datasets.source import Findings, Source
 from fcn_tutorial.datasets.spec import Data
 from fcn_tutorial.datasets.writers import MARKER
 
@@ -48,6 +51,7 @@ class Report:
         leaks: images that two splits share.
         unopened: splits that could not be opened, and why. notes: what is worth knowing, but not
             wrong.
+        values: what the values of the labels were taken for, where that was to be found out.
     """
 
     classes: tuple[str, ...]
@@ -55,6 +59,7 @@ class Report:
     leaks: tuple[str, ...] = ()
     unopened: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    values: Findings = field(default_factory=Findings)
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -69,14 +74,15 @@ class Report:
             faults += [f"{name}: {fault}" for fault in split.faults[:_SHOWN]]
             if (more := len(split.faults) - _SHOWN) > 0:
                 faults.append(f"{name}: {more} more unreadable items")
-        return (*self.unopened, *counts, *faults, *self.leaks)
+        return (*self.values.problems, *self.unopened, *counts, *faults, *self.leaks)
 
     def __str__(self) -> str:
-        lines = []
+        lines = [*self.values.lines, ""] if self.values.lines else []
         for name, split in self.splits.items():
             published = "" if split.expected is None else f" of {split.expected:,}"
             lines.append(f"{name}: {split.images:,}{published} images")
-        lines += ["", *self._histogram()]
+        if self.splits:
+            lines += ["", *self._histogram()]
         lines += [f"note: {note}" for note in self.notes]
         lines += [f"problem: {problem}" for problem in self.problems]
         if not self.problems:
@@ -102,6 +108,9 @@ def check(source: Source, spec: Data, data: Path | None, split: str | None = Non
     spec: what is read of it, see `Source.settings`. data: its folder, as `Source.root` takes it.
     Raises ValueError and OSError where nothing of it can be opened; all else is in the report.
     """
+    values = source.described(spec, data) if split is None else Findings()
+    if values.problems:  # what the labels mean is not plain yet: their shares would say nothing
+        return Report((), {}, values=values)
     opened: dict[str, Any] = {}
     failed: dict[str, ValueError | OSError] = {}
     names = source.checked(spec) if split is None else (split,)
@@ -117,7 +126,9 @@ def check(source: Source, spec: Data, data: Path | None, split: str | None = Non
     said = {name: f"{name} cannot be opened: {error}" for name, error in failed.items()}
     notes = [text for name, text in said.items() if name in source.optional]
     unopened = [text for name, text in said.items() if name not in source.optional]
-    return Report(found.classes, found.splits, found.leaks, (*unopened,), (*notes, *found.notes))
+    return dataclasses.replace(
+        found, unopened=(*unopened,), notes=(*notes, *found.notes), values=values
+    )
 
 
 def check_splits(
@@ -147,7 +158,7 @@ def check_splits(
         for second in names[place + 1 :]:
             pair = [(datasets[n], digests[n], readable[n]) for n in (first, second)]
             if found := _shared(*pair):
-                shown = "; ".join(found[:_PAIRS])
+                shown = "; ".join(sorted(f"{a} = {b}" for b, a in found.items())[:_PAIRS])
                 leaks.append(f"{first} and {second} share {len(found)} images: {shown}")
     notes = _unused(classes, splits)
     if generated:
@@ -168,30 +179,45 @@ def _read(name: str, data: Any) -> tuple[NDArray[np.int64], list[str], dict[byte
     faults: list[str] = []
     digests: dict[bytes, str] = {}
     readable: list[int] = []
-    for index in tqdm(range(len(data)), f"reading {name}", unit="img", leave=False, disable=None):
-        try:
-            image, mask = data[index]
-        except (ValueError, OSError) as error:
-            faults.append(str(error))
-            continue
-        pixels += np.bincount(np.asarray(mask).ravel(), minlength=256)
-        content = repr(tuple(image.shape)).encode() + np.asarray(image).tobytes()
-        digests.setdefault(hashlib.sha256(content).digest(), f"item {index}")
-        readable.append(index)
+    # Decoding runs beside this thread, but for data sets in one file, whose library takes turns.
+    workers = min(4, os.cpu_count() or 1) if hasattr(data, "files") else 1
+    with ThreadPoolExecutor(workers) as pool:
+        items = pool.map(lambda index: _read_item(data, index), range(len(data)))
+        for index, item in enumerate(
+            tqdm(items, f"reading {name}", len(data), unit="img", leave=False, disable=None)
+        ):
+            if isinstance(item, str):
+                faults.append(item)
+                continue
+            counts, digest = item
+            pixels += counts
+            digests.setdefault(digest, f"item {index}")
+            readable.append(index)
     return pixels, faults, digests, readable
+
+
+def _read_item(data: Any, index: int) -> tuple[NDArray[np.int64], bytes] | str:
+    """Pixels of each label and a digest of the image, or what is wrong with the item."""
+    try:
+        image, mask = data[index]
+    except (ValueError, OSError) as error:
+        return str(error)
+    content = repr(tuple(image.shape)).encode() + np.asarray(image).tobytes()
+    counts = np.bincount(np.asarray(mask).ravel(), minlength=256)
+    return counts, hashlib.sha256(content).digest()
 
 
 Read = tuple[Any, dict[bytes, str], list[int]]  # a data set, its digests, its readable items
 
 
-def _shared(first: Read, second: Read) -> list[str]:
-    """Pairs of images that two splits share: by likeness too, where the sets list their files."""
+def _shared(first: Read, second: Read) -> dict[str, str]:
+    """{image of the second: the one of the first that it is}: by likeness too, where files are."""
     if not all(hasattr(data, "files") and items for data, _, items in (first, second)):
         both = first[1].keys() & second[1].keys()
-        return sorted(f"{first[1][key]} = {second[1][key]}" for key in both)
+        return {second[1][key]: first[1][key] for key in both}
     ours, theirs = ([data.files[i][0] for i in items] for data, _, items in (first, second))
     found = leakage.report(ours, theirs, ("pixels", "likeness"))
-    return [f"{overlap.train} = {overlap.evaluation}" for overlap in found.overlaps]
+    return {str(overlap.evaluation): str(overlap.train) for overlap in reversed(found.overlaps)}
 
 
 def _unused(classes: Sequence[str], splits: Mapping[str, Split]) -> list[str]:

@@ -16,7 +16,7 @@ from fcn_tutorial.datasets.loading import First, InMemory, Joined
 from fcn_tutorial.datasets.spec import Data
 from fcn_tutorial.files import data_folder
 
-__all__ = ["Remote", "Source"]
+__all__ = ["Findings", "Remote", "Source"]
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,21 @@ class Remote:
     def folders(self) -> tuple[str, ...]:
         """Folders that unpacking makes."""
         return tuple(dict.fromkeys(folder for _, folder in self.unpack))
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What was found in data whose labels somebody else may have written in many ways.
+
+    Attributes:
+        lines: what their values were taken for, to be read.
+        problems: why they should not be trained on, with the remedy, one line each.
+        form: a file that would help once it is filled in: its place, and what it holds till then.
+    """
+
+    lines: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+    form: tuple[Path, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -190,6 +205,14 @@ class Source:
         Raises ValueError where they cannot be trained on.
         """
         return []
+
+    def described(self, spec: Data, data: Path | None) -> Findings:
+        """What the values of its labels were taken for; nothing where that is published."""
+        return Findings()
+
+    def mended(self, spec: Data, data: Path | None, out: Path) -> tuple[str, ...]:
+        """Write a copy into `out` with what can be mended mechanically; says what was done."""
+        raise ValueError(f"{self.name}: is read as it was published; there is nothing to mend")
 
     def small(self, spec: Data) -> Data:
         """The same settings for a run of seconds: windows of 64×64, four images, two to score."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from fcn_tutorial.datasets.formats.plain_yaml import read_text, read_yaml, short
 from fcn_tutorial.datasets.own.mask_files import Colour
-from fcn_tutorial.files import replacing, require
+from fcn_tutorial.files import require
 
 Colours = Mapping[str, Any]
 Entries = list[tuple[str, Colour]]
@@ -64,17 +64,6 @@ def as_text(entries: Sequence[tuple[str, Sequence[int]]]) -> str:
         f"{name}={r}" if r == g == b else f"{name}=#{r:02x}{g:02x}{b:02x}"
         for name, (r, g, b) in entries
     )
-
-
-def write_template(path: Path, rows: Sequence[tuple[Colour, float, int]]) -> None:
-    """A CSV file with an empty name for each colour, to be filled in.
-
-    rows: (colour, percent of the pixels, masks that have it).
-    """
-    lines = [",".join((*HEADING, "percent of pixels", "masks"))]
-    lines += [f",{r},{g},{b},{share:.3f},{masks}" for (r, g, b), share, masks in rows]
-    with replacing(path) as partial:
-        partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def is_text(source: str | Path) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -142,7 +143,7 @@ def _masks(found: pairing.Files, chosen: Mapping[str, Path] | None) -> list[Path
 
 def names_or_file(text: str) -> list[str] | str | None:
     """`classes` as a command line has it: names with commas, a file, or "" for none."""
-    if "," in text and not Path(text).is_file():
+    if "," in text and not os.path.isfile(text):  # False for names no file can have
         return [name.strip() for name in text.split(",")]
     return text or None
 

@@ -6,15 +6,19 @@ import dataclasses
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Any, cast
 
 import torch
 
 from fcn_tutorial.datasets.own.folder import Folder, names_or_file
+from fcn_tutorial.datasets.own.labelling import Unnamed
 from fcn_tutorial.datasets.own.pairing import Names
 from fcn_tutorial.datasets.own.parts import Shares
-from fcn_tutorial.datasets.source import Source
+from fcn_tutorial.datasets.own.repair import repair
+from fcn_tutorial.datasets.own.report import mask_report, unnamed_report
+from fcn_tutorial.datasets.source import Findings, Source
 from fcn_tutorial.datasets.spec import Data
 from fcn_tutorial.files import first_few
 from fcn_tutorial.transforms import LimitSide
@@ -24,19 +28,27 @@ from fcn_tutorial.transforms import LimitSide
 class FolderData(Data):
     """A folder of one's own, as `datasets.Folder` reads it; paths start where the command runs."""
 
-    images: Annotated[str, "folder of photos; by default `images` in --data DIR"] = ""
-    masks: Annotated[str, "folder of masks; by default `masks` in --data DIR"] = ""
+    images: Annotated[str, "folder of photos; by default those in --data DIR"] = ""
+    masks: Annotated[str, "folder of masks; likewise"] = ""
     classes: Annotated[str, "names with commas, or a file with one a line"] = ""
-    colours: Annotated[str, "for painted masks: a CSV file of name,r,g,b, or YAML"] = ""
-    mask_suffix: Annotated[str, "what masks' names have more than photos', such as _mask"] = ""
+    colours: Annotated[str, "for painted masks: name=#rrggbb,…, or a CSV or YAML file"] = ""
+    image_prefix: Annotated[str, "what photos' names begin with, unlike their masks'"] = ""
+    image_suffix: Annotated[str, "what their stems end in, such as _leftImg8bit"] = ""
+    mask_prefix: Annotated[str, "what masks' names begin with, unlike their photos'"] = ""
+    mask_suffix: Annotated[str, "what their stems end in, such as _mask"] = ""
     val_fraction: Annotated[float, "share of the photos that chooses the weights"] = 0.15
     test_fraction: Annotated[float, "share that is scored once, at the end; 0: none"] = 0.15
     split_seed: Annotated[int, "of the drawn shares; --seed leaves them alone"] = 0
-    train_list: Annotated[str, "instead of shares: a file of names, one a line"] = ""
+    train_list: Annotated[str, "instead of shares: a file of names or paths, one a line"] = ""
     val_list: Annotated[str, "likewise"] = ""
     test_list: Annotated[str, "likewise; none: no test"] = ""
     longest_side: Annotated[int, "pixels; larger photos are shrunk to it; 0: never"] = 480
     epoch_images: Annotated[int, "fewer photos are shown again until an epoch has so many"] = 160
+
+    @property
+    def names(self) -> Names:
+        """What file names have more than the part that a photo and its mask share."""
+        return Names(self.image_prefix, self.image_suffix, self.mask_prefix, self.mask_suffix)
 
     @property
     def drawn(self) -> bool:
@@ -76,13 +88,12 @@ class _OwnFolder(Source):
 
     def _folder(self, spec: FolderData, split: str | None, data: Path | None) -> Folder:
         dataset = Folder(
-            _named(spec.images, "images", data),
-            _named(spec.masks, "masks", data),
+            *_folders(spec, data),
             names_or_file(spec.classes),
             split,
             LimitSide(spec.longest_side) if spec.longest_side else None,
             spec.colours or None,
-            Names(mask_suffix=spec.mask_suffix),
+            spec.names,
             Shares(spec.val_fraction, spec.test_fraction, spec.split_seed),
         )
         if len(dataset.classes) < 2:
@@ -100,7 +111,43 @@ class _OwnFolder(Source):
                 "there is no split 'test', only train and val: the recipe has "
                 f"data.test_fraction={own.test_fraction} and data.test_list={own.test_list!r}"
             )
+        if split == "train":
+            if not own.drawn:
+                self._check_lists(own, data)
+            if problems := self.described(spec, data).problems:
+                raise ValueError(problems[0])
         return super().open(spec, split, data)
+
+    def _check_lists(self, spec: FolderData, data: Path | None) -> None:
+        """Raise ValueError for photos that two lists name."""
+        named = {s: {i for i, _ in self.read(spec, s, data).files} for s in self.splits(spec)}
+        for first, second in combinations(named, 2):
+            if shared := sorted(path.name for path in named[first] & named[second]):
+                count = f"{len(shared)} of {len(named[second])} photos"
+                raise ValueError(
+                    f"data.{first}_list and data.{second}_list: {count} of the latter are in both: "
+                    f"{first_few(shared)}. Take them out of one, or the scores say nothing"
+                )
+
+    def described(self, spec: Data, data: Path | None) -> Findings:
+        try:
+            return mask_report([self.read(spec, split, data) for split in self.splits(spec)])
+        except Unnamed as error:
+            return unnamed_report(error)
+
+    def mended(self, spec: Data, data: Path | None, out: Path) -> tuple[str, ...]:
+        own = _own(spec)
+        done = repair(
+            *_folders(own, data), out, names_or_file(own.classes), own.colours or None, own.names
+        )
+        said = [f"{done.masks} masks with the classes {first_few(done.classes, 20)} are in {out}"]
+        for count, what in (
+            (done.moved[0], f"had {done.moved[1]:,} pixels of no label's value, now the nearest's"),
+            (done.turned, "were turned as their photo's EXIF orientation says"),
+            (done.resized, "were brought to their photo's size"),
+        ):
+            said += [f"{count} {what}"] * bool(count)
+        return tuple(said)
 
     def window(self, spec: Data, train_set: Any) -> tuple[int, int]:
         """`spec.crop`, but no larger than the photos.
@@ -169,15 +216,17 @@ def _own(spec: Data) -> FolderData:
     return cast(FolderData, spec)
 
 
-def _named(folder: str, what: str, data: Path | None) -> Path:
-    if folder:
-        return Path(folder)
-    if data is None:
+def _folders(spec: FolderData, data: Path | None) -> tuple[Path, Path]:
+    """Of photos and of masks; one folder that holds both, where neither is named."""
+    if data is None and not (spec.images and spec.masks):
         raise FileNotFoundError(
             "the folder recipe needs your photos and their masks: give --set data.images=DIR "
             "--set data.masks=DIR, or --data DIR for a folder that holds images/ and masks/"
         )
-    return data / what
+    root = data or Path()
+    if not (spec.images or spec.masks):
+        return root, root
+    return Path(spec.images or root / "images"), Path(spec.masks or root / "masks")
 
 
 def _pair(sides: tuple[int, int]) -> str:
