@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import re
 import sys
 from pathlib import Path
@@ -203,16 +204,16 @@ def _make(options: argparse.Namespace) -> int:
 
 
 def _settings(source: Source, options: argparse.Namespace) -> Data:
-    """What is read of a data set: as its recipe says, and then as the options do."""
+    """What is read of a data set: what a file of settings says, and then what the options do."""
     config = configuring.read(options)
     if config is not None and options.folder is None:
         options.folder = config.data
-    given = [f"data.{name}={value}" for name in _SETTINGS if (value := getattr(options, name))]
-    if config is None and not given and not options.set:
-        return source.settings()
+    given = {name: value for name in _SETTINGS if (value := getattr(options, name)) is not None}
+    spec = source.settings(**given)
+    if config is None and not options.set:
+        return spec
     from fcn_tutorial import training
 
-    fitting = (r for r in training.RECIPES.values() if r.data.name == source.name)
-    recipe = next(fitting, training.get("folder"))
-    spec, _ = configuring.override(recipe, config, [*given, *options.set])
-    return spec.data
+    recipe = dataclasses.replace(training.get("folder"), data=source.settings())
+    texts = [*(f"data.{name}={value}" for name, value in given.items()), *options.set]
+    return configuring.override(recipe, config, texts)[0].data
