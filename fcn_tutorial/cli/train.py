@@ -163,7 +163,7 @@ def _describe_labels(recipe: Recipe, data: Path | None) -> None:
     found = sources.get(recipe.data.name).described(recipe.data, data)
     if distributed.leads():
         for line in found.lines:
-            print(line, file=sys.stderr)
+            print(line)
     if found.problems:
         raise ValueError(found.problems[0])
 

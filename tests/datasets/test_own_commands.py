@@ -104,7 +104,7 @@ def test_training_says_the_same_first(
     monkeypatch.setattr(training, "train", lambda *_, **__: pytest.fail("training"))
     with pytest.raises(pytest.fail.Exception, match="training"):
         main(["train", "folder-tiny", "--data", str(own), "--set", "data.classes=ground,cat"])
-    before = capsys.readouterr().err
+    before = capsys.readouterr().out
     assert main(["data", "check", "folder", str(own), "--classes", "ground,cat"]) == 0
     said = capsys.readouterr().out
     lines = [line for line in before.splitlines() if line.startswith(("what", "  "))]

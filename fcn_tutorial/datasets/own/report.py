@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
-from fcn_tutorial.datasets.own.classes import is_void, listed
+from fcn_tutorial.datasets.own.classes import is_void
 from fcn_tutorial.datasets.own.colours import HEADING
 from fcn_tutorial.datasets.own.doubt import doubt, name_blurred
 from fcn_tutorial.datasets.own.folder import Folder
@@ -85,12 +85,18 @@ def _problems(folder: Path, found: Survey, unnamed: Sequence[int], mapped: bool)
         yield f"{folder}: {why}"
     elif unnamed:
         pixels = sum(found.pixels[value] for value in unnamed)
-        what = listed("colour" if mapped else "label", [_shown(found, value) for value in unnamed])
-        are = "are no classes" if len(unnamed) > 1 else "is no class"
-        yield (
-            f"{folder}: {what} on {pixels:,} pixels {are}: add the names, 'void' where such "
-            "pixels are to be left out"
-        )
+        shown = [_shown(found, value) for value in unnamed]
+        if mapped:
+            yield (
+                f"{folder}: {pixels:,} pixels have colours that the map lacks: {first_few(shown)}. "
+                "Add them to colours, under the name 'void' to leave them out"
+            )
+        else:
+            what = "labels" if len(unnamed) > 1 else "label"
+            yield (
+                f"{folder}: {what} {first_few(shown)} on {pixels:,} pixels, which no class has. "
+                "Name the missing classes, or set these pixels to 255 to leave them out"
+            )
     if found.blurred and not why:
         names = first_few([path.name for path in found.blurred])
         yield f"{folder}: {name_blurred(found.blurred, names)}"
