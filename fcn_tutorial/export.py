@@ -11,6 +11,7 @@ Each file is read back and compared with the network before it takes its name.
 from __future__ import annotations
 
 import inspect
+import io
 import json
 import logging
 import re
@@ -95,7 +96,7 @@ def export(
                 _write_onnx(program, partial, names, text)
                 read = _onnx_reader(partial)
             else:
-                torch.export.save(program, partial, extra_files={"fcn_tutorial.json": text})
+                _write_torch(program, partial, text)
                 read = _torch_reader(partial)
             error, largest = _compare(model, read, sizes, uint8)
             if not error <= TOLERANCE * max(1.0, largest):
@@ -285,6 +286,13 @@ def _write_onnx(
     del proto.graph.value_info[:]  # sizes of inner maps, under the old names
     onnx.helper.set_model_props(proto, {"fcn_tutorial": text})
     onnx.save(proto, path)
+
+
+def _write_torch(program: torch.export.ExportedProgram, path: Path, text: str) -> None:
+    # Through memory: torch's own writer ends the process, or says little, where the disk is full.
+    buffer = io.BytesIO()
+    torch.export.save(program, buffer, extra_files={"fcn_tutorial.json": text})
+    path.write_bytes(buffer.getbuffer())
 
 
 def _onnx_reader(path: Path) -> Callable[[Tensor], list[Tensor]]:

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PureWindowsPath
 
 _MAX_LIST_BYTES = 1 << 26  # the longest list in use, SBD's train.txt, has 0.1 MB
+_BLOCK = 1 << 20  # bytes that are written at a time
 #: What unfinished files are called: hidden, and by a number nobody can foresee.
 PARTIAL = ".*.partial*"
 
@@ -55,6 +56,20 @@ def _keep(path: Path, former: Path) -> None:
         os.replace(beside, former)
     except OSError:
         os.replace(path, former)
+
+
+def reserve(descriptor: int, size: int) -> None:
+    """Make an empty file so many bytes long, all of them on the disk.
+
+    A file that is mapped into memory must not find the disk full later: that ends the process.
+    Raises OSError where there is no room.
+    """
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(descriptor, 0, size)
+        return
+    zeros = bytes(_BLOCK)
+    while size > 0:
+        size -= os.write(descriptor, zeros[:size])
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -197,6 +212,18 @@ def inside(root: Path, relative: str, source: str = "path") -> Path:
     if linked and not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root)):
         raise ValueError(f"{source}: {relative!r} is a link out of {root}; copy the file instead")
     return path
+
+
+def plain_name(name: str, source: str) -> str:
+    """`name`, if it can be part of a file's name on every system and lead nowhere else.
+
+    `source` opens the message of the error. Raises ValueError for an empty name, for one with a
+    separator, a drive letter or what cannot be printed (NUL among it), and for "." and "..".
+    """
+    parts = PureWindowsPath(name).parts if isinstance(name, str) else ()
+    if parts != (name,) or name in (".", "..") or ":" in name or not name.isprintable():
+        raise ValueError(f"{source}: {name!r} is no plain name; leave out separators and controls")
+    return name
 
 
 def fcn_data() -> Path | None:

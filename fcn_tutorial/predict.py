@@ -10,26 +10,27 @@ under TASK and "TASK_classes".
 from __future__ import annotations
 
 import glob
+import math
 import os
 import zipfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import NamedTuple
+from tempfile import TemporaryFile
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numpy.lib.format import open_memmap
+from numpy.lib.format import write_array
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
 from fcn_tutorial import models, visualize
 from fcn_tutorial.datasets.own.folder import read_upright
-from fcn_tutorial.files import replacing
+from fcn_tutorial.files import replacing, reserve
 from fcn_tutorial.models import Card, Network, inference
 from fcn_tutorial.models.inference import Part
 from fcn_tutorial.models.network import ONLY
@@ -287,23 +288,30 @@ def _write(predictor: Predictor, image: Tensor, files: _Files) -> None:
 def _archive(
     path: Path, tasks: Mapping[str, Task], size: tuple[int, int]
 ) -> Iterator[dict[str, NDArray[np.float16]]]:
-    """Arrays (C, H, W) by task that become the .npz at `path`; until then they lie on disk."""
-    with (
-        replacing(path) as partial,
-        TemporaryDirectory(dir=path.parent, prefix=".fcn-", ignore_cleanup_errors=True) as folder,
-    ):
+    """Arrays (C, H, W) by task that become the .npz at `path`; until then they lie on disk.
+
+    They lie there without a name, in space that is theirs before the first byte is written: a full
+    disk is an OSError, and nothing is left of a process that is killed.
+    """
+    with ExitStack() as held:
+        partial = held.enter_context(replacing(path))
         arrays: dict[str, NDArray[np.float16]] = {}
+        members: dict[str, NDArray[Any]] = {}
         for task, spec in tasks.items():
-            name = Path(folder) / f"{'probabilities' if task == ONLY else task}.npy"
+            file = held.enter_context(TemporaryFile(dir=path.parent, prefix=".fcn-"))
             shape = (len(spec.classes), *size)
-            arrays[task] = open_memmap(name, "w+", np.float16, shape)
-            np.save(Path(folder) / f"{'' if task == ONLY else f'{task}_'}classes.npy", spec.classes)
+            reserve(file.fileno(), 2 * math.prod(shape))
+            arrays[task] = np.memmap(file, np.float16, "r+", shape=shape)
+            prefix = "" if task == ONLY else f"{task}_"
+            members["probabilities" if task == ONLY else task] = arrays[task]
+            members[f"{prefix}classes"] = np.array(spec.classes)
+        if len(members) < 2 * len(tasks):
+            raise ValueError(f"{path}: tasks {', '.join(tasks)} would overwrite each other in it")
         yield arrays
         with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as packed:
-            for array in arrays.values():
-                array.flush()  # type: ignore[attr-defined]  # of the memory map it is
-            for file in sorted(Path(folder).iterdir()):
-                packed.write(file, file.name)
+            for name, array in members.items():
+                with packed.open(f"{name}.npy", "w", force_zip64=True) as member:
+                    write_array(member, array)
 
 
 def _overlay(

@@ -1,12 +1,17 @@
 """Picture files in, label files out: whole or not at all, at the size of the picture."""
 
+import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from fcn_tutorial import models, predict
 from fcn_tutorial.cli import main
@@ -14,6 +19,7 @@ from fcn_tutorial.models import Card
 from fcn_tutorial.predict import Predictor, find_images, write_predictions
 from tests.models.networks import fcn
 
+PATHS = ("TMP/precious", "../precious", "a/b", "a\\\\b", "..", ".", "", "C:precious", "a\0b")
 COLOURS = ((10, 20, 30), (200, 0, 0), (0, 0, 200))
 
 
@@ -156,10 +162,79 @@ def test_an_interrupted_archive_leaves_no_half_file(
 ) -> None:
     predictor = Predictor.load(saved(tmp_path / "net.safetensors"))
 
-    def fails(*_: object) -> None:
+    def fails(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(predict.zipfile.ZipFile, "write", fails)
-    with pytest.raises(OSError, match="No space left"):
+    monkeypatch.setattr(predict.zipfile.ZipFile, "open", fails)
+    with pytest.raises(OSError, match=r"a\.npz: cannot be written .No space left"):
         next(write_predictions(predictor, [photos / "a.png"], tmp_path / "out", True))
     assert [*(tmp_path / "out").iterdir()] == []
+
+
+@pytest.mark.parametrize("name", PATHS)
+def test_a_weights_file_whose_task_is_a_path_is_refused(
+    name: str, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = saved(tmp_path / "net.safetensors", tasks={"semantic": 4, "geometric": 3})
+    with safe_open(weights, "pt") as file:
+        told = file.metadata()
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    name = name.replace("TMP", str(tmp_path))
+    described = json.loads(told["model"])
+    described["num_classes"] = {name: 4, "geometric": 3}
+    save_file(tensors, weights, {**told, "model": json.dumps(described)})
+    precious = tmp_path / "precious.npy"
+    precious.write_bytes(b"mine")
+    out = tmp_path / "out"
+    arguments = ["predict", weights, photos / "a.png", "--out", out, "--probabilities"]
+    assert main([*map(str, arguments)]) == 1
+    said = capsys.readouterr().err
+    assert str(weights) in said and "is no plain name" in said and said.count("\n") == 1
+    assert precious.read_bytes() == b"mine" and not out.exists()
+
+
+def test_tasks_that_would_overwrite_each_other_in_the_archive_are_refused(
+    photos: Path, tmp_path: Path
+) -> None:
+    weights = saved(tmp_path / "net.safetensors", tasks={"a": 4, "a_classes": 3})
+    with pytest.raises(ValueError, match="would overwrite each other"):
+        next(write_predictions(Predictor.load(weights), [photos / "a.png"], tmp_path / "o", True))
+    assert not [*(tmp_path / "o").iterdir()]
+
+
+FULL = """
+import resource, sys
+from fcn_tutorial.cli import main
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), resource.RLIM_INFINITY))
+sys.exit(main(sys.argv[2:]))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limit on the size of a file")
+@pytest.mark.parametrize(
+    ("verb", "limit"),
+    [("predict", 5_000), ("predict", 90_000), ("torch", 60_000), ("onnx", 60_000)],
+)
+def test_a_full_disk_is_one_clear_error_and_leaves_nothing(
+    verb: str, limit: int, photos: Path, tmp_path: Path
+) -> None:
+    # No file may grow beyond the limit, which the system says as it says that a disk is full.
+    weights, out = saved(tmp_path / "net.safetensors"), tmp_path / "out"
+    out.mkdir()
+    if verb == "predict":
+        # 5 kB stop the arrays, 90 kB (of 3 × 400 × 600 × 2 bytes) what lies beside them.
+        Image.new("RGB", (600, 400)).save(photos / "large.png")
+        rest = ["predict", weights, photos / "large.png", "--out", out, "--probabilities"]
+        name = out / "large.npz"
+    else:
+        if verb == "onnx":
+            pytest.importorskip("onnxscript")
+        name = out / ("net.onnx" if verb == "onnx" else "net.pt2")
+        rest = ["export", weights, "--to", verb, "--out", name]
+    ran = subprocess.run(
+        [sys.executable, "-c", FULL, str(limit), *map(str, rest)], capture_output=True, text=True
+    )
+    assert ran.returncode == 1, ran.stderr
+    assert ran.stderr.startswith(f"fcn-tutorial: {name}: cannot be written (")
+    assert ran.stderr.count("\n") == 1 and not [*out.iterdir()]

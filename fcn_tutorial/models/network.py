@@ -18,7 +18,7 @@ from typing import Any, ClassVar, NamedTuple, Self, TypeVar
 import torch
 from torch import Tensor, nn
 
-from fcn_tutorial.files import did_you_mean
+from fcn_tutorial.files import did_you_mean, plain_name
 from fcn_tutorial.transforms import Preprocess, map_sample
 from fcn_tutorial.upsampling import Border
 
@@ -58,7 +58,7 @@ class Network(nn.Module):
         preprocessing: what the weights expect, a name of `transforms.PREPROCESSING`; several where
             each reads its own channels.
 
-    Raises ValueError for a task without classes.
+    Raises ValueError for a task without classes, or whose name could not be part of a file's.
     """
 
     Config: ClassVar[type[Any]]
@@ -73,6 +73,8 @@ class Network(nn.Module):
         self.tasks = named(num_classes)
         if min(self.tasks.values(), default=0) < 1:
             raise ValueError(f"num_classes={num_classes!r}: at least one class is needed")
+        for task in self.tasks:
+            plain_name(task, "num_classes, task")  # files are named after it
         self.num_classes = sum(self.tasks.values())
         self.preprocess = Preprocess(*preprocessing)
         self.in_channels = sum(len(part.mean) for part in self.preprocess.parts)
