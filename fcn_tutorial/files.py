@@ -11,6 +11,7 @@ import errno
 import os
 import platform
 import secrets
+import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PureWindowsPath
 
@@ -164,6 +165,15 @@ def _flush(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def check_stored(archive: zipfile.ZipFile, size: int) -> None:
+    """Raise ValueError for an archive that would unfold to more than its file of `size` bytes."""
+    parts = archive.infolist()
+    if any(part.compress_type != zipfile.ZIP_STORED for part in parts):
+        raise ValueError("its parts are compressed")
+    if sum(part.file_size for part in parts) > size:
+        raise ValueError("its parts are larger than the file")
 
 
 def require(path: Path, why: str = "") -> Path:

@@ -180,6 +180,9 @@ def _export(options: argparse.Namespace) -> int:
 def _results(options: argparse.Namespace) -> int:
     from fcn_tutorial.training import results
 
-    tables = results.collect(results.find(options.folders))
+    records, faults = results.find_sound(options.folders)
+    tables = results.collect(records)
     print(json.dumps(results.as_dict(tables)) if options.json else results.text(tables))
-    return 0
+    for fault in faults:
+        print(f"fcn-tutorial: {fault}", file=sys.stderr)
+    return 1 if faults else 0

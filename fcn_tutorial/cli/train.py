@@ -97,6 +97,8 @@ def _train(options: argparse.Namespace) -> int:
     if options.recipe is None:
         options.refuse("name a RECIPE, or --config FILE")
     options.seed = options.seed or 0
+    if not 0 <= options.seed < 1 << 32:
+        raise ValueError(f"--seed {options.seed}: expected 0 to {(1 << 32) - 1}")
     settings = list(options.set)
     if options.epochs is not None:
         settings.append(f"epochs={options.epochs}")

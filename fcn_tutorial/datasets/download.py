@@ -20,7 +20,7 @@ import urllib.request
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path, PureWindowsPath
-from typing import IO, Any
+from typing import IO, Any, Self
 
 from fcn_tutorial.datasets.source import Remote, Source
 
@@ -287,7 +287,7 @@ def _why_wrong(remote: Remote, part: Path, length: int) -> str:
         return "it is a web page, as of a login or an error"
     ending = Path(remote.name).suffix
     if remote.unpack:
-        known = zipfile.is_zipfile(part) if ending == ".zip" else tarfile.is_tarfile(part)
+        known = zipfile.is_zipfile(part) if ending == ".zip" else _is_tar(part)
         return "" if known else f"it is no {ending} archive"
     if not begins.startswith(_BEGINNINGS.get(ending, b"")):
         return f"it is no {ending} file"
@@ -376,7 +376,7 @@ def _zip_members(archive: Path) -> Iterator[Member]:
 
 
 def _tar_members(archive: Path) -> Iterator[Member]:
-    with tarfile.open(archive) as opened:
+    with tarfile.open(archive, tarinfo=_Header) as opened:
         for info in opened:
             kind = "folder" if info.isdir() else "file" if info.isreg() else "link or device"
             yield info.name, kind, lambda info=info: _content(opened, info)  # type: ignore[misc]
@@ -385,6 +385,32 @@ def _tar_members(archive: Path) -> Iterator[Member]:
         opened.fileobj.seek(opened.offset)
         if opened.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
             raise ValueError(f"{archive}: damaged archive, it breaks off; fetch it again")
+
+
+def _is_tar(path: Path) -> bool:
+    try:
+        tarfile.open(path, tarinfo=_Header).close()
+    except tarfile.TarError:
+        return False
+    return True
+
+
+class _Header(tarfile.TarInfo):
+    """A member's header, or one that describes the next; the latter are read into memory whole."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        """See `tarfile.TarInfo.frombuf`. Raises TarError for descriptions above 1 MiB."""
+        header = super().frombuf(buf, encoding, errors)
+        if header.type in _DESCRIPTIONS and header.size > _CHUNK:
+            raise tarfile.TarError(f"a header of {header.size:,} bytes")
+        return header
+
+
+_DESCRIPTIONS = (
+    tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+)  # fmt: skip
 
 
 def _content(opened: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:

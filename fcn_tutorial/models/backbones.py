@@ -7,17 +7,18 @@ own. Either way the geometry of each tap is traced from the layers themselves.
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from fcn_tutorial import geometry, surgery
-from fcn_tutorial.files import did_you_mean
+from fcn_tutorial.files import check_stored, did_you_mean
 from fcn_tutorial.models import trunks
 from fcn_tutorial.models.trunks import Alignment
 from fcn_tutorial.vision import feature_extraction
@@ -237,9 +238,24 @@ def read_tensors(path: Path | str) -> dict[str, Tensor]:
     try:
         if path.suffix not in (".pth", ".pt"):
             return load_file(path)
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                check_stored(archive, path.stat().st_size)
         stored: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
-        if all(isinstance(tensor, Tensor) for tensor in stored.values()):
+        if isinstance(stored, dict) and all(map(_is_plain, stored.values())):
             return stored
     except Exception as error:  # the unpickler raises many kinds
-        raise ValueError(f"weights={str(path)!r}: not a readable safetensors file") from error
-    raise ValueError(f"weights={str(path)!r}: not a table of tensors")
+        kind = "PyTorch" if path.suffix in (".pth", ".pt") else "safetensors"
+        raise ValueError(f"weights={str(path)!r}: not a readable {kind} file ({error})") from error
+    raise ValueError(f"weights={str(path)!r}: not a table of plain tensors by name")
+
+
+def _is_plain(tensor: Any) -> bool:
+    """Whether it holds numbers one after the other: not sparse, not quantized, and not nothing."""
+    return (
+        isinstance(tensor, Tensor)
+        and tensor.layout == torch.strided
+        and tensor.device.type == "cpu"
+        and not tensor.is_quantized
+        and not tensor.is_complex()
+    )

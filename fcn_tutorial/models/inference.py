@@ -76,9 +76,9 @@ def scores(
         scales: the preprocessed image is resampled to each of these times its size (bilinear, and
             averaged where it shrinks), and the probabilities are resampled back.
         flip: take the image and its mirror image, left and right exchanged, at every scale.
-        tile: largest side in pixels of what is computed at once, its margin left out; 0: the whole
-            image. None takes an image of more than `LARGE` pixels, at the largest size the network
-            sees of it, in tiles that have `TILE` pixels there.
+        tile: largest side in pixels of what is computed at once, its margin left out, and at least
+            a quarter of that; 0: the whole image. None takes an image of more than `LARGE` pixels,
+            at the largest size the network sees of it, in tiles that have `TILE` pixels there.
 
     Returns softmax probabilities (C, H, W), {task: probabilities} for several tasks. Tiles change
     them by rounding only. Raises ValueError for scales that are not positive numbers and for a
@@ -137,6 +137,9 @@ def probabilities(
     if tile is None:
         large = math.prod(answer.size) * seen**2 > LARGE
         tile = max(1, int(TILE / seen)) if large else 0
+    elif tile:
+        # Smaller ones save no memory that counts, and see every pixel hundreds of times.
+        tile = max(tile, int((model.margin() or 0) / seen / 4))
     for part in parts(answer.size, tile):
         yield part, answer.read(part)[0]
 

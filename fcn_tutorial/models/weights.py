@@ -146,4 +146,6 @@ def _checked(card: Card) -> Card:
         raise ValueError("the card's classes are no names, or its details no table")
     if len(card.palette) != len(card.classes):
         raise ValueError(f"{len(card.palette)} colours for {len(card.classes)} classes")
+    if not all(0 <= level <= 255 for colour in card.palette for level in colour):
+        raise ValueError("a colour of the card is not of levels from 0 to 255")
     return card

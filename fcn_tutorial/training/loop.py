@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -31,7 +30,7 @@ from fcn_tutorial.training.checkpoint import Progress, Run
 from fcn_tutorial.training.evaluation import scored
 from fcn_tutorial.training.optimisation import rate, set_rates
 from fcn_tutorial.training.recipe import Recipe
-from fcn_tutorial.training.record import SCHEMA
+from fcn_tutorial.training.record import SCHEMA, read
 from fcn_tutorial.training.run import RunFolder, peak_memory_mb, provenance
 from fcn_tutorial.training.stream import Batch, Stream, open_splits
 from fcn_tutorial.transforms import map_sample
@@ -258,9 +257,12 @@ def finish(run: Run, stream: Stream, overrides: Mapping[str, Any]) -> dict[str, 
 
 
 def finished(recipe: Recipe, seed: int, folder: RunFolder) -> dict[str, Any]:
-    """The record of a run that has come to its end; empty where it has not, or is another."""
+    """The record of a run that has come to its end; empty where it has not, or is another.
+
+    Raises ValueError naming a file that is no record.
+    """
     if not folder.record.is_file():
         return {}
-    record: dict[str, Any] = json.loads(folder.record.read_text(encoding="utf-8"))
+    record = dict(read(folder.record))
     differs = [n for n in settings.changed(record["settings"], recipe) if n != "coarser"]
     return {} if differs or record["seed"] != seed else record

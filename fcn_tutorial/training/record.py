@@ -8,6 +8,7 @@ reads the file. Records from before hold scores only, and give no others.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -127,12 +128,16 @@ def read(path: Path) -> Record:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         known = record["schema"] == SCHEMA
-        _ = record["recipe"], record["seed"], record["settings"]["data"]["name"]
+        _ = record["recipe"], record["settings"]["data"]["name"], record["settings"]["model"]
+        if type(record["seed"]) is not int:
+            raise ValueError(f"seed is {record['seed']!r}")
         for split in ("val", "test"):
             for part in tasks(record[split]).values() if record.get(split) else ():
                 _check(part)
         _check(record["val"])
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+    except (
+        OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError
+    ) as error:  # fmt: skip
         raise ValueError(f"{path}: not the record of a run ({error})") from error
     if not known:
         raise ValueError(f"{path}: schema {record['schema']} is not {SCHEMA}, which is read here")
@@ -146,7 +151,7 @@ def _check(part: Mapping[str, Any]) -> None:
             raise ValueError(f"no {key!r} in {part.get('split', 'a split')!r}")
     for key, value in scored(part).items():
         for number in value.values() if isinstance(value, Mapping) else (value,):
-            if number is not None and not isinstance(number, int | float):
+            if number is not None and not math.isfinite(number):
                 raise ValueError(f"{key} is {number!r}")
 
 

@@ -54,6 +54,34 @@ def find(folders: Sequence[Path] = ()) -> list[Record]:
     for a path that is not there, and ValueError for a file that is not a record and for a folder
     without one.
     """
+    records, faults = find_sound(folders)
+    if faults:
+        raise faults[0]
+    return records
+
+
+def find_sound(folders: Sequence[Path] = ()) -> tuple[list[Record], list[ValueError]]:
+    """As `find`; an error for each file that is no record, beside the records of the others."""
+    records, faults = [], []
+    for path in _paths(folders):
+        try:
+            records.append(_shown(path))
+        except ValueError as error:
+            faults.append(error)
+    return records, faults
+
+
+def _shown(path: Path) -> Record:
+    """The record in a file. Raises ValueError naming it where it cannot be shown."""
+    record = read(path)
+    try:
+        text(collect([record]))
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
+        raise ValueError(f"{path}: not the record of a run ({error})") from error
+    return record
+
+
+def _paths(folders: Sequence[Path]) -> list[Path]:
     paths: list[Path] = []
     if not folders:
         paths = [*sorted((assets.root() / "results").glob("*/*.json")), *_inside(Path("runs"))]
@@ -64,7 +92,7 @@ def find(folders: Sequence[Path] = ()) -> list[Record]:
         if not inside:
             raise ValueError(f"{folder}: holds no record.json, nor a folder with one")
         paths += inside
-    return [read(path) for path in dict.fromkeys(paths)]
+    return list(dict.fromkeys(paths))
 
 
 def _inside(folder: Path) -> list[Path]:

@@ -25,7 +25,7 @@ from typing import Any, Literal, Self
 
 import torch
 
-from fcn_tutorial.files import PARTIAL, locked, replacing, write_atomically
+from fcn_tutorial.files import PARTIAL, check_stored, locked, replacing, write_atomically
 from fcn_tutorial.training import distributed
 from fcn_tutorial.training.card import model_card
 from fcn_tutorial.training.record import dumps
@@ -170,8 +170,7 @@ def _verify(path: Path) -> None:
     """Raise ValueError, or what `zipfile` does, for a checkpoint that is not as it was written."""
     with zipfile.ZipFile(path) as archive:
         # As they are written: so a file cannot unfold to more than it is.
-        if any(part.compress_type != zipfile.ZIP_STORED for part in archive.infolist()):
-            raise ValueError("its parts are compressed")
+        check_stored(archive, path.stat().st_size)
         if not archive.comment:  # written before checkpoints knew their digest
             if damaged := archive.testzip():
                 raise ValueError(f"{damaged} is not as it was written")

@@ -9,6 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from fcn_tutorial.datasets import sources
+from fcn_tutorial.datasets.formats.images import MAX_PIXELS
+from fcn_tutorial.datasets.formats.plain_yaml import short
+from fcn_tutorial.datasets.spec import Data
 from fcn_tutorial.files import did_you_mean
 from fcn_tutorial.training.recipe import Model, Optimiser, Published, Recipe
 
@@ -17,6 +20,7 @@ LATER = (
     "epochs", "iterations", "optimiser.lr", "optimiser.clip", "validate_every", "save_every",
     "compile",
 )  # fmt: skip
+_LARGEST = 1e18  # of numbers in a stored recipe; int64 ends a little beyond
 
 
 def override(recipe: Recipe, settings: Sequence[str]) -> tuple[Recipe, dict[str, Any]]:
@@ -44,6 +48,7 @@ def check(recipe: Recipe) -> None:
     for key in ("focal", "region_weight"):
         if not 0 <= getattr(recipe, key) < math.inf:
             raise ValueError(f"--set {key}={getattr(recipe, key)}: expected 0 or more")
+    _check_data(recipe.data)
     if recipe.batch % recipe.accumulate:
         raise ValueError(
             f"accumulate={recipe.accumulate} does not divide batch={recipe.batch} into equal parts"
@@ -93,9 +98,63 @@ def from_dict(fields: Mapping[str, Any]) -> Recipe:
         rest["data"] = kind(**{k: _tuple(v) for k, v in rest["data"].items()})
         rest["optimiser"] = Optimiser(**rest["optimiser"])
         rest["published"] = tuple(Published(**p) for p in rest["published"])
-        return Recipe(**rest)
+        recipe = Recipe(**rest)
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"not a recipe: {error}") from error
+    for name, hint, value in _fields(recipe, ""):
+        if not _fits(hint, value):
+            raise ValueError(f"not a recipe: {name}={short(value)}")
+    _check_data(recipe.data)
+    return recipe
+
+
+def _fields(node: Any, prefix: str) -> Iterator[tuple[str, Any, Any]]:
+    """(dotted name, type, value) of every field."""
+    for name, hint in get_type_hints(type(node)).items():
+        value = getattr(node, name)
+        if dataclasses.is_dataclass(value):
+            yield from _fields(value, f"{prefix}{name}.")
+        yield f"{prefix}{name}", hint, value
+
+
+def _fits(hint: Any, value: Any) -> bool:
+    """Whether a value is of a field's type, and a number one that can be counted with."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        return value in arguments
+    if origin is tuple:
+        if arguments[-1] is Ellipsis:
+            arguments = (arguments[0],) * len(value) if isinstance(value, tuple) else ()
+        return (
+            isinstance(value, tuple)
+            and len(value) == len(arguments)
+            and all(map(_fits, arguments, value))
+        )
+    if hint in (int, float):
+        return (
+            isinstance(value, (int, hint))
+            and not isinstance(value, bool)
+            and -_LARGEST <= value <= _LARGEST  # not so for NaN
+        )
+    return isinstance(value, hint)
+
+
+def _check_data(spec: Data) -> None:
+    """Raise ValueError, naming the setting, for sizes and counts that no data have."""
+    for key, least, most in (
+        ("multiple", 1, 1 << 12), ("train_images", 0, 1 << 32), ("test_images", 0, 1 << 32),
+    ):  # fmt: skip
+        if not least <= (value := getattr(spec, key)) <= most:
+            raise ValueError(f"--set data.{key}={value}: expected {least} to {most}")
+    if min(spec.crop) < 0 or math.prod(spec.crop) > MAX_PIXELS:
+        raise ValueError(
+            f"--set data.crop={','.join(map(str, spec.crop))}: expected 0 or more, and at most "
+            f"{MAX_PIXELS:,} pixels"
+        )
+    if not 0 < min(spec.scale) <= max(spec.scale) < math.inf:
+        raise ValueError(
+            f"--set data.scale={','.join(map(str, spec.scale))}: expected numbers above 0"
+        )
 
 
 def lookup(fields: Mapping[str, Any], name: str) -> Any:

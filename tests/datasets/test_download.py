@@ -1,5 +1,6 @@
 """Downloads, against a server of our own that cuts, lies and refuses."""
 
+import gzip
 import hashlib
 import http.server
 import io
@@ -526,3 +527,16 @@ def test_checksums_are_those_of_torchvision() -> None:
     (file,) = get("sbd").files
     assert (file.md5, file.name) == (datasets.SBDataset.md5, datasets.SBDataset.filename)
     assert file.urls == (datasets.SBDataset.url,)
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME])
+def test_a_header_that_declares_more_than_a_name_is_refused_unread(
+    kind: bytes, tmp_path: Path
+) -> None:
+    header = tarfile.TarInfo("x")
+    header.type, header.size = kind, 800 << 20
+    with gzip.open(tmp_path / "a.tgz", "wb") as packed:
+        packed.write(header.tobuf())
+        packed.write(bytes(1 << 21))
+    with pytest.raises(ValueError, match=r"a\.tgz: .*a header of 838,860,800 bytes"):
+        unpack(tmp_path / "a.tgz", tmp_path / "out", (("set/", "set"),))

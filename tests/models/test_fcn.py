@@ -1,8 +1,10 @@
 """The network: sizes, alignment, cuts that change nothing, and the weights file."""
 
 import math
+import zipfile
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +13,7 @@ from torch import Tensor, nn
 
 from fcn_tutorial import models
 from fcn_tutorial.models import FCN, LateFusion, backbones, trunks
+from fcn_tutorial.models.backbones import read_tensors
 from fcn_tutorial.vision import models as vision
 from tests.models.networks import fcn
 
@@ -297,3 +300,30 @@ def test_bad_files_and_arguments_get_one_clear_error(tmp_path: Path) -> None:
         FCN("tiny", alignment="caffe")
     with pytest.raises(ValueError, match="at least one class"):
         FCN("tiny", 0)
+
+
+def test_a_pytorch_file_of_anything_but_plain_tensors_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "trunk.pth"
+    odd: tuple[Any, ...] = (
+        [1], {"a": 1}, {"a": torch.eye(3).to_sparse()}, {"a": torch.zeros(2, dtype=torch.cfloat)},
+        {"a": torch.quantize_per_tensor(torch.zeros(2), 1.0, 0, torch.qint8)},
+    )  # fmt: skip
+    for content in odd:
+        torch.save(content, path)
+        with pytest.raises(ValueError, match=r"trunk\.pth': not a table of plain tensors"):
+            read_tensors(path)
+
+
+def test_a_pytorch_file_that_unfolds_to_more_than_it_is_is_refused(tmp_path: Path) -> None:
+    torch.save({"a": torch.zeros(1 << 18)}, tmp_path / "sound.pth")
+    assert read_tensors(tmp_path / "sound.pth")["a"].shape == (1 << 18,)
+    bomb = tmp_path / "bomb.pth"
+    with (
+        zipfile.ZipFile(tmp_path / "sound.pth") as sound,
+        zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as packed,
+    ):
+        for member in sound.infolist():
+            packed.writestr(member.filename, sound.read(member))
+    assert bomb.stat().st_size < 10_000
+    with pytest.raises(ValueError, match=r"bomb\.pth': .*its parts are compressed"):
+        read_tensors(bomb)

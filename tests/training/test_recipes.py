@@ -1,9 +1,13 @@
 """Recipes are values: overridden by text with checks, and the same after JSON."""
 
+import copy
 import json
+from pathlib import Path
 
 import pytest
 
+from fcn_tutorial import assets, training
+from fcn_tutorial.cli import main
 from fcn_tutorial.training import RECIPES, as_dict, explain, from_dict, get, override, smoke
 
 
@@ -70,3 +74,43 @@ def test_smoke_is_small(name: str) -> None:
     assert recipe.model.width == get(name).model.width / 16
     assert recipe.data.crop == (64, 64) and recipe.batch == 2
     assert recipe.data.train_images // recipe.batch * recipe.epochs == 2
+
+
+def test_stored_recipes_are_read_back_and_edited_ones_refused() -> None:
+    for recipe in training.RECIPES.values():
+        stored = training.as_dict(recipe)
+        assert training.as_dict(training.from_dict(stored)) == stored
+    for path in sorted((assets.root() / "results").glob("*/*.json")):
+        training.from_dict(json.loads(path.read_text())["settings"])
+    stored = training.as_dict(training.get("scenes-fcn8s"))
+    for key, value in (
+        ("batch", 1e9), ("batch", 1 << 70), ("batch", True), ("epochs", "3"), ("summary", 1),
+        ("loss", ["mean"]), ("published", 3), ("data.crop", [128]), ("data.crop", [10**9, 10**9]),
+        ("data.crop", ["a", "b"]), ("data.crop", [-1, 5]), ("data.scale", [1, float("nan")]),
+        ("data.scale", [0, 1]), ("data.train_split", []), ("data.multiple", 0),
+        ("data.test_images", -1), ("data.test_images", 1 << 40), ("data.modality", "x"),
+        ("model.width", float("inf")), ("optimiser.lr", None), ("data.name", {}), ("model", 1),
+    ):  # fmt: skip
+        group, _, name = key.rpartition(".")
+        edited = copy.deepcopy(stored)
+        (edited[group] if group else edited)[name] = value
+        with pytest.raises(ValueError, match=r"not a recipe|data\.|data set"):
+            training.from_dict(edited)
+
+
+def test_more_scenes_than_memory_holds_are_refused_before_one_is_rendered() -> None:
+    recipe, _ = training.override(training.get("scenes-fcn8s"), ["data.test_images=1000000000"])
+    with pytest.raises(ValueError, match=r"1,000,000,000 scenes of 128×128 are too many"):
+        training.open_split(recipe, "test", None)
+
+
+def test_settings_and_seeds_that_no_run_can_have_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = ["--smoke", "--out", str(tmp_path / "out")]
+    for seed in (1 << 64, 1 << 32, -1):
+        assert main(["train", "scenes-fcn8s", f"--seed={seed}", *out]) == 1
+        assert capsys.readouterr().err == f"fcn-tutorial: --seed {seed}: expected 0 to 4294967295\n"
+    assert main(["train", "scenes-fcn8s", "--set", "data.multiple=0", *out]) == 1
+    assert "--set data.multiple=0: expected 1 to 4096" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

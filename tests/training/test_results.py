@@ -12,6 +12,7 @@ from fcn_tutorial import assets, training
 from fcn_tutorial.cli import main
 from fcn_tutorial.training import recipes, results
 from fcn_tutorial.training.card import model_card
+from fcn_tutorial.training.loop import finished
 
 
 @pytest.fixture
@@ -94,6 +95,36 @@ def test_what_is_no_record_is_named(tmp_path: Path, capsys: pytest.CaptureFixtur
         (tmp_path / "record.json").write_text(text)
         assert main(["results", str(tmp_path)]) == 1
         assert "record.json: " in capsys.readouterr().err
+
+
+def test_one_bad_record_is_named_and_the_others_are_shown(
+    record: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good = json.dumps(record)
+    bad = [
+        "[" * 100_000,
+        "nonsense",
+        "null",
+        good.replace('"mean_iu": 0.', '"mean_iu": 1e400, "x": 0.'),
+    ]
+    for key, value in (("settings", {"data": {"name": []}, "model": 1}), ("overrides", 3),
+                       ("seed", "0"), ("val", None), ("recipe", ["a"]), ("recipe", "unknown"),
+                       ("test", {"images": -1})):  # fmt: skip
+        bad.append(json.dumps({**record, key: value}))
+    for i, text in enumerate([good, *bad]):
+        (tmp_path / str(i)).mkdir()
+        (tmp_path / str(i) / "record.json").write_text(text)
+    assert main(["results", str(tmp_path)]) == 1
+    said = capsys.readouterr()
+    lines = [line for line in said.err.splitlines() if line.startswith("fcn-tutorial: ")]
+    # An unknown recipe is shown by its own settings.
+    named = {int(line.split("/record.json")[0].rpartition("/")[2]) for line in lines}
+    assert named == set(range(1, len(bad) + 1)) - {10}
+    assert f"{100 * record['test']['mean_iu']:.1f}" in said.out
+    smoke = training.smoke(training.get("scenes-fcn8s"))
+    for i in (1, 2, 3, 4, 7):
+        with pytest.raises(ValueError, match=f"{i}/record.json: not the record"):
+            finished(smoke, 0, training.RunFolder(tmp_path / str(i)))
 
 
 def test_the_card_states_every_score_of_the_record(record: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,20 @@ from fcn_tutorial.datasets.scenes import Scenes
 from fcn_tutorial.datasets.source import Source
 from fcn_tutorial.datasets.spec import Data
 
+_MOST_PIXELS = 1 << 28  # of a split, which stays in memory: 16,384 scenes of 128×128
+
 
 class _Rendered(Source):
     def read(self, spec: Data, split: str, data: Path | None) -> Scenes:
+        n = spec.train_images if split == "train" else spec.test_images
+        if n * math.prod(spec.crop) > _MOST_PIXELS:
+            height, width = spec.crop
+            raise ValueError(
+                f"{n:,} scenes of {height}×{width} are too many to render and keep; lower "
+                "data.train_images, data.test_images or data.crop"
+            )
         return Scenes(
-            n=spec.train_images if split == "train" else spec.test_images,
+            n=n,
             split=split,
             size=spec.crop,
             task=spec.task,
