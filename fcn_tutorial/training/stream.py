@@ -73,7 +73,7 @@ class Stream:
         )
         augmented = Augmented(train_set, transform, seed)
         self._loader = loader(augmented, self._sampler, device, spec.multiple)
-        self._parts = recipe.accumulate
+        self._parts, self._epochs = recipe.accumulate, recipe.epochs
         self.epoch_steps = self._sampler.steps
         self.steps = recipe.iterations or self.epoch_steps * recipe.epochs
         #: Images that all processes take in a step.
@@ -88,8 +88,13 @@ class Stream:
         """(step, parts of its batch) of every step but the first `done`.
 
         Where the data fail, a file or a process that prepares batches, the parts are none and
-        `error` says why: the run's state is that of whole steps, and can be saved.
+        `error` says why: the run's state is that of whole steps, and can be saved. Raises
+        ValueError where more steps are done than there are.
         """
+        if done > self.steps:
+            raise ValueError(
+                f"epochs={self._epochs} ends at step {self.steps}, the checkpoint is at step {done}"
+            )
         self._running = self._after(done)
         return self._running
 

@@ -15,13 +15,14 @@ from tests.devices import DEVICES
 SCRIPT = Path(__file__).with_name("together.py")
 
 
-def run(out: Path, batch: int, processes: int, device: str) -> None:
-    torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+def torchrun(processes: int, script: Path, *arguments: object) -> str:
+    command = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     found = subprocess.run(
-        [sys.executable, *torchrun, str(SCRIPT), str(out), str(batch), device],
+        [sys.executable, *command, str(script), *map(str, arguments)],
         cwd=SCRIPT.parents[2], capture_output=True, text=True,
     )  # fmt: skip
     assert found.returncode == 0, found.stderr[-3000:]
+    return found.stdout
 
 
 @pytest.fixture(scope="module", params=DEVICES)
@@ -30,8 +31,8 @@ def runs(
 ) -> tuple[RunFolder, RunFolder]:
     """The same 20 steps of 8 images, by one process and by two."""
     root = tmp_path_factory.mktemp("runs")
-    run(root / "one", 8, 1, request.param)
-    run(root / "two", 4, 2, request.param)
+    torchrun(1, SCRIPT, root / "one", 8, request.param)
+    torchrun(2, SCRIPT, root / "two", 4, request.param)
     return RunFolder(root / "one"), RunFolder(root / "two")
 
 
@@ -61,6 +62,18 @@ def test_only_the_first_process_writes_and_the_record_says_how_many(
     record = json.loads(runs[1].record.read_text())
     assert record["train"]["processes"] == 2 and record["train"]["steps"] == 20
     assert len(runs[1].read_state()["random"]) == 2
+
+
+@pytest.mark.parametrize("compiled", ["false", "true"])
+def test_gradients_are_exchanged_once_a_step_whatever_its_parts(
+    compiled: str, tmp_path: Path
+) -> None:
+    """All gradients fit one bucket, so one exchange is one reduction; the network is compiled by
+    the eager backend, which wraps it as any other does."""
+    said = torchrun(
+        2, SCRIPT.with_name("exchanges.py"), tmp_path / "run", "2", compiled
+    ).splitlines()
+    assert "exchanges 1 1 1 1" in said
 
 
 def test_what_a_step_takes_does_not_depend_on_how_many_share_it() -> None:
