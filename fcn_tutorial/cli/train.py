@@ -138,7 +138,7 @@ def _train(options: argparse.Namespace) -> int:
     if not distributed.leads():
         return 0
     split = "val" if record["test"] is None else "test"
-    scores = {f"{recipe.model.backbone} {recipe.model.stride}s": record[split]}
+    scores = {record.get("network", recipe.name): record[split]}
     if recipe.baselines:
         record["baselines"] = _baselines(recipe, split, options.data, options.seed)
         RunFolder(out).write_record(record)

@@ -6,6 +6,7 @@ from fcn_tutorial.models.fcn import FCN, FCNConfig
 from fcn_tutorial.models.fusion import LateFusion
 from fcn_tutorial.models.magnified import Magnified
 from fcn_tutorial.models.network import NETWORKS, Network
+from fcn_tutorial.models.own import Own
 from fcn_tutorial.models.published import load_published
 from fcn_tutorial.models.weights import Card, load, save
 
@@ -13,6 +14,7 @@ NETWORKS |= {
     "fcn": FCN,
     "late-fusion": LateFusion,
     "magnified": Magnified,
+    "own": Own,
 }
 
 __all__ = [
@@ -24,6 +26,7 @@ __all__ = [
     "LateFusion",
     "Magnified",
     "Network",
+    "Own",
     "backbones",
     "inference",
     "load",

@@ -5,10 +5,8 @@ Loading runs no code from the file: tensors come from safetensors, the rest is J
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from fcn_tutorial.files import replacing
 from fcn_tutorial.models.network import Network, describe, from_description
 from fcn_tutorial.surgery.tracing import meta_copy
 
@@ -50,23 +49,42 @@ class Card:
 def save(model: Network, card: Card, path: Path | str) -> None:
     """Write the weights and the card; the file appears whole or not at all.
 
-    Raises OSError naming the file where it cannot be written.
+    Equal weights and cards give equal bytes. Raises OSError naming the file where it cannot be
+    written, and ValueError where a weight is not finite.
     """
     path = Path(path)
     tensors = {k: v.detach().contiguous().cpu() for k, v in model.state_dict().items()}
+    _check_finite(tensors, path)
     metadata = {
         "format": FORMAT,
         "model": json.dumps(describe(model)),
         "card": json.dumps(asdict(card)),
     }
-    partial = path.with_name(path.name + ".partial")
-    try:
-        save_file(tensors, partial, metadata)
-        os.replace(partial, path)
-    except (OSError, SafetensorError) as error:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
-        raise OSError(f"{path}: cannot be written ({error}); what was there is kept") from error
+    with replacing(path) as partial:
+        try:
+            save_file(tensors, partial, metadata)
+        except SafetensorError as error:
+            raise OSError(str(error)) from error
+        _sort_metadata(partial)
+
+
+def _sort_metadata(path: Path) -> None:
+    """Bring a file's metadata into one order: it is written in that of a hash table."""
+    with path.open("r+b") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+        if len(text) <= size:  # as it is, unless another writer leaves out what JSON does not need
+            file.seek(8)
+            file.write(text.ljust(size))
+
+
+def _check_finite(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Raise ValueError for a weight that is no number: every pixel would get the first class."""
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            raise ValueError(f"{path}: {name} holds values that are not finite")
 
 
 def load(
@@ -90,6 +108,7 @@ def load(
         raise ValueError(f"{path}: not a readable safetensors file ({error})") from error
     if metadata.get("format") != FORMAT:
         raise ValueError(f"{path}: not a network saved by fcn_tutorial (no {FORMAT!r} metadata)")
+    _check_finite(tensors, path)
     try:
         description, tensors = _today(json.loads(metadata["model"]), tensors)
         # First without memory: a file of a few bytes may describe a network of terabytes.

@@ -32,8 +32,10 @@ def _details(record: Mapping[str, Any]) -> Iterator[str]:
     yield from (f"# {record['recipe']}, seed {record['seed']}", "")
     yield from (f"{settings['summary']}.", "")
     yield from ("| | |", "|---|---|")
-    kind = "late fusion of two nets" if model.get("late_fusion") else "FCN"
-    yield f"| network | {kind}, {model['stride']}s on {model['backbone']}, `{model['alignment']}` |"
+    # Records that do not say are of these networks.
+    older = f"FCN-{model['stride']}s on {model['backbone']}"
+    older = f"late fusion of two nets, {older}" if model.get("late_fusion") else older
+    yield f"| network | {record.get('network', older)} |"
     steps = f"{cost['steps']:,} steps of {_batch(record)}"
     yield f"| trained on | {title}: {cost['images']:,} images, {steps} |"
     if source:

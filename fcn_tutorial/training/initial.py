@@ -13,11 +13,12 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
+from torch import nn
 
 from fcn_tutorial import models, vision
 from fcn_tutorial.files import fcn_data
-from fcn_tutorial.models import NETWORKS, Magnified, Network
-from fcn_tutorial.models.network import from_description, named
+from fcn_tutorial.models import NETWORKS, Magnified, Network, Own
+from fcn_tutorial.models.network import describe, from_description, named
 from fcn_tutorial.models.weights import FORMAT
 from fcn_tutorial.training import recipe as schema
 
@@ -54,6 +55,7 @@ def build(
     classes: Any,
     weights: Path | Sequence[Path] | None = None,
     stored: Mapping[str, Any] | None = None,
+    model: nn.Module | None = None,
 ) -> tuple[Network, Origin]:
     """The network of a recipe, on the CPU, and where its weights are from.
 
@@ -64,11 +66,16 @@ def build(
             stride; without, what the recipe names.
         stored: the checkpoint of a run that goes on: it describes the network, whose weights are
             loaded later, and where they were from; `weights` may be left out.
+        model: a network, or a module of one's own (see `models.Own`), instead of the recipe's.
 
     Raises FileNotFoundError saying what to fetch, from where and to where, and ValueError for files
     that do not fit.
     """
     weights = [weights] if isinstance(weights, Path) else list(weights or ())
+    if model is not None:
+        if weights:
+            raise ValueError("weights: load them into the model that is given")
+        return _given(model, recipe, classes), Origin("given")
     if stored and "network" in stored:
         return _again(stored, weights)
     spec = recipe.model
@@ -89,6 +96,22 @@ def build(
     network, config = _plan(recipe, classes)
     model = network.from_config(config, files[0] if files else None)
     return _magnified(model, recipe), Origin.of(kind, files)
+
+
+def _given(model: nn.Module, recipe: schema.Recipe, classes: Any) -> Network:
+    """A model as a network of these classes. Raises ValueError where it tells others apart."""
+    several = isinstance(classes, Mapping)
+    counts = {task: len(names) for task, names in classes.items()} if several else len(classes)
+    network = model if isinstance(model, Network) else None
+    if network is None:
+        network = Own(model, counts, recipe.model.preprocessing or "imagenet")
+    if network.counts != counts:
+        raise ValueError(
+            f"model: {network.title} tells {network.counts} classes apart, {recipe.data.name} has "
+            f"{counts}"
+        )
+    describe(network)  # without a description nothing could be saved
+    return network
 
 
 def _again(stored: Mapping[str, Any], weights: Sequence[Path]) -> tuple[Network, Origin]:

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from fcn_tutorial import models
 from fcn_tutorial.datasets import sources
 from fcn_tutorial.datasets.loading import mix
 from fcn_tutorial.models import Network
@@ -51,6 +51,7 @@ def train(
     *,
     data: Path | None = None,
     weights: Path | Sequence[Path] | None = None,
+    model: nn.Module | None = None,
     seed: int = 0,
     device: torch.device | str = "cpu",
     overrides: dict[str, Any] | None = None,
@@ -66,6 +67,7 @@ def train(
         out: the run folder, made if needed.
         data: folder of the data set (or of data sets, as FCN_DATA); not needed for scenes.
         weights: what the network starts from, instead of what the recipe names (`initial.build`).
+        model: a network or module of one's own instead of the recipe's (`models.Own`).
         seed: of the initial weights, the order of the images and their augmentation.
         device: "cpu", "cuda", …; under `torchrun`, each process takes the one of its number.
         overrides: what was changed from the registered recipe, for the record. Those among
@@ -85,7 +87,7 @@ def train(
             return record
         splits = open_splits(recipe, data)
         stored, damage = folder.newest_state(needed=resume is True)
-        run = start(recipe, seed, folder, splits, weights, device, stored)
+        run = start(recipe, seed, folder, splits, weights, device, stored, model)
         if stored:
             run.restore(stored, overrides or (), other_data, damage)
         stream = Stream(recipe, splits["train"], seed, device, run.progress.waited)
@@ -111,13 +113,14 @@ def start(
     weights: Path | Sequence[Path] | None,
     device: torch.device,
     stored: Mapping[str, Any] | None = None,
+    model: nn.Module | None = None,
 ) -> Run:
     """A run before its first step; of one that goes on, `stored` describes the network."""
     made_with = provenance(device)  # of the code that runs, whatever happens to its files
     train_set = splits["train"]
     notes = sources.get(recipe.data.name).notes(recipe.data, splits)
     torch.manual_seed(seed)
-    network, origin = initial.build(recipe, train_set.classes, weights, stored or {})
+    network, origin = initial.build(recipe, train_set.classes, weights, stored, model)
     if not stored:
         for warning in diagnosis.before(recipe, network, train_set, origin.files):
             reports.say(f"warning: {warning}")
@@ -220,8 +223,8 @@ def finish(run: Run, stream: Stream, overrides: Mapping[str, Any]) -> dict[str, 
     """Score the weights that were kept, write the record, and return it."""
     distributed.wait()  # for the first process's files
     recipe, progress, device = run.recipe, run.progress, run.device
-    best, _ = models.load(run.folder.best, device)
-    best = best.to(memory_format=torch.channels_last)
+    best = copy.deepcopy(run.average).eval()
+    best.load_state_dict(load_file(run.folder.best))
     scores: dict[str, Any] = {"val": None, "test": None}
     for name in scores.keys() & run.splits.keys():
         scores[name] = scored(best, run.splits[name], name, f"scoring {name}")
@@ -232,6 +235,7 @@ def finish(run: Run, stream: Stream, overrides: Mapping[str, Any]) -> dict[str, 
         "overrides": dict(overrides),
         "seed": run.seed,
         **run.made_with,
+        "network": run.network.title,
         "settings": settings.as_dict(recipe),
         "train": {
             "images": len(run.splits["train"]),

@@ -237,8 +237,8 @@ def workers(parent: int) -> list[int]:
 def running(out: Path) -> "subprocess.Popen[str]":
     """A run in a group of its own, with its first checkpoint written and its workers at work."""
     process = subprocess.Popen(
-        command(out, *SHORT), start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-        text=True,
+        command(out, *SHORT), start_new_session=True, text=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
     )  # fmt: skip
     for _ in range(6000):
         if (out / "last.pt").exists() and workers(process.pid):
