@@ -32,10 +32,7 @@ def _details(record: Mapping[str, Any]) -> Iterator[str]:
     yield from (f"# {record['recipe']}, seed {record['seed']}", "")
     yield from (f"{settings['summary']}.", "")
     yield from ("| | |", "|---|---|")
-    # Records that do not say are of these networks.
-    older = f"FCN-{model['stride']}s on {model['backbone']}"
-    older = f"late fusion of two nets, {older}" if model.get("late_fusion") else older
-    yield f"| network | {record.get('network', older)} |"
+    yield f"| network | {record['network'] if 'network' in record else _older(model)} |"
     steps = f"{cost['steps']:,} steps of {_batch(record)}"
     yield f"| trained on | {title}: {cost['images']:,} images, {steps} |"
     if source:
@@ -52,6 +49,12 @@ def _details(record: Mapping[str, Any]) -> Iterator[str]:
     yield 'predictor = Predictor.load("best.safetensors")'
     yield "labels = predictor.label(image)  # RGB uint8 (3, H, W) -> class indices (H, W)"
     yield from ("```", "")
+
+
+def _older(model: Mapping[str, Any]) -> str:
+    """The network of a record that does not state its title."""
+    one = f"FCN-{model['stride']}s on {model['backbone']}"
+    return f"late fusion of two nets, {one}" if model.get("late_fusion") else one
 
 
 def _scores(record: Mapping[str, Any]) -> Iterator[str]:

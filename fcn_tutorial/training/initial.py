@@ -104,7 +104,7 @@ def _given(model: nn.Module, recipe: schema.Recipe, classes: Any) -> Network:
     counts = {task: len(names) for task, names in classes.items()} if several else len(classes)
     network = model if isinstance(model, Network) else None
     if network is None:
-        network = Own(model, counts, recipe.model.preprocessing or "imagenet")
+        network = Own(model, counts, getattr(recipe.model, "preprocessing", "") or "imagenet")
     if network.counts != counts:
         raise ValueError(
             f"model: {network.title} tells {network.counts} classes apart, {recipe.data.name} has "
@@ -132,9 +132,10 @@ def _plan(recipe: schema.Recipe, classes: Any) -> tuple[type[Network], Any]:
     several = isinstance(classes, Mapping)
     counts = {task: len(names) for task, names in classes.items()} if several else len(classes)
     options = dataclasses.asdict(spec)
-    for key in ("late_fusion", "magnification", "weights"):
-        del options[key]
-    network = NETWORKS["late-fusion" if spec.late_fusion else "fcn"]
+    fused_late = options.pop("late_fusion", False)
+    for field in dataclasses.fields(schema.AnyModel):
+        del options[field.name]
+    network = NETWORKS["late-fusion" if fused_late else spec.network]
     return network, network.configured(options, counts, _INPUTS.get(recipe.data.modality, ("rgb",)))
 
 

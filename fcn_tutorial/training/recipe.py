@@ -6,21 +6,42 @@ it, and the record of a run holds it whole. Published scores travel with the rec
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated, Literal
+import dataclasses
+from dataclasses import MISSING, dataclass
+from functools import cache
+from typing import Annotated, Any, Literal, get_origin, get_type_hints
 
 from fcn_tutorial.datasets.sources.folder import FolderData
 from fcn_tutorial.datasets.spec import Data, Modality
+from fcn_tutorial.files import one_of
 from fcn_tutorial.losses import Region
+from fcn_tutorial.models import NETWORKS
 from fcn_tutorial.models.backbones import Norms
 from fcn_tutorial.models.trunks import Alignment
 
-__all__ = ["Data", "FolderData", "Modality", "Model", "Optimiser", "Published", "Recipe"]
+__all__ = [
+    "AnyModel", "Data", "FolderData", "Modality", "Model", "Optimiser", "Published", "Recipe",
+    "model_type",
+]  # fmt: skip
+
+#: The kinds of network that `Model` sets up, a single one and two that are fused late.
+_PAPERS = ("fcn", "late-fusion")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnyModel:
+    """What a recipe says of a network of any kind; each kind adds the settings of its own."""
+
+    network: Annotated[str, "kind of network, of models.NETWORKS"] = "fcn"
+    magnification: Annotated[float, "of the image before the trunk; scores are brought back"] = 1.0
+    weights: Annotated[
+        str, "what the trunk starts from: torchvision:ENUM.NAME, caffe:FILE; empty: random"
+    ] = ""
 
 
 @dataclass(frozen=True)
-class Model:
-    """Arguments of `models.FCN`, and what its trunk starts from."""
+class Model(AnyModel):
+    """The settings of the paper's networks: a trunk, strides, and how they are fused."""
 
     backbone: Annotated[str, "trunk"]
     stride: Annotated[int, "of the finest fused map: 32, 16 or 8"] = 8
@@ -35,11 +56,33 @@ class Model:
     norms: Annotated[Norms, "batch, or folded into the convolutions"] = "batch"
     width: Annotated[float, "multiplies the trunk's channels"] = 1.0
     dropout: Annotated[float, "share of channels dropped before each score layer"] = 0.0
-    magnification: Annotated[float, "of the image before the trunk; scores are brought back"] = 1.0
-    weights: Annotated[
-        str, "what the trunk starts from: torchvision:ENUM.NAME, caffe:FILE; empty: random"
-    ] = ""
     preprocessing: Annotated[str, "of transforms.Preprocess; empty: what the weights expect"] = ""
+
+
+@cache
+def model_type(network: str) -> type[Any]:
+    """The dataclass of what a recipe may say of a kind of network.
+
+    It is `Model` for the kinds that read it, and for others `AnyModel` with the fields of the
+    network's own `Config`, the number of classes left out: the data have it. Raises ValueError for
+    a kind that is not in `models.NETWORKS`.
+    """
+    if one_of("model.network", network, NETWORKS) in _PAPERS:
+        return Model
+    config = NETWORKS[network].Config
+    hints = get_type_hints(config, include_extras=True)
+    fields: list[Any] = []
+    for own in dataclasses.fields(config):
+        if own.name == "num_classes":
+            continue
+        hint = hints[own.name]
+        if get_origin(hint) is not Annotated:  # `explain` shows what has a reason beside it
+            hint = Annotated[hint, f"as {NETWORKS[network].__name__} takes it"]
+        given = () if own.default is MISSING else (dataclasses.field(default=own.default),)
+        fields.append((own.name, hint, *given))
+    return dataclasses.make_dataclass(
+        f"{config.__name__}Settings", fields, bases=(AnyModel,), frozen=True, kw_only=True
+    )
 
 
 @dataclass(frozen=True)
@@ -77,7 +120,7 @@ class Recipe:
     name: str
     summary: str
     source: str
-    model: Model
+    model: AnyModel
     data: Data
     optimiser: Optimiser
     batch: Annotated[int, "images a step, in each process"]

@@ -13,7 +13,7 @@ from fcn_tutorial.datasets.formats.images import MAX_PIXELS
 from fcn_tutorial.datasets.formats.plain_yaml import short
 from fcn_tutorial.datasets.spec import Data
 from fcn_tutorial.files import did_you_mean
-from fcn_tutorial.training.recipe import Model, Optimiser, Published, Recipe
+from fcn_tutorial.training.recipe import AnyModel, Optimiser, Published, Recipe, model_type
 
 #: What a run that goes on may be given anew, if it is named: it changes no layer and no data.
 LATER = (
@@ -57,9 +57,10 @@ def check(recipe: Recipe) -> None:
         raise ValueError(
             f"loss=image_mean takes images one by one: set accumulate={recipe.batch}, as batch is"
         )
-    if recipe.model.late_fusion != (recipe.data.modality == "rgb-hha"):
+    fused_late = getattr(recipe.model, "late_fusion", False)
+    if fused_late != (recipe.data.modality == "rgb-hha"):
         raise ValueError(
-            f"model.late_fusion={recipe.model.late_fusion} with data.modality="
+            f"model.late_fusion={fused_late} with data.modality="
             f"{recipe.data.modality}: late fusion reads rgb-hha, and rgb-hha is fused late"
         )
 
@@ -93,7 +94,8 @@ def from_dict(fields: Mapping[str, Any]) -> Recipe:
     """
     try:
         rest = dict(fields)
-        rest["model"] = Model(**rest["model"])
+        model = {key: _tuple(value) for key, value in rest["model"].items()}
+        rest["model"] = model_type(model.get("network", AnyModel.network))(**model)
         kind = sources.get(rest["data"]["name"]).spec_type
         rest["data"] = kind(**{k: _tuple(v) for k, v in rest["data"].items()})
         rest["optimiser"] = Optimiser(**rest["optimiser"])
@@ -199,6 +201,8 @@ def _replace(node: Any, key: str, path: list[str], value: str) -> tuple[Any, Any
     name = path[0]
     if name not in hints:
         raise ValueError(f"--set {key}: no setting {name!r}{did_you_mean(name, hints)}")
+    if isinstance(node, AnyModel) and name == "network":
+        return node if value == node.network else _other_network(key, value), value
     old = getattr(node, name)
     if dataclasses.is_dataclass(old):
         if len(path) == 1:
@@ -210,6 +214,15 @@ def _replace(node: Any, key: str, path: list[str], value: str) -> tuple[Any, Any
     else:
         new = parsed = _parse(key, hints[name], value)
     return dataclasses.replace(node, **{name: new}), parsed
+
+
+def _other_network(key: str, kind: str) -> AnyModel:
+    """A network of another kind with the settings that it has by default."""
+    try:
+        model: AnyModel = model_type(kind)(network=kind)
+    except TypeError as error:
+        raise ValueError(f"--set {key}={kind}: needs a recipe of its own ({error})") from error
+    return model
 
 
 def _parse(key: str, hint: Any, value: str) -> Any:

@@ -8,7 +8,15 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 
-from fcn_tutorial.training.recipe import Data, FolderData, Model, Optimiser, Published, Recipe
+from fcn_tutorial.training.recipe import (
+    AnyModel,
+    Data,
+    FolderData,
+    Model,
+    Optimiser,
+    Published,
+    Recipe,
+)
 
 _OURS = "this project"
 _JEGOU = "Jégou et al., CVPR Workshops 2017, Table 1 (quoted there from earlier work)"
@@ -24,7 +32,7 @@ def _stages(coarsest: Recipe, prefix: str, finest: str, epochs: int, lr: float) 
             finer,
             name=name,
             summary=f"FCN-{stride}s that starts from {finer.name}: the paper's stages",
-            model=dataclasses.replace(finer.model, stride=stride),
+            model=_at(stride, finer.model),
             optimiser=dataclasses.replace(coarsest.optimiser, lr=lr),
             epochs=epochs,
             coarser=finer.name,
@@ -39,6 +47,10 @@ def _stages(coarsest: Recipe, prefix: str, finest: str, epochs: int, lr: float) 
         epochs=whole,
         published=(),
     )
+
+
+def _at(stride: int, model: AnyModel) -> AnyModel:
+    return dataclasses.replace(model, stride=stride)  # type: ignore[call-arg]  # a `Model`
 
 
 def _scenes() -> Iterator[Recipe]:
@@ -105,7 +117,7 @@ def _camvid() -> Iterator[Recipe]:
         name="camvid-fcn32s",
         summary="FCN-32s on MobileNetV2 and CamVid, the first of the paper's three stages",
         source=_OURS,
-        model=dataclasses.replace(best.model, stride=32),
+        model=_at(32, best.model),
         epochs=30,
         published=(),
     )
