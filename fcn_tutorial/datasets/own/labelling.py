@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
@@ -23,6 +22,7 @@ from fcn_tutorial.datasets.own.survey import (
 )
 from fcn_tutorial.datasets.readers.pascal import palette
 
+_BAND = 1 << 22  # pixels whose colours are looked up at a time
 _FROM_ONE = (
     "The labels seem to count from 1, and 0 never occurs: put 'void' first in classes, before the "
     "names for 1, 2, …, or subtract 1 from every mask"
@@ -129,15 +129,24 @@ class ColourCode:
         unreadable one.
         """
         mask_mode(path)
-        codes = coded(read_image(path))
+        pixels = read_image(path)
         index = {name: i for i, name in enumerate(self.classes)}
         known = sorted((code(c), index.get(name, VOID)) for name, c in self.entries)
         keys = np.array([key for key, _ in known])
-        found = np.minimum(np.searchsorted(keys, codes), len(keys) - 1)
-        strange = keys[found] != codes
-        if strange.any():
-            raise ValueError(f"{path}: {self._explain(codes[strange])}")
-        labels: NDArray[np.uint8] = np.array([label for _, label in known], np.uint8)[found]
+        table = np.array([label for _, label in known], np.uint8)
+        labels = np.empty(pixels.shape[:2], np.uint8)
+        strange: NDArray[np.int64] | None = None  # pixels of each colour that the map lacks
+        rows = max(1, _BAND // max(1, pixels.shape[1]))
+        for top in range(0, len(pixels), rows):
+            codes = coded(pixels[top : top + rows])
+            found = np.minimum(np.searchsorted(keys, codes), len(keys) - 1)
+            labels[top : top + rows] = table[found]
+            wrong = codes[keys[found] != codes]
+            if wrong.size:
+                counts = np.bincount(wrong, minlength=1 << 24)
+                strange = counts if strange is None else strange + counts
+        if strange is not None:
+            raise ValueError(f"{path}: {self._explain(strange)}")
         return labels
 
     def survey(self, masks: Sequence[Path]) -> Survey:
@@ -148,15 +157,16 @@ class ColourCode:
         """The name of a coded colour."""
         return next((name for name, rgb in self.entries if code(rgb) == value), None)
 
-    def _explain(self, codes: NDArray[np.int32]) -> str:
-        values, counts = np.unique(codes, return_counts=True)
-        order = np.argsort(-counts, kind="stable")
-        shown = []
-        for value, count in islice(zip(values[order], counts[order], strict=True), 3):
-            name, near = min(self.entries, key=lambda e: distance(code(e[1]), int(value), True))
-            shown.append(f"{colour(int(value))} on {count:,} pixels (nearest: {name!r} {near})")
-        more = len(values) - len(shown)
-        text = f"{len(codes):,} pixels have colours that the map lacks: {', '.join(shown)}"
+    def _explain(self, counts: NDArray[np.int64]) -> str:
+        """What to do about colours, of which there are `counts` pixels each."""
+        total, values, shown = int(counts.sum()), int(np.count_nonzero(counts)), []
+        for _ in range(min(3, values)):
+            value = int(counts.argmax())
+            count, counts[value] = int(counts[value]), 0
+            name, near = min(self.entries, key=lambda e: distance(code(e[1]), value, True))
+            shown.append(f"{colour(value)} on {count:,} pixels (nearest: {name!r} {near})")
+        more = values - len(shown)
+        text = f"{total:,} pixels have colours that the map lacks: {', '.join(shown)}"
         text += f" and {more} more colours. " if more > 0 else ". "
         if more > 0:
             return text + (

@@ -30,8 +30,11 @@ def mask_mode(path: Path) -> str:
 
 def coded(pixels: NDArray[np.uint8]) -> NDArray[np.int32]:
     """Colours (H, W, 3) as one number each (H, W)."""
-    wide = pixels.astype(np.int32)
-    return wide[..., 0] << 16 | wide[..., 1] << 8 | wide[..., 2]
+    codes = pixels[..., 0].astype(np.int32)
+    for channel in (1, 2):  # in place: a large mask is copied once
+        codes <<= 8
+        codes |= pixels[..., channel]
+    return codes
 
 
 def distance(a: int, b: int, coloured: bool) -> int:

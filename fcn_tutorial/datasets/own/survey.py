@@ -181,7 +181,8 @@ def survey_array(values: NDArray[np.integer], path: Path, *, coloured: bool) -> 
     for row in _rows(len(values)):
         _look_at_rows(found, values[row - 1 : row + 2])
     if coloured:
-        _tally(found.pixels, values)
+        for start in range(0, len(values), _BLOCK):
+            _tally_colours(found, values[start : start + _BLOCK])
     else:
         counts = np.bincount(values.ravel(), minlength=256)
         found.pixels.update({int(value): int(counts[value]) for value in np.flatnonzero(counts)})
@@ -221,7 +222,7 @@ def _count(path: Path, colours: bool) -> Survey:
         found.pixels.update({code(rgb): count for count, rgb in counted})
     else:
         for start in range(0, len(pixels), _BLOCK):
-            _tally(found.pixels, coded(pixels[start : start + _BLOCK]))
+            _tally_colours(found, coded(pixels[start : start + _BLOCK]))
     return _finished(found, path)
 
 
@@ -258,6 +259,16 @@ def _look_at_rows(found: Survey, rows: NDArray[np.integer]) -> None:
         _tally(found.between, here[alone & inside])
         found.beyond += int((alone & ~inside).sum())
         found.jumps += int((~alone & (abs(first - last) > 1)).sum())
+
+
+def _tally_colours(found: Survey, codes: NDArray[np.integer]) -> None:
+    """Count colours; of too many, those that are kept (`_finished`) and enough to know it."""
+    kinds, counts = np.unique(codes, return_counts=True)
+    if len(kinds) > MOST_COLOURS:
+        kept = np.isin(kinds, list(found.solid))
+        kept[: MOST_COLOURS + 1] = True
+        kinds, counts = kinds[kept], counts[kept]
+    found.pixels.update(dict(zip(kinds.tolist(), counts.tolist(), strict=True)))
 
 
 def _tally(counter: Counter[int], values: NDArray[np.integer]) -> None:
