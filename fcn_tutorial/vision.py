@@ -33,12 +33,12 @@ if "torchvision" not in sys.modules:
 
 from torchvision import datasets, models, tv_tensors  # noqa: E402
 from torchvision.models import feature_extraction  # noqa: E402
-from torchvision.models.mobilenetv2 import InvertedResidual  # noqa: E402
+from torchvision.models.convnext import CNBlock  # noqa: E402
 from torchvision.transforms import v2  # noqa: E402
 from torchvision.transforms.v2 import functional  # noqa: E402
 
 __all__ = [
-    "InvertedResidual",
+    "CNBlock",
     "datasets",
     "feature_extraction",
     "functional",

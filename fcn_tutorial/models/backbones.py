@@ -21,6 +21,8 @@ from fcn_tutorial import geometry, surgery
 from fcn_tutorial.files import check_stored, did_you_mean
 from fcn_tutorial.models import trunks
 from fcn_tutorial.models.trunks import Alignment
+from fcn_tutorial.surgery.layout import CHANNELS_LAST, MAP
+from fcn_tutorial.surgery.tracing import Survey, UnfitSizeError, survey_taps
 from fcn_tutorial.vision import feature_extraction
 
 Norms = Literal["batch", "folded"]
@@ -42,27 +44,51 @@ class Backbone(nn.Module):
     Raises ValueError where a path does not lie at its stride, or its layers cannot be traced.
     """
 
-    def __init__(self, name: str, paths: Mapping[int, nn.Module], preprocessing: str) -> None:
+    def __init__(self, name: str, preprocessing: str) -> None:
         super().__init__()
         self.name, self.preprocessing = name, preprocessing
         self.channels: dict[int, int] = {}
-        self._layers: dict[int, list[geometry.Layer]] = {}
+        #: Whether a feature depends on all of the image: squeeze-and-excite blocks multiply by
+        #: averages over it, attention sums over it. Parts of an image then have other features.
+        self.sees_all = False
+        self._found: dict[int, Survey] = {}
         self._maps: dict[int, tuple[Fraction, Fraction]] = {}
-        for stride, path in paths.items():
-            self._layers[stride] = surgery.trace(path, TRACED_SIZE)
-            self._maps[stride] = geometry.coordinate_map(self._layers[stride])
-            found = self._maps[stride][0]
-            if found != stride:
-                raise ValueError(f"taps: the one at {stride} lies at stride {found}")
-            self.channels[stride] = surgery.output_channels(path, TRACED_SIZE)
+
+    def _measure(self, trunk: nn.Module) -> None:
+        """Find out what the taps of `trunk` are, a module that returns them by stride.
+
+        Raises ValueError where one does not lie at its stride, or its layers cannot be traced.
+        """
+        try:
+            taps = survey_taps(trunk, TRACED_SIZE)
+        except UnfitSizeError as error:
+            raise ValueError(
+                f"{self.name} must take images of every size to be a trunk: {error}"
+            ) from error
+        for stride, found in ((int(key), found) for key, found in taps.items()):
+            place = geometry.coordinate_map(found.layers)
+            if place[0] != stride:
+                raise ValueError(f"taps: the one at {stride} lies at stride {place[0]}")
+            if len(found.shape) != 4 or found.axes not in (MAP, CHANNELS_LAST):
+                raise ValueError(
+                    f"taps: the one at {stride} is neither (N, C, H, W) nor (N, H, W, C)"
+                )
+            self._found[stride], self._maps[stride] = found, place
+            self.channels[stride] = found.shape[1 if found.axes == MAP else 3]
+            self.sees_all |= found.gated or found.attends
 
     def forward(self, images: Tensor) -> dict[int, Tensor]:
         """Images (N, 3, H, W) → features by stride, (N, channels[s], ~H/s, ~W/s)."""
         raise NotImplementedError
 
     def layers(self, stride: int) -> list[geometry.Layer]:
-        """The widest path from the image to the tap at `stride`, as geometry reads it."""
-        return list(self._layers[stride])
+        """The widest path from the image to the tap at `stride`, as `surgery.trace` reads it.
+
+        Raises ValueError for a tap behind attention, which is no list of layers.
+        """
+        if self._found[stride].attends:
+            raise ValueError(f"{self.name} uses attention: its tap at {stride} has no field")
+        return list(self._found[stride].layers)
 
     def coordinate_map(self, stride: int) -> tuple[Fraction, Fraction]:
         """(scale, offset): feature i of the tap at `stride` sits at pixel scale·i + offset."""
@@ -73,9 +99,9 @@ class Staged(Backbone):
     """A trunk cut into three stages that run one after the other."""
 
     def __init__(self, name: str, stages: trunks.Stages, preprocessing: str) -> None:
-        paths = {s: nn.Sequential(*stages[: i + 1]) for i, s in enumerate(STRIDES)}
-        super().__init__(name, paths, preprocessing)
+        super().__init__(name, preprocessing)
         self.stage8, self.stage16, self.stage32 = stages
+        self._measure(self)
 
     def forward(self, images: Tensor) -> dict[int, Tensor]:
         """See `Backbone`."""
@@ -88,23 +114,15 @@ class Tapped(Backbone):
     """A module of one's own, read at the nodes that `taps` names."""
 
     def __init__(self, module: nn.Module, taps: Mapping[int, str], preprocessing: str) -> None:
-        extractor = _extract(module, {name: str(stride) for stride, name in taps.items()})
-        paths = {stride: _Path(extractor, str(stride)) for stride in taps}
-        super().__init__(type(module).__qualname__, paths, preprocessing)
-        self.extractor = extractor
+        super().__init__(type(module).__qualname__, preprocessing)
+        self.extractor = _extract(module, {name: str(stride) for stride, name in taps.items()})
+        self._measure(self.extractor)
 
     def forward(self, images: Tensor) -> dict[int, Tensor]:
         """See `Backbone`."""
-        return {int(stride): tap for stride, tap in self.extractor(images).items()}
-
-
-class _Path(nn.Module):
-    def __init__(self, extractor: nn.Module, tap: str) -> None:
-        super().__init__()
-        self.extractor, self.tap = extractor, tap
-
-    def forward(self, images: Tensor) -> Tensor:
-        return cast(Tensor, self.extractor(images)[self.tap])
+        taps = {int(stride): tap for stride, tap in self.extractor(images).items()}
+        turned = [s for s, found in self._found.items() if found.axes == CHANNELS_LAST]
+        return taps | {stride: taps[stride].permute(0, 3, 1, 2) for stride in turned}
 
 
 def names() -> tuple[str, ...]:
@@ -167,7 +185,7 @@ def tap(
     Args:
         taps: {stride: name}, strides among 8, 16 and 32 (32 at least), names as torchvision's
             `get_graph_node_names` gives them: a submodule such as "layer3", or a node inside one.
-            By default the module's attribute `taps`.
+            By default the module's attribute `taps`. Maps with the channels last are turned.
         preprocessing: what the module's weights expect (see `transforms.Preprocess`).
 
     The module's weights are shared, not copied; a `Backbone` comes back as it is. Raises ValueError
@@ -184,6 +202,8 @@ def tap(
         )
     if 32 not in taps or not set(taps) <= set(STRIDES):
         raise ValueError(f"taps={dict(taps)}: give names for strides among 8, 16 and 32, 32 always")
+    if len({*taps.values()}) < len(taps):
+        raise ValueError(f"taps={dict(taps)}: one name at two strides; a tap lies at one of them")
     return Tapped(module, taps, preprocessing)
 
 

@@ -32,7 +32,7 @@ from fcn_tutorial.models.backbones import Backbone, Norms
 from fcn_tutorial.models.network import Network, Placement, named
 from fcn_tutorial.models.published import load_published
 from fcn_tutorial.models.trunks import Alignment
-from fcn_tutorial.surgery.tracing import meta_copy
+from fcn_tutorial.surgery import parameter_strides
 from fcn_tutorial.transforms import Preprocess
 from fcn_tutorial.upsampling import Border, Deconvolution, default_kernel_size, kernel_for, upsample
 
@@ -269,27 +269,18 @@ class FCN(Network):
 
     def freezable(self, stride: int) -> Iterator[nn.Parameter]:
         """See `Network.freezable`; of the trunk's layers."""
-        side = 4096  # so large that no padding makes one stride look like another; "meta" is free
-        reached: dict[str, int] = {}
+        for name, reached in parameter_strides(self.backbone, backbones.TRACED_SIZE).items():
+            if reached <= stride:
+                yield self.backbone.get_parameter(name)
 
-        def note(name: str, output: Tensor) -> None:
-            reached[name] = round(side / output.shape[-1])
-
-        trunk = meta_copy(self.backbone)
-        for name, layer in trunk.named_modules():
-            if next(layer.parameters(recurse=False), None) is not None:
-                layer.register_forward_hook(lambda _, __, output, name=name: note(name, output))
-        trunk(torch.empty(1, self.in_channels, side, side, device="meta"))
-        for name, layer_stride in reached.items():
-            if layer_stride <= stride:
-                yield from self.backbone.get_submodule(name).parameters(recurse=False)
-
-    def margin(self) -> int:
+    def margin(self) -> int | None:
         """See `Network.margin`.
 
         The field of a tap, and for each upsampling the reach of its tent: a stride of what it
-        leaves.
+        leaves. None for a trunk with factors of the whole image, or attention.
         """
+        if self.backbone.sees_all:
+            return None
         widest, reach = Fraction(0), 0
         for stride in sorted(SCORE_LAYERS):
             if stride >= self.stride:

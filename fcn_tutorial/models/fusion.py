@@ -144,9 +144,10 @@ class LateFusion(Network):
         """See `Network.placement`."""
         return self._first().placement()
 
-    def margin(self) -> int:
+    def margin(self) -> int | None:
         """See `Network.margin`."""
-        return max(stream.margin() for stream in self._all())
+        margins = [margin for stream in self._all() if (margin := stream.margin()) is not None]
+        return max(margins) if len(margins) == len(self._all()) else None
 
     def grid(self) -> int:
         """See `Network.grid`."""

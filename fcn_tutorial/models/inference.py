@@ -132,7 +132,7 @@ def probabilities(
         raise ValueError(f"tile={tile}: expected the side of a tile in pixels, or 0 for no tiles")
     answer = averaged(model, pixels(model, image), scales, flip)
     seen = max(scales) * model.magnification
-    if model.margin() is None:
+    if model.plain.margin() is None:
         tile = 0
     if tile is None:
         large = math.prod(answer.size) * seen**2 > LARGE

@@ -16,7 +16,7 @@ from typing import Literal, cast
 import torch
 from torch import nn
 
-from fcn_tutorial.vision import InvertedResidual
+from fcn_tutorial.vision import CNBlock
 from fcn_tutorial.vision import models as vision
 
 Alignment = Literal["same", "caffe"]
@@ -24,6 +24,8 @@ Stages = tuple[nn.Module, nn.Module, nn.Module]
 
 #: Rows and columns of zeros around the image in the published nets (reference net.py, conv1_1).
 CAFFE_PADDING = 100
+#: What ConvNeXt's residual branches start multiplied by (torchvision, convnext.py, layer_scale).
+CONVNEXT_SCALE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,8 @@ def lay_out(trunk: nn.Sequential, alignment: Alignment) -> None:
     """Set every padding, in place.
 
     "same": windows are padded by half their size, so that n pixels give ceil(n / stride) features
-    (one more where a window without stride is even, as AlexNet's 6×6 fc6). "caffe": 100 pixels
+    (one more where a window without stride is even, as AlexNet's 6×6 fc6); but windows that lie
+    edge to edge, as ConvNeXt's, cover whole patches only, floor(n / stride). "caffe": 100 pixels
     around the image, pooling unpadded and rounded up, fc6 unpadded.
     """
     first = next(layer for layer in trunk.modules() if isinstance(layer, nn.Conv2d))
@@ -67,7 +70,9 @@ def lay_out(trunk: nn.Sequential, alignment: Alignment) -> None:
             layer.padding = (kernel - 1) // 2 if alignment == "same" else 0
             layer.ceil_mode = alignment == "caffe" or kernel % 2 == 0
         elif isinstance(layer, nn.Conv2d) and alignment == "same":
-            layer.padding = (layer.kernel_size[0] // 2, layer.kernel_size[1] // 2)
+            patches = layer.kernel_size == layer.stride
+            half = 0 if patches else layer.kernel_size[0] // 2
+            layer.padding = (half, half)
     if alignment == "caffe":
         first.padding = (CAFFE_PADDING, CAFFE_PADDING)
         fc6 = next(layer for layer in trunk[-1].modules() if isinstance(layer, nn.Conv2d))
@@ -75,16 +80,20 @@ def lay_out(trunk: nn.Sequential, alignment: Alignment) -> None:
 
 
 def _thin(trunk: nn.Sequential, width: float) -> None:
-    """Give every convolution and norm of a trunk on "meta" fewer channels, and memory, in place.
+    """Give every layer of a trunk on "meta" fewer channels, and memory, in place.
 
     torch's lazy layers find their input channels in a first pass, through joins of any kind.
     """
     convolutions = [layer for layer in trunk.modules() if isinstance(layer, nn.Conv2d)]
     # Channels come in whole groups; only a depthwise layer, a group a channel, has fewer of them.
     step = max(c.groups for c in convolutions if c.groups < c.in_channels)
+
+    def scaled(channels: int) -> int:
+        return max(1, round(channels * width / step)) * step
+
     for name, layer in list(trunk.named_modules()):
         if isinstance(layer, nn.Conv2d):
-            out = max(1, round(layer.out_channels * width / step)) * step
+            out = scaled(layer.out_channels)
             thin: nn.Module = nn.LazyConv2d(
                 out,
                 cast(tuple[int, int], layer.kernel_size),
@@ -95,6 +104,14 @@ def _thin(trunk: nn.Sequential, width: float) -> None:
             )
         elif isinstance(layer, nn.BatchNorm2d):
             thin = nn.LazyBatchNorm2d(layer.eps, layer.momentum)
+        elif isinstance(layer, nn.Linear):
+            thin = nn.LazyLinear(scaled(layer.out_features))
+        elif isinstance(layer, nn.LayerNorm):
+            thin = type(layer)(scaled(layer.normalized_shape[0]), layer.eps)
+        elif isinstance(layer, CNBlock):
+            channels = scaled(layer.layer_scale.shape[0])
+            layer.layer_scale = nn.Parameter(torch.full((channels, 1, 1), CONVNEXT_SCALE))
+            continue
         else:
             continue
         parent, _, leaf = name.rpartition(".")
@@ -195,6 +212,18 @@ def _mobilenet_v2() -> nn.Sequential:
     return _children(vision.mobilenet_v2(weights=None), 1)
 
 
+def _mobilenet_v3_large() -> nn.Sequential:
+    return _children(vision.mobilenet_v3_large(weights=None), 2)
+
+
+def _efficientnet_b0() -> nn.Sequential:
+    return _children(vision.efficientnet_b0(weights=None), 2)
+
+
+def _convnext_tiny() -> nn.Sequential:
+    return _children(vision.convnext_tiny(weights=None), 2)
+
+
 def _squeezenet1_1() -> nn.Sequential:
     return _children(vision.squeezenet1_1(weights=None), 1)
 
@@ -242,26 +271,35 @@ def _cut_squeezenet1_1(trunk: nn.Sequential) -> Stages:
     return features[: pools[2]], features[pools[2] :], nn.MaxPool2d(3, 2, padding=1)
 
 
-def _cut_mobilenet_v2(trunk: nn.Sequential) -> Stages:
-    """Taps inside the two striding blocks, after their 1×1 expansion and before the stride.
+def _cut_convnext(trunk: nn.Sequential) -> Stages:
+    """The patches, then blocks and what halves the map by turns: cut before it is halved."""
+    features = cast(nn.Sequential, trunk[0])
+    return features[:4], features[4:6], features[6:]
 
-    The expanded features (192 and 576 channels, rectified) say more to a linear scorer than the
-    32 and 96 unrectified ones between blocks, and the trunk computes them anyway. A striding block
-    has no residual connection, so the cut changes nothing.
+
+def _cut_inverted_residuals(trunk: nn.Sequential) -> Stages:
+    """Taps inside the two last striding blocks, after their 1×1 expansion, before the stride.
+
+    The expanded features (192 and 576 channels in MobileNetV2, rectified) say more to a linear
+    scorer than the 32 and 96 unrectified ones between blocks, and the trunk computes them anyway.
+    A striding block has no residual connection, so the cut changes nothing.
     """
-    blocks = list(cast(nn.Sequential, trunk[0]))
-    striding = [
-        i
-        for i, block in enumerate(blocks)
-        if isinstance(block, InvertedResidual) and block.stride == 2
-    ]
+    blocks: list[nn.Module] = []
+    for part in cast(nn.Sequential, trunk[0]):
+        blocks += part if type(part) is nn.Sequential else [part]
+    striding = [i for i, block in enumerate(blocks) if _strides(block)]
     i, j = striding[-2:]
-    first, second = (cast(nn.Sequential, cast(InvertedResidual, blocks[k]).conv) for k in (i, j))
+    first, second = (cast(nn.Sequential, next(blocks[k].children())) for k in (i, j))
     return (
         nn.Sequential(*blocks[:i], first[:1]),
         nn.Sequential(first[1:], *blocks[i + 1 : j], second[:1]),
         nn.Sequential(second[1:], *blocks[j + 1 :]),
     )
+
+
+def _strides(block: nn.Module) -> bool:
+    layers = (layer for layer in block.modules() if isinstance(layer, nn.Conv2d))
+    return any(layer.stride != (1, 1) for layer in layers)
 
 
 _VGG16_LAYERS = tuple(
@@ -289,6 +327,9 @@ PLANS = {
     "googlenet": Plan(_googlenet, _before("maxpool3", "maxpool4"), preprocessing="centred"),
     "resnet18": Plan(_resnet18, _before("layer3", "layer4")),
     "resnet50": Plan(_resnet50, _before("layer3", "layer4")),
-    "mobilenet_v2": Plan(_mobilenet_v2, _cut_mobilenet_v2),
+    "mobilenet_v2": Plan(_mobilenet_v2, _cut_inverted_residuals),
+    "mobilenet_v3_large": Plan(_mobilenet_v3_large, _cut_inverted_residuals),
+    "efficientnet_b0": Plan(_efficientnet_b0, _cut_inverted_residuals),
+    "convnext_tiny": Plan(_convnext_tiny, _cut_convnext),
     "squeezenet1_1": Plan(_squeezenet1_1, _cut_squeezenet1_1),
 }

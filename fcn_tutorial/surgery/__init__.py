@@ -6,7 +6,7 @@ from fcn_tutorial.surgery.conversion import convolutionalize
 from fcn_tutorial.surgery.costs import layer_macs, macs
 from fcn_tutorial.surgery.inputs import widen_input
 from fcn_tutorial.surgery.norms import fold_norms
-from fcn_tutorial.surgery.tracing import output_channels, trace
+from fcn_tutorial.surgery.tracing import parameter_strides, trace
 from fcn_tutorial.surgery.transplanting import Report, transplant
 
 __all__ = [
@@ -17,7 +17,7 @@ __all__ = [
     "layer_macs",
     "load_caffemodel",
     "macs",
-    "output_channels",
+    "parameter_strides",
     "shift_and_stitch",
     "trace",
     "transplant",

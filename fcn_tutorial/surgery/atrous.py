@@ -18,16 +18,16 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from fcn_tutorial.geometry import Layer, output_size, receptive_field
-from fcn_tutorial.surgery.tracing import (
+from fcn_tutorial.surgery.layout import MAP
+from fcn_tutorial.surgery.reading import (
     FUNCTIONS,
     JOINS,
     POINTWISE,
-    describe,
-    follow,
     is_pointwise_module,
     operator_name,
-    trace,
+    works_per_pixel,
 )
+from fcn_tutorial.surgery.tracing import describe, follow, trace
 
 # Layers with a stride, by the name of their function.
 _STRIDED: dict[str, type[nn.Module]] = {
@@ -85,7 +85,8 @@ def shift_and_stitch(model: nn.Module, images: Tensor) -> Tensor:
     rows that padding gives more outputs than rows: the result then ends after H rows (likewise
     columns), for there is no shift that would show the others.
 
-    `model` is fully convolutional and in evaluation mode. Raises ValueError as `trace` does, where
+    `model` is fully convolutional and in evaluation mode. Squeeze-and-excite blocks, which `atrous`
+    refuses, see each shifted image by itself. Raises ValueError as `trace` does, where
     `model` upsamples, and where the image is too small for any score.
     """
     layers = trace(model, cast(tuple[int, int], tuple(images.shape[-2:])))
@@ -178,7 +179,7 @@ class _Dilation:
     def _rewrite_module(self, node: fx.Node, grid: _Grid) -> None:
         module = self.root.get_submodule(cast(str, node.target))
         name = next((n for n, kind in _STRIDED.items() if isinstance(module, kind)), None)
-        if is_pointwise_module(module):
+        if is_pointwise_module(module) or works_per_pixel(module, (), 4, MAP):
             self.grids[node] = grid
         elif name is not None:
             settings = {key: getattr(module, key) for key in _parameters(name)}
@@ -287,7 +288,10 @@ class _Dilation:
             node.kwargs = {**numbers, "extra": extra, **{key: settings[key] for key in extras}}
 
 
-_REMEDY = "pass the part of the model before it, or convolutionalize a classifier first"
+_REMEDY = (
+    "pass the part of the model before it, or convolutionalize a classifier first (squeeze-and-"
+    "excite blocks average over other pixels once the map is dense, and stay out)"
+)
 
 
 def _parameters(name: str) -> list[str]:

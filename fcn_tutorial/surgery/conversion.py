@@ -7,20 +7,27 @@ from typing import Any, cast
 import torch
 from torch import Tensor, fx, nn
 
-from fcn_tutorial.surgery.tracing import (
+from fcn_tutorial.surgery.layout import CHANNELS_LAST, MAP, RESHAPES, Axes, moved
+from fcn_tutorial.surgery.reading import (
+    ATTENTION,
     FUNCTIONS,
     JOINS,
-    POINTWISE,
-    ShapeRunner,
+    PATCH_MERGING,
     adaptive_window,
+    is_pointwise_function,
+    is_pointwise_module,
+    is_spatial_mean,
+    operator_name,
+    pools_image,
+    positional,
+    works_per_pixel,
+)
+from fcn_tutorial.surgery.tracing import (
+    ShapeRunner,
     describe,
     follow,
     holds_tensor,
-    is_pointwise_module,
-    is_spatial_mean,
-    keeps_pixels,
     meta_copy,
-    operator_name,
     replace_module,
 )
 
@@ -32,8 +39,11 @@ def convolutionalize(model: nn.Module, input_size: int | tuple[int, int] = (224,
     weights, and global pooling becomes pooling over a window of the map's size at stride 1. On
     images of `input_size` (a side in pixels, or (H, W)) the scores are those of the classifier,
     H' = W' = 1; on larger ones each score is that of a window, one network stride apart, up to
-    what the padding of the trunk adds. Parameter names stay. Dropout stays element-wise. Auxiliary
-    heads that only training uses are left out. `model` is not changed, and shares no memory.
+    what the padding of the trunk adds. What the classifier draws from its whole image it draws
+    from the whole of a larger one: the factors of squeeze-and-excite blocks, and the windows of
+    attention, which start at the first row and column. Parameter names stay. Dropout stays
+    element-wise, and stochastic depth off. Auxiliary heads that only training uses are left out.
+    `model` is not changed, and shares no memory.
 
     Raises ValueError where adaptive pooling is neither global nor the identity at `input_size`,
     where an operator cannot be read as one that works at every size, and where torch.fx cannot
@@ -55,7 +65,9 @@ class _Conversion:
 
     `shapes` holds the shape that each node has in the classifier, `maps` the (c, h, w) of the map
     that stands for it in the rewritten network: the same for a map, and for a flattened vector
-    the map it was flattened from. `stands_for` sends the nodes that vanish to what replaces them.
+    the map it was flattened from. `axes` tells where maps on their way from one form to another,
+    such as (N, H, W, C), have rows and columns. `factors` are values of the whole image that a map
+    is multiplied by. `stands_for` sends the nodes that vanish to what replaces them.
     """
 
     def __init__(
@@ -65,11 +77,17 @@ class _Conversion:
         self.values, self.size = values, size
         self.shapes: dict[fx.Node, tuple[int, ...]] = {}
         self.maps: dict[fx.Node, tuple[int, ...]] = {}
-        self.slices: set[fx.Node] = set()  # single channels, (N, H, W), on their way into a map
+        self.axes: dict[fx.Node, Axes] = {}
+        self.factors: set[fx.Node] = set()
+        self.seen: set[fx.Node] = set()  # tensors that depend on the image
         self.stands_for: dict[fx.Node, fx.Node] = {}
         for node in self.graph.nodes:
-            if isinstance(value := values[node.name], Tensor):
+            value = values[node.name]
+            if isinstance(value, Tensor):
                 self.shapes[node] = tuple(value.shape)
+            of_image = node.op == "placeholder" or self.seen & {*node.all_input_nodes}
+            if of_image and holds_tensor(value):
+                self.seen.add(node)
 
     def run(self) -> None:
         for node in list(self.graph.nodes):
@@ -86,29 +104,40 @@ class _Conversion:
         self.root.recompile()
 
     def _convert(self, node: fx.Node) -> None:
-        sources = [s for s in node.all_input_nodes if s in self.maps or s in self.slices]
+        sources = [s for s in node.all_input_nodes if self._axes_of(s) or s in self.maps]
         if node.op == "output":
             self._check_output(node)
         elif node.op == "placeholder":
-            self._keep(node)
-        elif sources and holds_tensor(self.values[node.name]):
-            if node not in self.shapes:
-                raise ValueError("gives several tensors, which has no reading as one map")
-            if node.op == "call_module":
-                module = self.root.get_submodule(cast(str, node.target))
-                self._convert_module(node, module, sources[0])
-            else:
-                self._convert_function(node, operator_name(node), sources)
+            self._keep(node, MAP)
+        elif not holds_tensor(self.values[node.name]):
+            pass  # numbers, such as sizes
+        elif self._is_factor(node, sources) or self._scales_a_map(node, sources):
+            self.factors.add(node)
+        elif not sources:
+            pass  # parameters, and what is made of them
+        elif node.op == "call_module":
+            module = self.root.get_submodule(cast(str, node.target))
+            self._convert_module(node, module, sources[0])
+        else:
+            self._convert_function(node, operator_name(node), sources)
 
     def _convert_module(self, node: fx.Node, module: nn.Module, source: fx.Node) -> None:
-        if source in self.slices:
-            raise ValueError(f"{type(module).__name__} reads part of a map")
+        axes = self._axes_of(source)
+        pointwise = is_pointwise_module(module, axes or MAP)
+        if pointwise and not isinstance(module, nn.BatchNorm1d):
+            self._keep_like(node, source)
+            return
+        if axes and works_per_pixel(module, (), len(self.shapes[source]), axes):
+            self._keep(node, axes)
+            return
+        if source in self.axes:
+            raise ValueError(f"{type(module).__name__} takes other axes for rows and columns")
         match module:
             case nn.Flatten() | nn.Unflatten():
                 self._skip_reshape(node, source)
             case nn.Linear():
                 self._convert_linear(node, module, source)
-            case nn.AdaptiveAvgPool2d() | nn.AdaptiveMaxPool2d() if self._is_map(source):
+            case nn.AdaptiveAvgPool2d() | nn.AdaptiveMaxPool2d() if axes:
                 pool = nn.AvgPool2d if isinstance(module, nn.AdaptiveAvgPool2d) else nn.MaxPool2d
                 window = adaptive_window(self._tensor(source), module.output_size)
                 self._slide(node, source, pool, window)
@@ -121,10 +150,8 @@ class _Conversion:
                     raise ValueError("BatchNorm1d on a flattened map norms each pixel differently")
                 self._replace_module(node, _norm_of_maps(module))
                 self.maps[node] = self.maps[source]
-            case _ if is_pointwise_module(module):
-                self.maps[node] = self.maps[source]
-            case _ if self._is_map(source) and _works_at_every_size(module):
-                self._keep(node)
+            case _ if axes and _works_at_every_size(module):
+                self._keep(node, MAP)
             case _:
                 raise ValueError(
                     f"{type(module).__name__} on a tensor of shape (N, "
@@ -133,29 +160,83 @@ class _Conversion:
                 )
 
     def _convert_function(self, node: fx.Node, name: str, sources: list[fx.Node]) -> None:
-        source = sources[0]
-        if source in self.slices or keeps_pixels(node, self._tensor(source), self._tensor(node)):
-            self._keep(node)
-        elif name in ("flatten", "view", "reshape", "squeeze", "unsqueeze", "unflatten"):
-            self._skip_reshape(node, source)
+        source, axes = sources[0], self._axes_of(sources[0])
+        if name in JOINS:
+            self._convert_join(node, sources)
         elif name == "dropout":
             probability = _setting(node, "p", self.values)
             self._call(node, source, nn.Dropout(0.5 if probability is None else probability))
-            self.maps[node] = self.maps[source]
+            self._keep_like(node, source)
+        elif is_pointwise_function(name, axes or MAP):
+            self._check_operands(node, name, sources)
+            self._keep_like(node, source)
+        elif name in RESHAPES and self.shapes[node] == self.shapes[source]:
+            self._vanish(node, source)
+        elif axes and (after := self._moved(node, name, axes)):
+            self._keep(node, after)
+        elif axes and self._works_per_pixel(node, name, axes):
+            self._keep(node, axes)
+        elif source in self.axes:
+            raise ValueError("has no form that works at every input size")
+        elif node not in self.shapes:
+            raise ValueError("gives several tensors, which has no reading as one map")
+        elif name in RESHAPES:
+            self._skip_reshape(node, source)
         elif name in ("softmax", "log_softmax"):
             self._check_channel_axis(source, _setting(node, "dim", self.values))
             node.args = (source,)
             node.kwargs = {**node.kwargs, "dim": 1}
             self.maps[node] = self.maps[source]
-        elif name in JOINS:
-            self._convert_join(node, sources)
-        elif name in POINTWISE:
-            self._check_operands(node, name, sources)
-            self.maps[node] = self.maps[source]
-        elif name in FUNCTIONS and self._is_map(source):
+        elif name in FUNCTIONS and axes:
             self._convert_spatial_function(node, name, source)
         else:
             raise ValueError("has no form that works at every input size")
+
+    def _moved(self, node: fx.Node, name: str, axes: Axes) -> Axes | None:
+        """Where rows and columns are after a call that only rearranges axes; None for others."""
+        after = moved(name, self._arguments(node), self.values[node.name], axes)
+        if after and name in ("view", "reshape"):
+            given = node.args[1:] if len(node.args) != 2 else node.args[1]
+            numbers = given if isinstance(given, tuple | list) else (given,) * 5
+            if any(isinstance(numbers[a], int) and numbers[a] != -1 for a in after):
+                raise ValueError(f"asks for {numbers}, which fits one input size only")
+        return after
+
+    def _works_per_pixel(self, node: fx.Node, name: str, axes: Axes) -> bool:
+        x, *settings = self._arguments(node)
+        if not isinstance(x, Tensor):
+            return False
+        windows = (*ATTENTION, PATCH_MERGING)
+        return works_per_pixel(name, settings, x.dim(), axes) or (
+            name in windows and axes == CHANNELS_LAST
+        )
+
+    def _is_factor(self, node: fx.Node, sources: list[fx.Node]) -> bool:
+        """Whether a node is made of factors alone, or repeats them at every pixel of a map."""
+        inputs = [n for n in node.all_input_nodes if n in self.factors]
+        repeats = operator_name(node) in ("expand", "expand_as")
+        return bool(inputs) and (not sources or (repeats and inputs[0] is node.args[0]))
+
+    def _scales_a_map(self, node: fx.Node, sources: list[fx.Node]) -> bool:
+        """Whether a node pools the whole image for factors that a map is multiplied by."""
+        if not sources or not (axes := self._axes_of(sources[0])):
+            return False
+        called: nn.Module | str = operator_name(node)
+        if node.op == "call_module":
+            called = self.root.get_submodule(cast(str, node.target))
+        x, *settings = self._arguments(node)
+        if not pools_image(called, settings, x, axes):
+            return False
+        made_of_it = {node}
+        for later in self.graph.nodes:
+            if not made_of_it & {*later.all_input_nodes}:
+                continue
+            others = {*later.all_input_nodes} & self.seen - made_of_it
+            if others and operator_name(later) in ("mul", "imul"):
+                return True
+            if not others or operator_name(later) == "expand_as":
+                made_of_it.add(later)
+        return False
 
     def _convert_spatial_function(self, node: fx.Node, name: str, source: fx.Node) -> None:
         before = self._tensor(source)
@@ -174,18 +255,33 @@ class _Conversion:
                 raise ValueError(f"its window, {window} here, depends on the input size")
             self._slide(node, source, pool, window)
         else:
-            self._keep(node)
+            self._keep(node, MAP)
 
-    def _keep(self, node: fx.Node) -> None:
+    def _keep(self, node: fx.Node, axes: Axes) -> None:
         """The node stays as it is; its output is the map it already was."""
-        if len(self.shapes.get(node, ())) == 4:
+        if axes == MAP and len(self.shapes.get(node, ())) == 4:
             self.maps[node] = self.shapes[node][1:]
         else:
-            self.slices.add(node)
+            self.axes[node] = axes
+
+    def _keep_like(self, node: fx.Node, source: fx.Node) -> None:
+        """The node stays and works on what stands for `source`, value by value."""
+        if source in self.axes:
+            self.axes[node] = self.axes[source]
+        else:
+            self.maps[node] = self.maps[source]
 
     def _is_map(self, node: fx.Node) -> bool:
         """Whether the classifier, too, has an (N, c, h, w) map here, rather than a vector."""
         return node in self.maps and self.shapes[node][1:] == self.maps[node]
+
+    def _axes_of(self, node: fx.Node) -> Axes | None:
+        """Where the classifier has rows and columns here; None for a vector."""
+        return MAP if self._is_map(node) else self.axes.get(node)
+
+    def _arguments(self, node: fx.Node) -> list[Any]:
+        args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda n: self.values[n.name])
+        return positional(args, kwargs)
 
     def _tensor(self, node: fx.Node) -> Tensor:
         return cast(Tensor, self.values[node.name])
@@ -193,7 +289,10 @@ class _Conversion:
     def _skip_reshape(self, node: fx.Node, source: fx.Node) -> None:
         if self.shapes[node][0] != self.shapes[source][0]:
             raise ValueError("mixes the images of a batch")
-        self.maps[node] = self.maps[source]
+        self._vanish(node, source)
+
+    def _vanish(self, node: fx.Node, source: fx.Node) -> None:
+        self._keep_like(node, source)
         self.stands_for[node] = source
 
     def _convert_linear(self, node: fx.Node, linear: nn.Linear, source: fx.Node) -> None:
@@ -216,8 +315,7 @@ class _Conversion:
     ) -> None:
         """Global pooling over `window` becomes pooling at stride 1; no window, no pooling."""
         if window is None:
-            self.maps[node] = self.maps[source]
-            self.stands_for[node] = source
+            self._vanish(node, source)
             return
         self._require_size(node, source, window)
         h, w = window
@@ -227,6 +325,9 @@ class _Conversion:
     def _convert_join(self, node: fx.Node, sources: list[fx.Node]) -> None:
         """Concatenation of channels, or of vectors flattened from maps of one size."""
         parts = cast(list[fx.Node], node.args[0] if node.args else node.kwargs["tensors"])
+        if all(part in self.axes for part in parts):
+            self._join_on_the_way(node, parts)
+            return
         if any(part not in self.maps for part in parts):
             raise ValueError("joins a map with a tensor that is not one")
         c = sum(self.maps[part][0] for part in parts)
@@ -238,16 +339,30 @@ class _Conversion:
         node.args, node.kwargs = (parts,), {"dim": 1}
         self.maps[node] = (c, *size)
 
+    def _join_on_the_way(self, node: fx.Node, parts: list[fx.Node]) -> None:
+        axes = {self.axes[part] for part in parts}
+        dim = int(_setting(node, "dim", self.values) or 0) % len(self.shapes[node])
+        if len(axes) > 1 or {dim} & {*self.axes[parts[0]]}:
+            raise ValueError("joins maps along their rows or columns")
+        self.axes[node] = self.axes[parts[0]]
+
     def _check_operands(self, node: fx.Node, name: str, sources: list[fx.Node]) -> None:
         """Elementwise operations must mean the same on the map as on what it stands for."""
-        if len({(self.maps.get(s), self._is_map(s)) for s in sources}) > 1:
+        if len({(self.maps.get(s), self._axes_of(s)) for s in sources}) > 1:
             raise ValueError("combines maps of different sizes, which holds at one input size only")
-        if self._is_map(sources[0]) and name in ("batch_norm", "prelu"):
+        factors = [n for n in node.all_input_nodes if n in self.factors]
+        if factors and name not in ("mul", "imul"):
+            raise ValueError("combines the map with values of the whole image")
+        axes = self._axes_of(sources[0])
+        if axes == MAP and name in ("batch_norm", "prelu"):
             return
-        constants = [n for n in node.all_input_nodes if n in self.shapes and n not in sources]
-        axes = 2 if self._is_map(sources[0]) else 1
-        if any(max(self.shapes[n][-axes:], default=1) > 1 for n in constants):
-            raise ValueError("combines the map with a tensor that fits one input size only")
+        known = {*sources, *factors}
+        constants = [n for n in node.all_input_nodes if n in self.shapes and n not in known]
+        dims = len(self.shapes[sources[0]])
+        fixed = [a - dims for a in axes] if axes else [-1]  # counted from the end, as they meet
+        for shape in (self.shapes[n] for n in constants):
+            if any(shape[a] > 1 for a in fixed if -a <= len(shape)):
+                raise ValueError("combines the map with a tensor that fits one input size only")
 
     def _check_channel_axis(self, source: fx.Node, dim: object) -> None:
         channel_axes = (1, -3, None) if self._is_map(source) else (1, -1, None)

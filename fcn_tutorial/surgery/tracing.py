@@ -7,186 +7,32 @@ between the image and it, and what they see. Public through `surgery.trace`.
 
 import copy
 import operator
-from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, fx, nn
 
 from fcn_tutorial.geometry import Layer, ReceptiveField, receptive_field
-
-BATCH = 2  # of the input that carries the shapes: two, so that no squeeze takes it for a pixel
-
-# Functions, operators and methods (`relu_` counts as `relu`) whose output pixel depends on the
-# same pixel of their inputs and on no other.
-_POINTWISE = """
-    abs add batch_norm celu clamp clone contiguous detach div double dropout dropout1d dropout2d elu
-    exp float gelu hardsigmoid hardswish hardtanh iadd imul isub itruediv leaky_relu
-    local_response_norm log maximum minimum mish mul neg pow prelu relu relu6 selu sigmoid silu
-    softplus sqrt square stochastic_depth sub tanh to truediv
-"""
-POINTWISE = frozenset(_POINTWISE.split())
-JOINS = frozenset({"cat", "concat", "concatenate"})
-_POINTWISE_FILES = frozenset(
-    f"torch.nn.modules.{name}" for name in ("activation", "batchnorm", "dropout")
+from fcn_tutorial.surgery.layout import CHANNELS_LAST, MAP, Axes, moved, size
+from fcn_tutorial.surgery.reading import (
+    ATTENTION,
+    FUNCTIONS,
+    IMAGE_NORMS,
+    JOINS,
+    PATCH_LAYER,
+    PATCH_MERGING,
+    is_pointwise_function,
+    is_pointwise_module,
+    operator_name,
+    pools_image,
+    positional,
+    read_module,
+    works_per_pixel,
 )
 
-Reader = Callable[..., Layer | None]  # None: the operator leaves the map as it is
-
-
-# ---- one reader an operator, with the parameters of the torch function of that name -------------
-
-
-def _square(name: str, value: Any) -> int:
-    """The one number of a setting given once or once an axis."""
-    values = tuple(value) if isinstance(value, Sequence) else (value,)
-    if len(set(values)) != 1:
-        raise ValueError(f"{name}={values} differs between the axes; square layers only")
-    return int(values[0])
-
-
-def _conv2d(
-    x: Tensor,
-    weight: Tensor,
-    bias: Any = None,
-    stride: Any = 1,
-    padding: Any = 0,
-    dilation: Any = 1,
-    groups: int = 1,
-) -> Layer:
-    kernel, d = _square("kernel_size", weight.shape[2:]), _square("dilation", dilation)
-    if padding == "same" and d * (kernel - 1) % 2:
-        raise ValueError(f"padding='same' is lopsided for an extent of {d * (kernel - 1) + 1}")
-    if isinstance(padding, str):
-        padding = d * (kernel - 1) // 2 if padding == "same" else 0
-    return Layer(kernel, _square("stride", stride), _square("padding", padding), d)
-
-
-def _conv_transpose2d(
-    x: Tensor,
-    weight: Tensor,
-    bias: Any = None,
-    stride: Any = 1,
-    padding: Any = 0,
-    output_padding: Any = 0,
-    groups: int = 1,
-    dilation: Any = 1,
-) -> Layer:
-    if _square("output_padding", output_padding):
-        raise ValueError(f"output_padding={output_padding} is lopsided; use 0")
-    kernel, s = _square("kernel_size", weight.shape[2:]), _square("stride", stride)
-    p, d = _square("padding", padding), _square("dilation", dilation)
-    return Layer(kernel, s, p, d, kind="deconv")
-
-
-def _max_pool2d(
-    x: Tensor,
-    kernel_size: Any,
-    stride: Any = None,
-    padding: Any = 0,
-    dilation: Any = 1,
-    ceil_mode: bool = False,
-    return_indices: bool = False,
-) -> Layer:
-    kernel = _square("kernel_size", kernel_size)
-    s = _square("stride", stride) if stride else kernel
-    p, d = _square("padding", padding), _square("dilation", dilation)
-    return Layer(kernel, s, p, d, "pool", bool(ceil_mode))
-
-
-def _avg_pool2d(
-    x: Tensor,
-    kernel_size: Any,
-    stride: Any = None,
-    padding: Any = 0,
-    ceil_mode: bool = False,
-    count_include_pad: bool = True,
-    divisor_override: int | None = None,
-) -> Layer:
-    return _max_pool2d(x, kernel_size, stride, padding, ceil_mode=ceil_mode)
-
-
-def adaptive_window(x: Tensor, output_size: Any) -> tuple[int, int] | None:
-    """Window (h, w) of an adaptive pool that is global at the size of x (N, C, h, w).
-
-    None where the pool is the identity. Raises ValueError where it is neither.
-    """
-    height, width = x.shape[-2:]
-    wanted = tuple(output_size) if isinstance(output_size, Sequence) else (output_size,) * 2
-    pairs = zip(wanted, (height, width), strict=True)
-    size = tuple(have if want is None else want for want, have in pairs)
-    if size == (height, width):
-        return None
-    if size == (1, 1):
-        return height, width
-    raise ValueError(
-        f"adaptive pooling from {height}×{width} to {size[0]}×{size[1]} has windows that move with "
-        "the input size; it is readable only where it is global or changes nothing: choose "
-        "input_size so that it is"
-    )
-
-
-def _adaptive_pool2d(x: Tensor, output_size: Any, return_indices: bool = False) -> Layer | None:
-    window = adaptive_window(x, output_size)
-    return Layer(_square("the map's size", window), kind="pool") if window else None
-
-
-def is_spatial_mean(x: Tensor, dim: Any) -> bool:
-    """Whether a mean over `dim` of x (N, C, h, w) is global average pooling."""
-    return isinstance(dim, Sequence) and sorted(d % x.dim() for d in dim) == [2, 3]
-
-
-def _mean(x: Tensor, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Layer:
-    if not (is_spatial_mean(x, dim) and keepdim):
-        raise ValueError(
-            f"mean over dim={dim} with keepdim={keepdim} leaves no map; convolutionalize the "
-            "model first"
-        )
-    return Layer(_square("the map's size", x.shape[2:]), kind="pool")
-
-
-FUNCTIONS: dict[str, Reader] = {
-    "conv2d": _conv2d,
-    "conv_transpose2d": _conv_transpose2d,
-    "max_pool2d": _max_pool2d,
-    "avg_pool2d": _avg_pool2d,
-    "adaptive_avg_pool2d": _adaptive_pool2d,
-    "adaptive_max_pool2d": _adaptive_pool2d,
-    "mean": _mean,
-}
-
-
-def _read_module(module: nn.Module, x: Tensor) -> Layer | None:
-    """The layer of one torch.nn module that is not pointwise."""
-    match module:
-        case nn.Conv2d(weight=w, stride=s, padding=p, dilation=d):
-            return _conv2d(x, w, None, s, p, d)
-        case nn.ConvTranspose2d(weight=w, stride=s, padding=p, dilation=d, output_padding=extra):
-            return _conv_transpose2d(x, w, None, s, p, extra, 1, d)
-        case nn.MaxPool2d(kernel_size=k, stride=s, padding=p, dilation=d, ceil_mode=ceil):
-            return _max_pool2d(x, k, s, p, d, ceil)
-        case nn.AvgPool2d(kernel_size=k, stride=s, padding=p, ceil_mode=ceil):
-            return _avg_pool2d(x, k, s, p, ceil)
-        case nn.AdaptiveAvgPool2d(output_size=size) | nn.AdaptiveMaxPool2d(output_size=size):
-            return _adaptive_pool2d(x, size)
-    raise ValueError(f"{type(module).__name__} is not a layer that trace knows")
-
-
-def is_pointwise_module(module: nn.Module) -> bool:
-    """Whether an output pixel of `module` depends on the same input pixel only."""
-    if isinstance(module, nn.Softmax | nn.LogSoftmax | nn.Softmin):
-        return module.dim in (1, -3)
-    if isinstance(module, nn.MultiheadAttention):
-        return False
-    known = isinstance(module, nn.Identity | nn.LocalResponseNorm)
-    return known or type(module).__module__ in _POINTWISE_FILES
-
-
-def operator_name(node: fx.Node) -> str:
-    """`relu` for torch.relu, F.relu, Tensor.relu and Tensor.relu_ alike."""
-    name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
-    return name.rstrip("_")
-
+BATCH = 2  # of the input that carries the shapes: two, so that no squeeze takes it for a pixel
 
 # ---- following the graph ------------------------------------------------------------------------
 
@@ -238,6 +84,10 @@ def _input_channels(graph_module: fx.GraphModule) -> int:
     return 3
 
 
+class UnfitSizeError(ValueError):
+    """A module cannot compute an image of the size that it was given."""
+
+
 class ShapeRunner(fx.Interpreter):
     """Runs the graph of a `meta_copy` on an image of `input_size`, keeping every node's value."""
 
@@ -257,11 +107,11 @@ class ShapeRunner(fx.Interpreter):
         return self
 
     def run_node(self, n: fx.Node) -> Any:
-        """The value of one node; ValueError, naming it, where torch cannot compute it."""
+        """The value of one node; UnfitSizeError, naming it, where torch cannot compute it."""
         try:
             return super().run_node(n)
         except (AssertionError, IndexError, RuntimeError, TypeError) as error:
-            raise ValueError(
+            raise UnfitSizeError(
                 f"{describe(n)} fails on an image of {self.size[0]}×{self.size[1]}: {error}"
             ) from error
 
@@ -274,14 +124,27 @@ def describe(node: fx.Node) -> str:
 
 
 class _Route(NamedTuple):
-    layers: tuple[Layer, ...]
-    field: ReceptiveField
+    """How a value comes about from the image.
+
+    axes: where it has its rows and columns. pooled: it has none, being of the whole image, such as
+    the factors of a squeeze-and-excite block; flaw: then, why no map can be read from it. gated: a
+    pixel was multiplied or normalised by such values on the way; attends: or is a sum over others
+    by attention.
+    """
+
+    layers: tuple[Layer, ...] = ()
+    field: ReceptiveField = receptive_field(())
+    axes: Axes = MAP
+    pooled: bool = False
+    flaw: str = ""
+    gated: bool = False
+    attends: bool = False
 
     def then(self, layer: Layer | None) -> "_Route":
         if layer is None:
             return self
         layers = (*self.layers, layer)
-        return _Route(layers, receptive_field(layers))
+        return self._replace(layers=layers, field=receptive_field(layers))
 
 
 class _RouteRunner(ShapeRunner):
@@ -294,46 +157,208 @@ class _RouteRunner(ShapeRunner):
     def run_node(self, n: fx.Node) -> Any:
         value = super().run_node(n)
         if n.op == "placeholder" and isinstance(value, Tensor):
-            self.routes[n] = _Route((), receptive_field(()))
+            self.routes[n] = _Route()
             return value
         sources = [s for s in n.all_input_nodes if s in self.routes]
-        if sources and holds_tensor(value):
-            try:
-                self.routes[n] = self._route(n, sources, value)
-            except ValueError as error:
-                raise ValueError(f"{describe(n)}: {error}") from error
+        if sources and n.op != "output" and holds_tensor(value):
+            self.routes[n] = self._route(n, sources, value)
         return value
 
     def _route(self, node: fx.Node, sources: list[fx.Node], value: Any) -> _Route:
         first = self.routes[sources[0]]
-        if node.op == "output":
-            if not (isinstance(value, Tensor) and len(sources) == 1):
-                raise ValueError("the module returns more than one tensor; pass one branch of it")
-            return first
-        name = operator_name(node)
-        if node.op == "call_module":
-            layer = self.fetch_attr(cast(str, node.target))
-            if is_pointwise_module(layer):
-                return first
-            return first.then(_read_module(layer, self.env[sources[0]]))
-        if name in FUNCTIONS:
-            args, kwargs = self.fetch_args_kwargs_from_env(node)
-            kwargs = {("x" if key == "input" else key): arg for key, arg in kwargs.items()}
-            return first.then(FUNCTIONS[name](*args, **kwargs))
-        if name in POINTWISE or name in JOINS or keeps_pixels(node, self.env[sources[0]], value):
-            return self._join(sources, value)
-        raise ValueError("not an operator that trace knows")
+        args, kwargs = self.fetch_args_kwargs_from_env(node)
+        function, settings = operator_name(node), positional(args, kwargs)
+        called = self.fetch_attr(cast(str, node.target)) if node.op == "call_module" else function
+        pools = pools_image(called, settings[1:], settings[0], first.axes)
+        try:
+            if is_pointwise_function(function, first.axes) or function in JOINS:
+                return self._join(sources, value, multiplies=function in ("mul", "imul"))
+            if first.pooled and function in ("expand", "expand_as"):
+                flaw = f"{describe(node)} is one value at every pixel, not a map"
+                return first._replace(flaw=first.flaw or flaw)
+            if settings[0] is not self.env[sources[0]] or len(sources) > 1:
+                raise ValueError("reads more than one map")
+            if isinstance(called, nn.Module):
+                route = _through_module(first, called, settings[0])
+            else:
+                route = _through_function(first, function, settings, value, args, kwargs)
+        except ValueError as error:
+            flaw = f"{describe(node)}: {error}"
+            if not (pools or all(self.routes[s].pooled for s in sources)):
+                raise ValueError(flaw) from error
+            # How values of the whole image come about is free: no pixel lies among them.
+            return first._replace(pooled=True, flaw=first.flaw or flaw)
+        return route._replace(pooled=first.pooled or pools)
 
-    def _join(self, sources: list[fx.Node], value: Tensor) -> _Route:
-        """The widest of the routes that meet here, which must lie on one grid of pixels."""
-        routes = [self.routes[s] for s in sources]
-        sizes = {tuple(v.shape[-2:]) for v in (value, *(self.env[s] for s in sources))}
-        grids = {(r.field.stride, r.field.centre) for r in routes}
+    def _join(self, sources: list[fx.Node], value: Tensor, *, multiplies: bool) -> _Route:
+        """The widest of the routes that meet here, which must lie on one grid of pixels.
+
+        Factors of the whole image are no route of their own.
+        """
+        routes = {s: self.routes[s] for s in sources}
+        gated = any(route.gated for route in routes.values())
+        attends = any(route.attends for route in routes.values())
+        maps = {s: route for s, route in routes.items() if not route.pooled}
+        if multiplies and maps and len(maps) < len(routes):
+            routes, gated = maps, True
+        if flaw := next((route.flaw for route in routes.values() if route.flaw), ""):
+            raise ValueError(flaw)
+        layouts = {(route.axes, self.env[s].dim()) for s, route in routes.items()}
+        if len(layouts) > 1:
+            raise ValueError("the branches that join here have their axes in different orders")
+        ((axes, _),) = layouts
+        sizes = {size(v, axes) for v in (value, *(self.env[s] for s in routes))}
+        grids = {(r.field.stride, r.field.centre) for r in routes.values()}
         if len(sizes) > 1 or len(grids) > 1:
             found = ", ".join(f"stride {stride} centre {centre}" for stride, centre in grids)
             shapes = ", ".join(f"{h}×{w}" for h, w in sizes)
             raise ValueError(f"the branches that join here disagree: {found}; sizes {shapes}")
-        return max(routes, key=lambda r: r.field.size)
+        widest = max(routes.values(), key=lambda r: r.field.size)
+        return widest._replace(gated=gated, attends=attends)
+
+
+def _through_module(route: _Route, module: nn.Module, x: Tensor) -> _Route:
+    if is_pointwise_module(module, route.axes) or works_per_pixel(module, (), x.dim(), route.axes):
+        return route
+    if route.axes != MAP:
+        raise ValueError(f"{type(module).__name__} takes other axes for rows and columns")
+    if isinstance(module, IMAGE_NORMS):
+        return route._replace(gated=True)
+    return route.then(read_module(module, x))
+
+
+def _through_function(
+    route: _Route,
+    name: str,
+    settings: list[Any],
+    value: Any,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> _Route:
+    x = settings[0]
+    if (axes := moved(name, settings, value, route.axes)) is not None:
+        return route._replace(axes=axes)
+    if isinstance(x, Tensor) and works_per_pixel(name, settings[1:], x.dim(), route.axes):
+        return route
+    if name in ATTENTION and route.axes == CHANNELS_LAST:
+        return route._replace(attends=True)
+    if name == PATCH_MERGING and route.axes == CHANNELS_LAST:
+        return route.then(PATCH_LAYER)
+    if name in FUNCTIONS and route.axes == MAP:
+        kwargs = {("x" if key == "input" else key): value for key, value in kwargs.items()}
+        return route.then(FUNCTIONS[name](*args, **kwargs))
+    raise ValueError("not an operator that trace knows")
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What `survey` finds of the map that a module makes of an image.
+
+    layers: the convolutions and poolings of the widest path to it. shape: of the map; axes: where
+    it has rows and columns. gated: its pixels were multiplied or normalised by values of the whole
+    image, which no layer shows; attends: by attention they are sums over others.
+    """
+
+    layers: tuple[Layer, ...]
+    shape: tuple[int, ...]
+    axes: Axes
+    gated: bool
+    attends: bool
+
+
+def survey(module: nn.Module, input_size: int | tuple[int, int]) -> Survey:
+    """What lies between an image of `input_size` and the map that `module` makes of it.
+
+    Arguments, meaning of the layers, and errors as of `trace`, which refuses attention as well.
+    """
+    runner, returned = _followed(module, input_size)
+    if not isinstance(returned, fx.Node):
+        raise ValueError("the module returns more than one tensor; pass one branch of it")
+    return _survey_of(runner, returned)
+
+
+def survey_taps(module: nn.Module, input_size: int | tuple[int, int]) -> dict[Any, Survey]:
+    """`survey` of each of the maps in the dict that `module` returns."""
+    runner, returned = _followed(module, input_size)
+    return {key: _survey_of(runner, node) for key, node in returned.items()}
+
+
+def _followed(module: nn.Module, input_size: int | tuple[int, int]) -> tuple[_RouteRunner, Any]:
+    """The routes through `module`, and the nodes of what it returns, in the form it returns."""
+    graph_module = follow(meta_copy(module))
+    graph_module.graph.eliminate_dead_code()  # such as auxiliary heads
+    runner = _RouteRunner(graph_module, input_size)
+    runner.run_on_image()
+    return runner, next(n for n in graph_module.graph.nodes if n.op == "output").args[0]
+
+
+def _survey_of(runner: _RouteRunner, node: fx.Node) -> Survey:
+    route, value = runner.routes.get(node), runner.env[node]
+    if route is None or not isinstance(value, Tensor):
+        raise ValueError(f"{describe(node)} is no map of the image")
+    if route.flaw:
+        raise ValueError(route.flaw)
+    return Survey(route.layers, tuple(value.shape), route.axes, route.gated, route.attends)
+
+
+def trace(module: nn.Module, input_size: int | tuple[int, int]) -> list[Layer]:
+    """The layers of the widest path through `module`, from the image to its output.
+
+    Args:
+        input_size: side of the image in pixels, or (H, W); only global and size-dependent poolings
+            depend on it.
+
+    The module is read in evaluation mode and stays as it is. Elementwise operations leave no layer,
+    nor do linear layers and norms along the channels; where branches meet, the one with the largest
+    receptive field counts.
+
+    A map multiplied by factors that are pooled from the whole image (squeeze-and-excite), or
+    normalised by its own mean (GroupNorm), depends on every pixel, if weakly. The layers are those
+    of the path that it is carried along: their field is what the literature calls the field of
+    such a network, and stride and centre are the map's.
+
+    Raises ValueError, naming the node, where branches disagree in stride or centre, where a layer
+    is not square, for an operator it does not know (flattening and linear layers behind it among
+    them: `convolutionalize` first), for attention, which no list of layers tells, and where
+    torch.fx cannot follow the module.
+    """
+    found = survey(module, input_size)
+    if found.attends:
+        raise ValueError(
+            f"{type(module).__name__} uses attention, whose outputs have no receptive field of a "
+            "fixed size"
+        )
+    return list(found.layers)
+
+
+def parameter_strides(
+    module: nn.Module, input_size: int | tuple[int, int]
+) -> dict[str, int | Fraction]:
+    """The stride of the map that each parameter of `module` works on, by the parameter's name.
+
+    A parameter used at several has the largest of them; those that no image meets are left out.
+    Arguments and errors as of `trace`, attention aside.
+    """
+    runner, _ = _followed(module, input_size)
+    found: dict[str, int | Fraction] = {}
+    for node in runner.graph.nodes:
+        target = str(node.target)
+        if node.op == "call_module":
+            parts = runner.fetch_attr(target).named_parameters()
+            names = [f"{target}.{part}" for part, _ in parts]
+        else:
+            is_parameter = node.op == "get_attr" and isinstance(runner.env[node], nn.Parameter)
+            names = [target] if is_parameter else []
+        for name in names if (strides := _strides_met(runner, node)) else ():
+            found[name] = max(*strides, found.get(name, 0), 0)
+    return found
+
+
+def _strides_met(runner: _RouteRunner, node: fx.Node) -> set[int | Fraction]:
+    """Strides of the maps that a node is, or works on where it is made of parameters alone."""
+    if node in runner.routes:
+        return {runner.routes[node].field.stride}
+    return {stride for user in node.users for stride in _strides_met(runner, user)}
 
 
 def holds_tensor(value: Any) -> bool:
@@ -343,53 +368,6 @@ def holds_tensor(value: Any) -> bool:
     if isinstance(value, tuple | list):
         return any(holds_tensor(v) for v in value)
     return isinstance(value, Tensor)
-
-
-def keeps_pixels(node: fx.Node, before: Any, after: Any) -> bool:
-    """Whether an indexing or an unsqueeze touches the leading axes only, such as channels."""
-    if not (isinstance(before, Tensor) and isinstance(after, Tensor)):
-        return False
-    name, key = operator_name(node), node.args[1] if len(node.args) > 1 else None
-    if name == "unsqueeze":
-        return key in (0, 1) and after.shape[-2:] == before.shape[-2:]
-    keys = key if isinstance(key, tuple) else (key,)
-    plain = all(isinstance(k, int | slice) for k in keys)
-    return name == "getitem" and plain and len(keys) <= before.dim() - 2
-
-
-def trace(module: nn.Module, input_size: int | tuple[int, int]) -> list[Layer]:
-    """The layers of the widest path through `module`, from the image to its output.
-
-    Args:
-        input_size: side of the image in pixels, or (H, W); only global and size-dependent poolings
-            depend on it. The module is read in evaluation mode and stays as it is. Elementwise
-            operations leave no layer; where branches meet, the one with the largest receptive field
-            counts.
-
-    Raises ValueError, naming the node, where branches disagree in stride or centre, where a layer
-    is not square, for an operator it does not know (flattening and linear layers among them:
-    `convolutionalize` first), and where torch.fx cannot follow the module.
-    """
-    graph_module = follow(meta_copy(module))
-    runner = _RouteRunner(graph_module, input_size)
-    runner.run_on_image()
-    end = next(n for n in graph_module.graph.nodes if n.op == "output")
-    if end not in runner.routes:
-        raise ValueError(f"the output of {type(module).__name__} does not depend on its input")
-    return list(runner.routes[end].layers)
-
-
-def output_channels(module: nn.Module, input_size: int | tuple[int, int]) -> int:
-    """Channels of the map (N, C, h, w) that `module` makes of an image of `input_size`.
-
-    Raises ValueError as `trace`, and where the output is not one map.
-    """
-    runner = ShapeRunner(follow(meta_copy(module)), input_size).run_on_image()
-    end = next(n for n in runner.graph.nodes if n.op == "output")
-    value = runner.env[end]
-    if not (isinstance(value, Tensor) and value.dim() == 4):
-        raise ValueError(f"{type(module).__name__} does not return one map (N, C, h, w)")
-    return int(value.shape[1])
 
 
 def replace_module(root: nn.Module, name: str, module: nn.Module) -> None:

@@ -51,6 +51,18 @@ def test_tiles_give_what_the_whole_image_gives(model: Network) -> None:
     assert isinstance(labels, Tensor) and torch.equal(labels, whole.argmax(0))
 
 
+@pytest.mark.parametrize("magnification", [1.0, 1.5])
+def test_large_images_are_taken_in_tiles(
+    magnification: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inference, "LARGE", 64 * 64)
+    monkeypatch.setattr(inference, "TILE", 64)
+    model = network(magnification=magnification)
+    taken = [part for part, _ in inference.probabilities(model, picture(70, 90))]
+    assert len(taken) > 1
+    assert max(part.right - part.left for part in taken) <= 64 / magnification
+
+
 def test_scales_and_mirror_images_are_averaged_as_probabilities() -> None:
     model, image = network(), picture(60, 90)
     inputs = model.preprocess(image[None]).double()

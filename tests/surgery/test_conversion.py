@@ -4,11 +4,13 @@ import copy
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fcn_tutorial.geometry import output_size, receptive_field
 from fcn_tutorial.surgery import convolutionalize, trace
 from fcn_tutorial.vision import models
+from tests.models.families import TRUNKS, make
 from tests.surgery.networks import (
     TAILS,
     Averaged,
@@ -157,10 +159,26 @@ class Permuted(Averaged):
         return out
 
 
-class Gated(Averaged):
+class Shifted(Averaged):
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.score((x * x.mean((2, 3), keepdim=True)).mean((2, 3)))
+        out: Tensor = self.score((x + x.mean((2, 3), keepdim=True)).mean((2, 3)))
         return out
+
+
+class Turned(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.score = nn.Linear(6 * 4 * 6, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.score(x.permute(0, 2, 3, 1).flatten(1))
+        return out
+
+
+class Sized(Averaged):
+    def forward(self, x: Tensor) -> Tensor:
+        y = x.view(x.size(0), 2, 3, 4, 6).transpose(1, 2).reshape(x.shape)
+        return super().forward(y)
 
 
 class Positioned(Averaged):
@@ -182,8 +200,10 @@ class Positioned(Averaged):
         (nn.Flatten(), "no linear layer reads"),
         (nn.Sequential(nn.Flatten(0, 1), nn.Flatten()), "mixes the images"),
         (nn.Sequential(nn.Flatten(), nn.Softmax(1)), "not the channels"),
-        (Permuted(), "'permute'"),
-        (Gated(), "different sizes"),
+        (Permuted(), "'mean'"),
+        (Turned(), "'flatten'"),
+        (Shifted(), "values of the whole image|different sizes"),
+        (Sized(), "one input size only"),
         (Positioned(), "one input size"),
         (Pair(), "one tensor of scores"),
     ],
@@ -191,6 +211,64 @@ class Positioned(Averaged):
 def test_what_has_no_convolutional_form_is_named(tail: nn.Module, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         convolutionalize(Own(tail), (21, 29))
+
+
+class Squeezed(Averaged):
+    """Factors of the whole image in three ways of writing them, and channels last in between."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pool, self.squeeze = nn.AdaptiveAvgPool2d(1), nn.Linear(6, 6)
+        self.excite, self.norm = nn.Conv2d(6, 6, 1), nn.LayerNorm(6)
+        self.mix, self.scale = nn.Linear(6, 6), nn.Parameter(torch.rand(6, 1, 1))
+
+    def features(self, x: Tensor) -> Tensor:
+        x = x * self.squeeze(self.pool(x).flatten(1)).sigmoid().view(-1, 6, 1, 1)
+        x = self.excite(F.adaptive_avg_pool2d(x, 1)).sigmoid() * x
+        x = x.mul(x.mean((2, 3), keepdim=True).sigmoid().expand_as(x))
+        y = self.mix(F.gelu(self.norm(x.permute(0, 2, 3, 1)))).permute(0, 3, 1, 2)
+        one, two = (x + self.scale * y).chunk(2, dim=1)
+        x = torch.cat((one, two.tanh()), dim=1)
+        n, c, h, w = x.size()
+        return x.view(n, 2, c // 2, h, w).transpose(1, 2).contiguous().view(n, c, h, w)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(self.features(x))
+
+
+def test_factors_come_from_the_whole_of_a_larger_image_and_scores_from_windows() -> None:
+    torch.manual_seed(0)
+    model = Own(Squeezed()).double().eval()
+    net = convolutionalize(model, (21, 29))
+    same = torch.randn(2, 3, 21, 29, dtype=torch.float64)
+    assert relative_error(net(same)[..., 0, 0], model(same)) < 1e-12
+    larger = torch.randn(2, 3, 21 + 13, 29 + 9, dtype=torch.float64)
+    features = model.tail.features(model.trunk(larger))
+    windows = features.unfold(2, 4, 1).unfold(3, 6, 1).mean((-2, -1))
+    expected = model.tail.score(windows.movedim(1, -1)).movedim(-1, 1)
+    assert net(larger).shape == (2, 4, 4, 3)
+    assert relative_error(net(larger), expected) < 1e-12
+
+
+# Two that see their own window 64 pixels wide as the classifier sees its image, and one whose last
+# map is a single pixel there, so that its pools change nothing and still are the whole image's.
+@pytest.mark.identity
+@pytest.mark.parametrize("side", [64, 32])
+@pytest.mark.parametrize("name", TRUNKS)
+def test_every_family_equals_its_classifier_on_its_own_input_size(name: str, side: int) -> None:
+    model = make(name).double().eval()
+    net = convolutionalize(model, side)
+    images = torch.randn(2, 3, side, side, dtype=torch.float64)
+    assert relative_error(net(images)[..., 0, 0], model(images)) < 1e-9
+    assert net.state_dict().keys() == model.state_dict().keys()
+    larger = net(torch.randn(1, 3, side + 71, side + 33, dtype=torch.float64))
+    assert larger.shape[:2] == (1, 10) and min(larger.shape[2:]) > 1
+
+
+@pytest.mark.parametrize("name", ["vit", "maxvit"])
+def test_what_is_made_for_one_image_size_is_not_converted(name: str) -> None:
+    with pytest.raises(ValueError, match="no form that works at every input size"):
+        convolutionalize(make(name), 64 if name == "vit" else 224)
 
 
 def test_a_linear_layer_used_twice_is_refused() -> None:

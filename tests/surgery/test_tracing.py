@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fcn_tutorial.geometry import Layer, output_size, receptive_field
-from fcn_tutorial.surgery import trace
+from fcn_tutorial.surgery import parameter_strides, trace
+from fcn_tutorial.surgery.tracing import survey
 from fcn_tutorial.vision import models
 from tests.surgery.networks import Branches, Pair, concatenate, trunk
 
@@ -101,6 +102,123 @@ def test_the_widest_branch_counts(join: Callable[[Tensor, Tensor], Tensor]) -> N
 def test_branches_that_do_not_meet_are_refused(one: nn.Module, two: nn.Module, side: int) -> None:
     with pytest.raises(ValueError, match=r"'add' \(node .*branches that join here disagree"):
         trace(Branches(one, two, torch.add), side)
+
+
+class Scaled(nn.Module):
+    """A convolution, its channels multiplied by factors of the whole image."""
+
+    def __init__(self, factors: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.conv, self.pool = nn.Conv2d(3, 6, 3, 2, 1), nn.AdaptiveAvgPool2d(1)
+        self.fc, self.factors = nn.Linear(6, 6), factors
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.factors(self.conv(x))
+
+
+WAYS: dict[str, Callable[[Tensor], Tensor]] = {
+    "pooled map": lambda x: F.adaptive_avg_pool2d(x, 1).sigmoid() * x,
+    "mean": lambda x: x * x.mean((2, 3), keepdim=True),
+    "vector": lambda x: x * F.relu(x.mean((2, 3))).view(2, 6, 1, 1).expand_as(x),
+    "channels last": lambda x: (
+        x.permute(0, 2, 3, 1) * x.permute(0, 2, 3, 1).mean((1, 2), keepdim=True)
+    ).permute(0, 3, 1, 2),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("size", [16, (17, 40)])
+def test_factors_of_the_whole_image_leave_the_path_as_it_is(
+    way: str, size: int | tuple[int, int]
+) -> None:
+    found = survey(Scaled(WAYS[way]), size)
+    assert found.layers == (Layer(3, 2, 1),) and found.gated
+    assert trace(Scaled(WAYS[way]), size) == [Layer(3, 2, 1)]
+
+
+@pytest.mark.parametrize(
+    ("join", "message"),
+    [
+        (lambda x: x + x.mean((2, 3), keepdim=True), "branches that join here disagree"),
+        (lambda x: x + x.mean((2, 3)).view(2, 6, 1, 1), "'mean'.*leaves no map"),
+        (lambda x: x.mean((2, 3)), "'mean'.*leaves no map"),
+        (lambda x: x.mean((2, 3), keepdim=True).expand_as(x), "one value at every pixel"),
+        (lambda x: x.mean((0, 1)), "'mean'"),
+        (lambda x: x * x.amax((2, 3)), "fails on"),
+    ],
+)
+def test_what_is_not_a_factor_is_no_path(join: Callable[[Tensor], Tensor], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        trace(Scaled(join), 16)
+
+
+def test_norms_of_the_whole_image_are_told() -> None:
+    for norm in (nn.GroupNorm(2, 4), nn.InstanceNorm2d(4)):
+        assert survey(nn.Sequential(nn.Conv2d(3, 4, 3), norm), 16).gated
+    assert not survey(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)), 16).gated
+
+
+REARRANGED: dict[str, tuple[Callable[[Tensor], Tensor], tuple[int, int]]] = {
+    "channels last": (lambda x: x.permute(0, 2, 3, 1), (1, 2)),
+    "turned": (lambda x: x.transpose(2, 3), (3, 2)),
+    "and back": (lambda x: x.permute(0, 2, 3, 1).permute(0, 3, 1, 2), (2, 3)),
+    "groups": (lambda x: x.view(2, 3, 2, x.shape[2], x.shape[3]), (3, 4)),
+    "a channel": (lambda x: x[:, 3], (1, 2)),
+    "parts": (lambda x: x.split(2, dim=1)[1], (2, 3)),
+    "an axis more": (lambda x: x.unsqueeze(1), (3, 4)),
+}
+
+
+@pytest.mark.parametrize("name", REARRANGED)
+@pytest.mark.parametrize("size", [16, (1, 2)])
+def test_rows_and_columns_are_followed_through_other_orders_of_the_axes(
+    name: str, size: int | tuple[int, int]
+) -> None:
+    """Also where the map is one pixel, and shapes alone do not tell one axis from another."""
+    rearranged, axes = REARRANGED[name]
+    found = survey(Scaled(rearranged), size)
+    assert found.axes == axes and found.layers == (Layer(3, 2, 1),)
+    assert tuple(found.shape[a] for a in axes) == ((8, 8) if size == 16 else (1, 1))
+
+
+@pytest.mark.parametrize(
+    ("moves", "message"),
+    [
+        (lambda x: x.flatten(2), "'flatten'"),
+        (lambda x: x.roll(1, 2), "'roll'"),
+        (lambda x: x[:, :, 1:], "'getitem'"),
+        (lambda x: x.chunk(2, dim=2)[0], "'chunk'"),
+        (lambda x: F.layer_norm(x, x.shape[2:]), "'layer_norm'"),
+        (lambda x: F.linear(x, torch.zeros(5, 8, device="meta")), "'linear'"),
+        (lambda x: F.max_pool2d(x.permute(0, 2, 3, 1), 2), "'max_pool2d'"),
+        (lambda x: F.local_response_norm(x.permute(0, 2, 3, 1), 2), "'local_response_norm'"),
+        (lambda x: x + x.permute(0, 1, 3, 2), "different orders"),
+    ],
+)
+def test_what_moves_pixels_is_refused(moves: Callable[[Tensor], Tensor], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        trace(Scaled(moves), 16)
+
+
+def test_parameters_work_at_the_stride_of_their_map() -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fine, self.coarse = nn.Conv2d(3, 4, 3, 2, 1), nn.Conv2d(4, 4, 2, 2)
+            self.squeeze, self.table = nn.Linear(4, 4), nn.Parameter(torch.ones(2, 4))
+            self.unused, self.twice = nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.twice(self.fine(x))
+            x = x * self.squeeze(x.mean((2, 3))).view(-1, 4, 1, 1)
+            self.unused(x)
+            return self.twice(self.coarse(x)) * self.table.sum(0).view(4, 1, 1)
+
+    found = parameter_strides(Net(), 16)
+    assert found == {
+        "fine.weight": 2, "fine.bias": 2, "squeeze.weight": 2, "squeeze.bias": 2,
+        "coarse.weight": 4, "coarse.bias": 4, "twice.weight": 4, "twice.bias": 4, "table": 4,
+    }  # fmt: skip
 
 
 def test_joining_along_the_image_is_refused() -> None:

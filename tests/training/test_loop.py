@@ -279,8 +279,17 @@ def test_biases_and_norms_are_not_decayed_and_trunk_and_scorers_have_their_rates
     assert sorted(seen) == sorted(names.values())
 
 
-def test_frozen_layers_are_those_at_their_stride_or_finer() -> None:
-    model = fcn("mobilenet_v2", 3, norms="folded", width=0.25)
+#: Modules that work at stride 4 or finer.
+FINEST = {
+    "mobilenet_v2": ("stage8.0.", "stage8.1.", "stage8.2.", "stage8.3."),
+    "efficientnet_b0": ("stage8.0.", "stage8.1.", "stage8.2.", "stage8.3."),
+    "convnext_tiny": ("stage8.0.", "stage8.1.", "stage8.2.0."),
+}
+
+
+@pytest.mark.parametrize("trunk", FINEST)
+def test_frozen_layers_are_those_at_their_stride_or_finer(trunk: str) -> None:
+    model = fcn(trunk, 3, norms="folded", width=0.25)
     optimisation.freeze(model, 1)
     assert all(p.requires_grad for p in model.parameters())
     optimisation.freeze(model, 4)
@@ -292,12 +301,19 @@ def test_frozen_layers_are_those_at_their_stride_or_finer() -> None:
         return lambda module, inputs, output: sizes.__setitem__(name, output.shape[-1])
 
     for name, module in model.named_modules():
+        if "fc" in name:
+            continue  # of a squeeze-and-excite block: its map is one pixel at every stride
         if isinstance(module, torch.nn.Conv2d) and name.startswith("backbone."):
             module.register_forward_hook(note(name))
     model(image)
     for name, size in sizes.items():
         weight = model.get_parameter(f"{name}.weight")
         assert weight.requires_grad == (64 // size > 4), name
+    # And with a convolution stops all that lies beside it: norms, linear layers, scales, factors.
+    held = {n for n, p in model.backbone.named_parameters() if not p.requires_grad}
+    stage8 = [n for n, _ in model.backbone.named_parameters() if n.startswith("stage8")]
+    finest = [n for n in stage8 if n.startswith(FINEST[trunk])]
+    assert finest and held >= {*finest} and not any(n.startswith("stage16") for n in held)
 
 
 def test_the_average_is_exponential() -> None:
