@@ -60,6 +60,7 @@ class Run:
     progress: Progress = dataclasses.field(default_factory=Progress)
     saved: int = 0  # the step of the checkpoint on disk
     _pending: list[Tensor] = dataclasses.field(default_factory=list)  # losses on the device
+    _buffers: list[Tensor] | None = None  # as they were before the step at hand
     _since: float | None = None  # when the clock of training was started; None: it stands
 
     @property
@@ -123,6 +124,28 @@ class Run:
             parts = [t for t in network.state_dict().values() if t.is_floating_point()]
             if not bool(torch.stack([t.isfinite().all() for t in parts]).all()):
                 raise self._diverged(f"weights are no longer finite at step {self.progress.step}")
+
+    @contextmanager
+    def kept_whole(self) -> Iterator[None]:
+        """Within, the part of a step that moves no weight; where it fails, all is as before it.
+
+        The state is then saved, unless other processes share it, which cannot be asked any more.
+        """
+        random, buffers = random_state(self.device), list(self.network.buffers())
+        if self._buffers is None:
+            self._buffers = [buffer.clone() for buffer in buffers]
+        if buffers:  # statistics of batch norms
+            torch._foreach_copy_(self._buffers, buffers)
+        try:
+            yield
+        except BaseException as error:
+            if distributed.world_size() == 1 and self.progress.step > self.saved:
+                if buffers:
+                    torch._foreach_copy_(buffers, self._buffers)
+                set_random_state(random, self.device)
+                self.save()
+                error.add_note(f"the state after step {self.saved} is saved: --resume goes on")
+            raise
 
     # ---- On disk -------------------------------------------------------------------------------
 

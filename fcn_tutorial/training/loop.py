@@ -127,7 +127,10 @@ def start(
             notes.append(warning)
     network = network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimisation.freeze(network, recipe.frozen_stride)
+    notes += optimisation.norms_apart(recipe, network)
     average = copy.deepcopy(network) if recipe.ema else network
+    if recipe.sync_norms and distributed.world_size() > 1:
+        optimisation.share_norms(network, device)
     learned: nn.Module = _TrainingScores(network)
     shared = None
     if distributed.world_size() > 1:
@@ -172,7 +175,24 @@ class _TrainingScores(nn.Module):
 
 
 def learn(run: Run, parts: Sequence[Batch]) -> Tensor:
-    """One step on the parts of a batch, one after the other; returns the loss as a mean, detached.
+    """One step: gradients, then the weights; returns the loss as a mean, detached."""
+    recipe, network = run.recipe, run.network
+    with run.kept_whole():
+        loss = gradients(run, parts)
+    if recipe.optimiser.clip:
+        run.scaler.unscale_(run.optimiser)
+        nn.utils.clip_grad_norm_(network.parameters(), recipe.optimiser.clip)
+    run.scaler.step(run.optimiser)
+    run.scaler.update()
+    if recipe.ema:
+        # Early on the average follows closely, so that it forgets the untrained weights.
+        n = run.progress.step
+        optimisation.update_average(run.average, network, min(recipe.ema, (1 + n) / (10 + n)))
+    return distributed.total(loss)
+
+
+def gradients(run: Run, parts: Sequence[Batch]) -> Tensor:
+    """Those of the parts of a batch, one after the other; returns this process's share of the loss.
 
     Whatever the number of parts and of processes, a mean is over the valid pixels of all of them.
     """
@@ -194,16 +214,7 @@ def learn(run: Run, parts: Sequence[Batch]) -> Tensor:
             # DistributedDataParallel averages over processes what here is a sum.
             run.scaler.scale(share * distributed.world_size()).backward()
         loss += objective.mean(share.detach())
-    if recipe.optimiser.clip:
-        run.scaler.unscale_(run.optimiser)
-        nn.utils.clip_grad_norm_(network.parameters(), recipe.optimiser.clip)
-    run.scaler.step(run.optimiser)
-    run.scaler.update()
-    if recipe.ema:
-        # Early on the average follows closely, so that it forgets the untrained weights.
-        n = run.progress.step
-        optimisation.update_average(run.average, network, min(recipe.ema, (1 + n) / (10 + n)))
-    return distributed.total(loss)
+    return loss
 
 
 def stopped(run: Run, stream: Stream) -> Exception:

@@ -151,6 +151,32 @@ def freeze_norms(model: nn.Module) -> None:
             module.eval()
 
 
+def share_norms(network: Network, device: torch.device) -> None:
+    """Let batch norms take their statistics from the images of all processes, not each its own.
+
+    Raises ValueError on a device that PyTorch's `SyncBatchNorm` does not know.
+    """
+    if device.type != "cuda":
+        raise ValueError(
+            f"--set sync_norms=true: batch norms are shared on CUDA only, not on {device.type}; "
+            "frozen_norms=true needs no sharing"
+        )
+    nn.SyncBatchNorm.convert_sync_batchnorm(network)
+
+
+def norms_apart(recipe: Recipe, network: Network) -> list[str]:
+    """What must be known of batch norms where processes share each step."""
+    kinds = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+    alone = distributed.world_size() == 1 or recipe.frozen_norms or recipe.sync_norms
+    if alone or not any(isinstance(module, kinds) for module in network.modules()):
+        return []
+    return [
+        f"batch norms took their statistics from the {recipe.batch // recipe.accumulate} images at "
+        "a time of each process: not what one process with all images learns; sync_norms=true "
+        "shares them (CUDA), frozen_norms=true needs none"
+    ]
+
+
 def update_average(average: nn.Module, model: nn.Module, decay: float) -> None:
     """average ← decay · average + (1 − decay) · model; buffers are copied."""
     with torch.no_grad():

@@ -143,6 +143,7 @@ class Recipe:
     otherwise: Annotated[str, "recipe that `train` runs where model.weights cannot be had"] = ""
     frozen_stride: Annotated[int, "trunk layers up to this stride keep their weights"] = 1
     frozen_norms: Annotated[bool, "batch norms keep their stored statistics"] = False
+    sync_norms: Annotated[bool, "batch norms share their statistics among processes (CUDA)"] = False
     ema: Annotated[float, "decay a step of the averaged weights; 0: none"] = 0.0
     precision: Annotated[
         Literal["float32", "bfloat16", "float16", "auto"], "auto: bfloat16 where hardware has it"

@@ -307,3 +307,27 @@ def test_a_run_cut_while_it_validates_validates_first(
     calm = RunFolder(tmp_path / "calm")
     assert folder.log.read_bytes() == calm.log.read_bytes()
     assert record["val"] == json.loads(calm.record.read_text())["val"]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_a_step_that_fails_half_way_leaves_the_state_before_it(
+    error: type[BaseException], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when memory runs out in a backward pass, after norms and dropout have moved on."""
+    settings = [*SMALL, "model.dropout=0.2"]
+    recipe, _ = training.override(training.get("scenes-fcn8s"), settings)
+    training.train(recipe, tmp_path / "calm")
+    of, shares = training.optimisation.Objective.of, []
+
+    def fail(*arguments: Any) -> Any:
+        shares.append(1)
+        if len(shares) == 4:
+            raise error("no memory left")
+        return of(*arguments)
+
+    monkeypatch.setattr(training.optimisation.Objective, "of", fail)
+    with pytest.raises(error) as raised:
+        training.train(recipe, tmp_path / "cut")
+    assert raised.value.__notes__ == ["the state after step 3 is saved: --resume goes on"]
+    training.train(recipe, tmp_path / "cut", resume=True)
+    assert differences(tmp_path / "calm", tmp_path / "cut") == []
