@@ -29,6 +29,7 @@ from fcn_tutorial.files import replacing
 from fcn_tutorial.models import Card, Network
 from fcn_tutorial.models.inference import resampling_matrix
 from fcn_tutorial.models.network import ONLY
+from fcn_tutorial.transforms import holding_pixel
 
 Format = Literal["onnx", "torch"]
 
@@ -36,8 +37,43 @@ FORMAT = "fcn_tutorial export/1"
 SUFFIXES = {"onnx": ".onnx", "torch": ".pt2"}
 #: What the outputs of file and network may differ by, as a share of the largest score.
 TOLERANCE = 1e-4
+#: The share of pixels whose labels may differ in images that are shrunk: where a shrunk pixel lies
+#: between two whole numbers, the last bit of a sum decides.
+STRAYED = 1e-3
 #: The last of the sides for which a rounded magnification is looked at.
 _LARGEST_SIDE = 10_000
+
+
+class Sizes(NamedTuple):
+    """Which images a file takes.
+
+    Attributes:
+        fixed: (H, W) of the only ones; None where sides may differ.
+        least: the shortest side it takes then.
+        most: and the longest one; None for any.
+    """
+
+    fixed: tuple[int, int] | None
+    least: int
+    most: int | None
+
+    def __str__(self) -> str:
+        if self.fixed:
+            return f"{self.fixed[0]}×{self.fixed[1]}"
+        words = f"any size from {self.least}×{self.least}"
+        return words if self.most is None else f"{words} to {self.most}×{self.most}"
+
+    def tried(self, longest: int) -> list[tuple[int, int]]:
+        """(H, W) of the images that a file is compared on, where larger ones than `longest` are
+        shrunk to it.
+        """
+        if self.fixed:
+            return [self.fixed]
+        n = self.least
+        found = [(n + 31, n + 64), (n, n), (3 * n, 2 * n)]
+        if self.most is not None:
+            return [(min(h, self.most), min(w, self.most)) for h, w in found]
+        return [*found, (longest + 7, longest * 3 // 2)] if longest else found
 
 
 class Exported(NamedTuple):
@@ -46,20 +82,22 @@ class Exported(NamedTuple):
     Attributes:
         inputs: the input in words.
         sizes: (H, W) of the images it was compared on.
-        error: the largest difference of a score from the network's;
+        error: the largest difference of a score from the network's, of images not shrunk.
         largest: the largest score, to set it beside.
+        strayed: the share of pixels with another label than the network's, of shrunk images.
     """
 
     inputs: str
     sizes: tuple[tuple[int, int], ...]
     error: float
     largest: float
+    strayed: float
 
 
 def export(
     model: Network,
     card: Card,
-    path: Path,
+    path: Path | str,
     to: Format,
     size: tuple[int, int] | None = None,
     uint8: bool = False,
@@ -70,26 +108,30 @@ def export(
         model: in evaluation mode, on the CPU.
         card: what its weights file says of it.
         to: "onnx" (.onnx), or "torch" (.pt2).
-        size: (H, W) of the only images it will take; None for any of at least `smallest(model)`.
+        size: (H, W) of the only images it will take; None for any of at least `smallest(model)`
+            pixels a side. A network that shrinks pictures (`Network.longest_side`) then does so in
+            an ONNX file; a .pt2 takes none that are larger, and raises RuntimeError for them.
         uint8: the graph preprocesses: it takes RGB uint8 and not what `model.preprocess` makes.
 
     Raises ValueError for a path of another suffix, for packages that are not installed (naming the
     extra `export`), for a network that cannot be exported so, and, leaving no file, where the
     file's scores are not the network's; OSError where the file cannot be written.
     """
+    path = Path(path)
     if path.suffix != SUFFIXES[to]:
         raise ValueError(f"--out {path}: a file of --to {to} ends in {SUFFIXES[to]}")
     if model.training:
         raise RuntimeError("export: the network is in training mode; call .eval() first")
     if to == "onnx":
         _require("onnx", "onnxscript", "onnxruntime")
-    graph = _graph(model, uint8)
-    least = smallest(model)
-    sizes = [size] if size else [(least + 31, least + 64), (least, least), (3 * least, 2 * least)]
-    text = json.dumps(metadata(model, card, size, uint8), ensure_ascii=False)
+    most = model.longest_side if to == "torch" and model.longest_side else None
+    sizes = Sizes(size, smallest(model), most)
+    graph = _Graph(model, uint8, limited=size is None and most is not None).eval()
+    tried = sizes.tried(model.longest_side)
+    text = json.dumps(metadata(model, card, sizes, uint8), ensure_ascii=False)
     names = ["scores"] if set(model.tasks) == {ONLY} else list(model.tasks)
     with _quiet(), torch.no_grad():
-        program = _program(graph, _images(model, 2, sizes[0], uint8), size, least)
+        program = _program(graph, _images(model, 2, tried[0], uint8), sizes)
         with replacing(path) as partial:
             read: Callable[[Tensor], list[Tensor]]
             if to == "onnx":
@@ -98,16 +140,21 @@ def export(
             else:
                 _write_torch(program, partial, text)
                 read = _torch_reader(partial)
-            error, largest = _compare(model, read, sizes, uint8)
+            error, largest, strayed = _compare(model, read, tried, uint8)
+            if strayed > STRAYED:
+                raise ValueError(
+                    f"{path}: of images above {model.longest_side} pixels it labels "
+                    f"{100 * strayed:.1f} % of the pixels otherwise than the network does, so it "
+                    "was not kept"
+                )
             if not error <= TOLERANCE * max(1.0, largest):
                 raise ValueError(
                     f"{path}: its scores differ from the network's by {error:.1e} (the largest is "
                     f"{largest:.3g}), so it was not kept; try another version of the exporter, or "
                     f"--to {'torch' if to == 'onnx' else 'onnx'}"
                 )
-    side = f"{size[0]}×{size[1]}" if size else f"any size from {least}×{least}"
     kind = "RGB uint8" if uint8 else f"float32, preprocessed ({model.preprocess.name})"
-    return Exported(f"{kind}, {side}", tuple(sizes), error, largest)
+    return Exported(f"{kind}, {sizes}", tuple(tried), error, largest, strayed)
 
 
 def smallest(model: Network) -> int:
@@ -116,12 +163,10 @@ def smallest(model: Network) -> int:
     return int(34 / model.magnification) + 1 if smaller else 33
 
 
-def metadata(
-    model: Network, card: Card, size: tuple[int, int] | None, uint8: bool
-) -> dict[str, Any]:
+def metadata(model: Network, card: Card, sizes: Sizes, uint8: bool) -> dict[str, Any]:
     """What an exported file says of itself; fit for JSON."""
-    least = smallest(model)
-    shape = ["N", model.in_channels, *(size or ("H", "W"))]
+    shape = ["N", model.in_channels, *(sizes.fixed or ("H", "W"))]
+    most = sizes.fixed or (sizes.most and (sizes.most, sizes.most))
     return {
         "format": FORMAT,
         "recipe": card.recipe,
@@ -133,8 +178,10 @@ def metadata(
             "name": "images",
             "shape": shape,
             "dtype": "uint8" if uint8 else "float32",
-            "smallest": list(size or (least, least)),
+            "smallest": list(sizes.fixed or (sizes.least, sizes.least)),
+            "largest": list(most) if most else None,
             "channels": list(model.inputs),
+            "longest_side": model.longest_side or None,
             "preprocessing": None if uint8 else model.preprocess.name,
             "formula": "none: values 0-255" if uint8 else "(value * scale - mean) / std",
             "value": "rgb and hha: 0-255, channels in this order; depth: ln(depth in mm)",
@@ -159,50 +206,63 @@ def _reads_pictures(model: Network) -> bool:
     return model.inputs == ("rgb",) and model.in_channels == 3
 
 
-def _graph(model: Network, uint8: bool) -> nn.Module:
-    graph: nn.Module = model if model.magnification == 1 else _Magnified(model)
-    if not uint8:
-        return graph.eval()
-    if not _reads_pictures(model):
-        raise ValueError(
-            f"--uint8 is for networks on RGB images; this one reads {', '.join(model.inputs)}"
-        )
-    return _FromPixels(graph, model).eval()
+class _Graph(nn.Module):
+    """What `Network.predict` does to an image before the labels, in what exporters know.
 
+    Sizes are whole numbers or the symbols of a trace, and every resampling is a product with two
+    matrices: exporters know no rounding, and not all runtimes the antialiased resizing.
 
-class _FromPixels(nn.Module):
-    """Preprocessing before a network: RGB uint8 (N, 3, H, W)."""
+    Args:
+        model: the network; of one that shrinks pictures (`Network.longest_side`), scores are those
+            of the larger pixel that a pixel lies in.
+        uint8: preprocess RGB uint8 (N, 3, H, W) first.
+        limited: it is shown no larger pictures, and has nothing to shrink.
 
-    def __init__(self, graph: nn.Module, model: Network) -> None:
+    Raises ValueError where `uint8` is asked of a network on other inputs.
+    """
+
+    def __init__(self, model: Network, uint8: bool, limited: bool) -> None:
         super().__init__()
-        self.network = graph
-        self.scale = model.preprocess.parts[0].scale
+        if uint8 and not _reads_pictures(model):
+            raise ValueError(
+                f"--uint8 is for networks on RGB images; this one reads {', '.join(model.inputs)}"
+            )
+        self.model, self.uint8, self.limited = model, uint8, limited
+        self.ratio = Fraction(model.magnification).limit_denominator(1000)
         self.mean: Tensor
         self.std: Tensor
         self.register_buffer("mean", model.preprocess.mean.clone())
         self.register_buffer("std", model.preprocess.std.clone())
 
     def forward(self, images: Tensor) -> Any:
-        return self.network((images.float() * self.scale - self.mean) / self.std)
-
-
-class _Magnified(nn.Module):
-    """`Magnified.forward` with its two resamplings as products with matrices.
-
-    Exporters know no rounding of sizes, and not all runtimes the antialiased resizing.
-    """
-
-    def __init__(self, model: Network) -> None:
-        super().__init__()
-        self.model = model
-        self.ratio = Fraction(model.magnification).limit_denominator(1000)
-
-    def forward(self, images: Tensor) -> Any:
-        height, width = images.shape[-2:]
-        larger = self._side(height), self._side(width)
-        magnified = _resampled(images, larger)
-        scores = _resampled(self.model.plain.full_scores(magnified), (height, width))
+        if self.uint8:
+            scale = self.model.preprocess.parts[0].scale
+            images = (images.float() * scale - self.mean) / self.std
+        longest = 0 if self.limited else self.model.longest_side
+        scores = self._shrunk(images, longest) if longest else self._scores(images)
         return self.model.unnamed(self.model.split(scores))
+
+    def _shrunk(self, images: Tensor, longest: int) -> Tensor:
+        """Scores of images that are shrunk to `longest`, in whole grey levels, as in training."""
+        height, width = images.shape[-2:]
+        largest = torch.sym_max(height, width)
+        reached = torch.sym_min(largest, longest)  # smaller images keep their size
+        seen = [
+            torch.sym_max(1, (2 * n * reached + largest) // (2 * largest)) for n in (height, width)
+        ]
+        scale = self.model.preprocess.parts[0].scale
+        levels = (images * self.std + self.mean) / scale
+        levels = _resampled(levels, (seen[0], seen[1])).round()
+        scores = self._scores((levels * scale - self.mean) / self.std)
+        rows, columns = holding_pixel(height, seen[0]), holding_pixel(width, seen[1])
+        return scores.index_select(2, rows).index_select(3, columns)
+
+    def _scores(self, images: Tensor) -> Tensor:
+        if self.model.magnification == 1:
+            return self.model.full_scores(images)
+        height, width = images.shape[-2:]
+        larger = _resampled(images, (self._side(height), self._side(width)))
+        return _resampled(self.model.plain.full_scores(larger), (height, width))
 
     def follows_any_size(self) -> bool:
         """Whether whole numbers alone round as the network does."""
@@ -232,17 +292,14 @@ def _resampled(maps: Tensor, size: tuple[int, int]) -> Tensor:
 # ---- Writing and reading back --------------------------------------------------------------------
 
 
-def _program(
-    graph: nn.Module, images: Tensor, size: tuple[int, int] | None, least: int
-) -> torch.export.ExportedProgram:
+def _program(graph: _Graph, images: Tensor, sizes: Sizes) -> torch.export.ExportedProgram:
     """The traced graph. Raises ValueError where it cannot be traced for any size."""
     batch = torch.export.Dim("batch")
-    if size:
+    if sizes.fixed:
         return torch.export.export(graph, (images,), dynamic_shapes=({0: batch},), strict=False)
-    inner = graph.network if isinstance(graph, _FromPixels) else graph
-    if isinstance(inner, _Magnified) and not inner.follows_any_size():
+    if not graph.follows_any_size():
         raise ValueError(
-            f"model.magnification={inner.model.magnification} cannot be rounded for any size; "
+            f"model.magnification={graph.model.magnification} cannot be rounded for any size; "
             "name the size of the images with --size HxW"
         )
     option = "prefer_deferred_runtime_asserts_over_guards"
@@ -251,7 +308,14 @@ def _program(
             f"torch {torch.__version__} cannot export for any size: install torch 2.9 or newer, "
             "or name the size of the images with --size HxW"
         )
-    height, width = (torch.export.Dim(name, min=least) for name in ("height", "width"))
+    if sizes.most is not None and sizes.most <= sizes.least:
+        raise ValueError(
+            f"this network shrinks pictures to {sizes.most} pixels, too few to export it for any "
+            "size; name the size of the images with --size HxW"
+        )
+    height, width = (
+        torch.export.Dim(name, min=sizes.least, max=sizes.most) for name in ("height", "width")
+    )
     try:
         return torch.export.export(
             graph,
@@ -321,18 +385,26 @@ def _compare(
     read: Callable[[Tensor], list[Tensor]],
     sizes: Sequence[tuple[int, int]],
     uint8: bool,
-) -> tuple[float, float]:
-    """The largest difference and the largest score over images of these sizes, one or two each."""
-    error = largest = 0.0
+) -> tuple[float, float, float]:
+    """`error`, `largest` and `strayed` of `Exported`, over one or two images of each size."""
+    error = largest = strayed = 0.0
     for i, size in enumerate(sizes):
-        images = _images(model, 1 + i % 2, size, uint8)
-        wanted = model(model.preprocess(images) if uint8 else images)
-        expected = list(wanted.values()) if isinstance(wanted, dict) else [wanted]
-        for ours, theirs in zip(expected, read(images), strict=True):
+        images = _images(model, 1 + i % 2, size, uint8=True)
+        found = read(images if uint8 or images.is_floating_point() else model.preprocess(images))
+        if model.longest_side and max(size) > model.longest_side:
+            labels = [model.predict_tasks(image).values() for image in images]
+            for ours, scores in zip(zip(*labels, strict=True), found, strict=True):
+                strayed = max(
+                    strayed, float((torch.stack(ours) != scores.argmax(1)).double().mean())
+                )
+            continue
+        prepared = images if images.is_floating_point() else model.preprocess(images)
+        expected = model.split(model.full_scores(prepared)).values()
+        for ours, theirs in zip(expected, found, strict=True):
             difference = float((ours - theirs).abs().max())
             error = max(error, difference if difference == difference else float("inf"))
             largest = max(largest, float(ours.abs().max()))
-    return error, largest
+    return error, largest, strayed
 
 
 def _images(model: Network, count: int, size: tuple[int, int], uint8: bool) -> Tensor:

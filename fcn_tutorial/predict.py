@@ -19,13 +19,13 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
 from numpy.lib.format import write_array
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from fcn_tutorial import models, visualize
@@ -33,9 +33,10 @@ from fcn_tutorial.datasets.own.folder import read_upright
 from fcn_tutorial.files import replacing, reserve
 from fcn_tutorial.models import Card, Network, inference
 from fcn_tutorial.models.inference import Part
-from fcn_tutorial.models.network import ONLY
-from fcn_tutorial.transforms import LimitSide
-from fcn_tutorial.vision import tv_tensors
+from fcn_tutorial.models.network import ONLY, size_of
+
+#: What an image may be given as (see `as_image`).
+Picture: TypeAlias = Tensor | NDArray[np.uint8] | Image.Image | Path | str
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm")
 #: Rows of an overlay that are drawn at once.
@@ -55,7 +56,8 @@ class Predictor:
     """A trained network and what it says of itself; `predictor.label(image)` labels.
 
     Attributes:
-        longest_side: pixels that larger images are shrunk to; 0: never.
+        model: in evaluation mode.
+        card: what its weights file says of it.
         scales: as `models.inference.scores` takes them, like the two below.
         flip: likewise.
         tile: likewise.
@@ -63,25 +65,17 @@ class Predictor:
 
     model: Network
     card: Card
-    longest_side: int = 0
     scales: tuple[float, ...] = (1.0,)
     flip: bool = False
     tile: int | None = None
 
     @classmethod
-    def load(cls, source: Path, device: torch.device | str = "cpu") -> Predictor:
-        """From a run folder or a weights file. Raises FileNotFoundError or ValueError naming it.
-
-        A network whose recipe shrank its photos gets images shrunk alike.
-        """
+    def load(cls, source: Path | str, device: torch.device | str = "cpu") -> Predictor:
+        """From a run folder or a weights file. Raises FileNotFoundError or ValueError naming it."""
+        source = Path(source)
         path = source / "best.safetensors" if source.is_dir() else source
         model, card = models.load(path, device)
-        try:
-            recipe = card.details.get("recipe") or {"data": {}}
-            longest = int(recipe["data"].get("longest_side", 0))
-        except (AttributeError, LookupError, TypeError, ValueError, OverflowError) as error:
-            raise ValueError(f"{path}: the recipe in it is damaged ({error})") from error
-        return cls(model.to(memory_format=torch.channels_last), card, longest)
+        return cls(model.to(memory_format=torch.channels_last), card)
 
     def with_settings(
         self, scales: Sequence[float] = (1.0,), flip: bool = False, tile: int | None = None
@@ -107,42 +101,44 @@ class Predictor:
             first += count
         return found
 
-    def label(self, image: Tensor) -> Tensor | dict[str, Tensor]:
-        """Class indices int64 (H, W) of an image uint8 (3, H, W), at its own size.
+    @property
+    def longest_side(self) -> int:
+        """Pixels that larger images are shrunk to, as they were in training; 0: never."""
+        return self.model.longest_side
 
-        {task: indices} for several tasks. Raises ValueError for a network that does not read RGB.
+    def label(self, image: Picture) -> Tensor | dict[str, Tensor]:
+        """Class indices int64 (H, W) of an image, at its own size; {task: indices} for several.
+
+        Args:
+            image: RGB uint8 (3, H, W), or a picture in another form (see `as_image`).
+
+        Raises ValueError for a network that does not read RGB, and as `as_image`.
         """
-        found = {task: torch.empty(image.shape[-2:], dtype=torch.int64) for task in self.tasks}
-        for part, values in self.probabilities(image):
-            for task, spec in self.tasks.items():
-                found[task][part.slices] = values[spec.channels].argmax(0).cpu()
-        return self.model.unnamed(found)
+        self.check()
+        found = self.predict_tasks(as_image(image))
+        return self.model.unnamed({task: labels.cpu() for task, labels in found.items()})
 
-    def probabilities(self, image: Tensor) -> Iterator[tuple[Part, Tensor]]:
-        """Class probabilities of an image uint8 (3, H, W), part by part: (part, (ΣC, h, w)).
+    def predict_tasks(self, inputs: Tensor | Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """{task: class indices} of an image uint8 (3, H, W), or of the dict of its parts."""
+        size, device = size_of(inputs), next(self.model.parameters()).device
+        found = {
+            task: torch.empty(size, dtype=torch.int64, device=device) for task in self.model.tasks
+        }
+        settings = self.scales, self.flip, self.tile
+        for part, values in inference.probabilities(self.model, inputs, *settings):
+            for task, mine in self.model.split(values, 0).items():
+                found[task][part.slices] = mine.argmax(0)
+        return found
 
-        An image that was shrunk has at each pixel those of the pixel it was shrunk to. Raises
-        ValueError for a network that does not read RGB.
+    def probabilities(self, image: Picture) -> Iterator[tuple[Part, Tensor]]:
+        """Class probabilities of an image, part by part: (part, (ΣC, h, w)).
+
+        An image that was shrunk has at each pixel those of the pixel it was shrunk to. Arguments
+        and errors as those of `label`.
         """
         self.check()
         settings = self.scales, self.flip, self.tile
-        if not self.longest_side or max(image.shape[-2:]) <= self.longest_side:
-            yield from inference.probabilities(self.model, image, *settings)
-            return
-        limit = LimitSide(self.longest_side)
-        shrunk, _ = limit(tv_tensors.Image(image), tv_tensors.Mask(image[0]))
-        small = torch.empty(self.model.num_classes, *shrunk.shape[-2:])
-        for part, values in inference.probabilities(
-            self.model, shrunk.as_subclass(Tensor), *settings
-        ):
-            small[part.slices] = values.to(small)
-        rows, columns = (
-            ((torch.arange(n) + 0.5) * (m / n)).long()
-            for n, m in zip(image.shape[-2:], small.shape[-2:], strict=True)
-        )
-        for part in inference.parts((len(rows), len(columns)), inference.TILE):
-            here = rows[part.top : part.bottom, None], columns[part.left : part.right]
-            yield part, small[:, here[0], here[1]]
+        yield from inference.probabilities(self.model, as_image(image), *settings)
 
     def check(self) -> None:
         """Raise ValueError, saying what it reads, for a network that does not label RGB images."""
@@ -155,15 +151,49 @@ class Predictor:
             )
 
 
-def read_image(path: Path) -> Tensor:
+def read_image(path: Path | str) -> Tensor:
     """A picture file as RGB uint8 (3, H, W), turned upright as its EXIF says.
 
     Raises FileNotFoundError, and ValueError naming a file that cannot be read.
     """
-    return torch.from_numpy(read_upright(path)).permute(2, 0, 1)
+    return torch.from_numpy(read_upright(Path(path))).permute(2, 0, 1)
 
 
-def find_images(paths: Iterable[Path]) -> list[Path]:
+def as_image(picture: Picture) -> Tensor:
+    """RGB uint8 (3, H, W) of a picture in any of the forms that pictures come in.
+
+    Args:
+        picture: a tensor uint8 (3, H, W), a NumPy array uint8 (H, W, 3), either of them grey (H, W)
+            too, a PIL image of any mode, turned upright as its EXIF says, or the path of a file.
+
+    Raises ValueError, saying what it got and what it wants, for anything else, and as `read_image`.
+    """
+    if isinstance(picture, str | Path):
+        return read_image(picture)
+    if isinstance(picture, Image.Image):
+        if picture.mode[0] in "IF":
+            raise ValueError(f"an image of PIL mode {picture.mode}: give one of 8 bits a channel")
+        upright = ImageOps.exif_transpose(picture).convert("RGB")
+        return torch.from_numpy(np.array(upright)).permute(2, 0, 1)
+    if isinstance(picture, np.ndarray):
+        tensor, wanted = torch.from_numpy(np.array(picture)), "an array (H, W, 3)"
+        tensor = tensor.permute(2, 0, 1) if picture.ndim == 3 else tensor
+    elif isinstance(picture, Tensor):
+        tensor, wanted = picture, "a tensor (3, H, W)"
+    else:
+        raise ValueError(
+            f"an image of type {type(picture).__name__}: give a tensor, a NumPy array, a PIL image "
+            "or the path of a file"
+        )
+    if tensor.ndim == 2:
+        tensor = tensor.expand(3, -1, -1)
+    if tensor.ndim != 3 or tensor.shape[0] != 3 or tensor.dtype != torch.uint8:
+        given = f"{tuple(picture.shape)} of {picture.dtype}"
+        raise ValueError(f"one image of shape {given}: expected {wanted} of uint8, one at a time")
+    return tensor
+
+
+def find_images(paths: Iterable[Path | str]) -> list[Path]:
     """Files as given, the pictures directly inside each folder, and those that a pattern matches.
 
     A pattern is a path that is not there and holds *, ? or [; ** goes through folders of any depth.
@@ -172,7 +202,7 @@ def find_images(paths: Iterable[Path]) -> list[Path]:
     pictures.
     """
     found: list[Path] = []
-    for path in paths:
+    for path in map(Path, paths):
         if path.is_dir():
             inside = _pictures(path.iterdir())
         elif path.exists():
@@ -207,7 +237,10 @@ class Outcome(NamedTuple):
 
 
 def write_predictions(
-    predictor: Predictor, images: Iterable[Path], out: Path, probabilities: bool = False
+    predictor: Predictor,
+    images: Iterable[Path | str],
+    out: Path | str,
+    probabilities: bool = False,
 ) -> Iterator[Outcome]:
     """Label image files one by one into the folder `out`; see the module for what is written.
 
@@ -216,7 +249,7 @@ def write_predictions(
     be written over, and for a network that does not read RGB; and OSError naming a file that cannot
     be written, which ends the run. Every file appears whole or not at all.
     """
-    images = list(images)
+    images, out = [Path(image) for image in images], Path(out)
     predictor.check()
     written = [_Files.of(image, out, predictor.tasks, probabilities) for image in images]
     _check_names(images, [file for files in written for file in files.all])

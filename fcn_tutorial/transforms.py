@@ -9,11 +9,12 @@ is padded with void, and preprocessing as a named choice tied to the weights.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import interpolate
 
 from fcn_tutorial.files import did_you_mean
 from fcn_tutorial.vision import functional as F
@@ -304,16 +305,41 @@ class LimitSide(nn.Module):
 
     def forward(self, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Image (3, H, W) and mask (H, W), of one new size."""
-        size = self.size(image)
+        size = limited_size(image.shape[-2:], self.longest)
         if size == tuple(image.shape[-2:]):
             return image, mask
-        return F.resize(image, list(size), antialias=True), resize_nearest(mask, size)
+        return shrunk(image, self.longest), resize_nearest(mask, size)
 
-    def size(self, image: Tensor) -> tuple[int, int]:
-        """(H, W) of what comes out for `image`."""
-        height, width = image.shape[-2:]
-        factor = min(1.0, self.longest / max(height, width))
-        return max(1, round(height * factor)), max(1, round(width * factor))
+
+def shrunk(image: Tensor, longest: int) -> Tensor:
+    """An image uint8 (3, H, W) with at most `longest` pixels on its longer side.
+
+    Each pixel is rounded once, from float32: resizing uint8 itself rounds after rows and after
+    columns, and not alike on all processors, so that no exported graph could follow it.
+    """
+    size = limited_size(image.shape[-2:], longest)
+    if size == tuple(image.shape[-2:]):
+        return image
+    plain = image.as_subclass(Tensor)[None].float()
+    found = interpolate(plain, size, mode="bilinear", antialias=True)[0].round().to(image.dtype)
+    return tv_tensors.wrap(found, like=image) if isinstance(image, tv_tensors.TVTensor) else found
+
+
+def limited_size(size: Sequence[int], longest: int) -> tuple[int, int]:
+    """(H, W) with the longer side shrunk to `longest` pixels and the other one by as much.
+
+    To whole pixels, halves up, and in whole numbers only, which the graphs of exporters can follow.
+    """
+    largest = max(size)
+    if largest <= longest:
+        return size[0], size[1]
+    height, width = (max(1, (2 * n * longest + largest) // (2 * largest)) for n in size)
+    return height, width
+
+
+def holding_pixel(want: int, have: int) -> Tensor:
+    """For each of `want` pixels along a side, which of `have` larger ones its centre lies in."""
+    return (2 * torch.arange(want) + 1) * have // (2 * want)
 
 
 def augmentation(

@@ -1,10 +1,12 @@
 """Picture files in, label files out: whole or not at all, at the size of the picture."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,9 +19,11 @@ from fcn_tutorial import models, predict
 from fcn_tutorial.cli import main
 from fcn_tutorial.models import Card
 from fcn_tutorial.predict import Predictor, find_images, write_predictions
+from fcn_tutorial.training.card import model_card
 from tests.models.networks import fcn
 
 PATHS = ("TMP/precious", "../precious", "a/b", "a\\\\b", "..", ".", "", "C:precious", "a\0b")
+RECORD = Path(__file__).parents[1] / "data" / "results" / "scenes" / "scenes-fcn8s-seed0.json"
 COLOURS = ((10, 20, 30), (200, 0, 0), (0, 0, 200))
 
 
@@ -238,3 +242,83 @@ def test_a_full_disk_is_one_clear_error_and_leaves_nothing(
     assert ran.returncode == 1, ran.stderr
     assert ran.stderr.startswith(f"fcn-tutorial: {name}: cannot be written (")
     assert ran.stderr.count("\n") == 1 and not [*out.iterdir()]
+
+
+def test_an_image_is_taken_in_every_form_that_images_come_in(photos: Path, tmp_path: Path) -> None:
+    predictor = Predictor.load(str(saved(tmp_path / "net.safetensors")))
+    path = photos / "a.png"
+    wanted = predictor.label(predict.read_image(path))
+    opened = Image.open(path)
+    for form in (path, str(path), opened, opened.convert("RGBA"), np.asarray(opened)):
+        labels = predictor.label(form)
+        assert isinstance(labels, torch.Tensor) and torch.equal(labels, wanted)
+    grey = opened.convert("L")
+    levels = np.asarray(grey)
+    assert torch.equal(predict.as_image(grey), predict.as_image(levels))
+    assert torch.equal(predict.as_image(torch.from_numpy(levels.copy())), predict.as_image(levels))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    opened.rotate(90, expand=True).save(tmp_path / "turned.png", exif=exif)
+    with Image.open(tmp_path / "turned.png") as turned:
+        assert torch.equal(predict.as_image(turned), predict.as_image(opened))
+
+
+@pytest.mark.parametrize(
+    ("image", "said"),
+    [
+        (torch.zeros(2, 3, 8, 8, dtype=torch.uint8), r"\(2, 3, 8, 8\).*a tensor \(3, H, W\)"),
+        (torch.zeros(3, 8, 8), r"float32: expected a tensor \(3, H, W\) of uint8"),
+        (np.zeros((3, 8, 8), np.uint8), r"expected an array \(H, W, 3\)"),
+        (np.zeros((8, 8, 4), np.uint8), r"\(8, 8, 4\) of uint8: expected an array"),
+        (Image.new("I;16", (8, 8)), "mode I;16: give one of 8 bits a channel"),
+        ([1, 2], "type list: give a tensor, a NumPy array, a PIL image or the path"),
+    ],
+)
+def test_what_is_no_image_is_said_in_one_sentence(image: Any, said: str, tmp_path: Path) -> None:
+    predictor = Predictor.load(saved(tmp_path / "net.safetensors"))
+    with pytest.raises(ValueError, match=said):
+        predictor.label(image)
+    if isinstance(image, torch.Tensor) and image.ndim == 4:
+        with pytest.raises(ValueError, match=r"expected one image \(3, H, W\)"):
+            predictor.model.predict(image)
+
+
+@pytest.mark.parametrize("verb", ["predict", "evaluate", "export"])
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("last.pt", "last.pt: is a checkpoint that training goes on from"),
+        ("trunk.pth", "trunk.pth: holds weights of a trunk and no network"),
+        ("net.onnx", "net.onnx: is an exported network; give the best.safetensors"),
+    ],
+)
+def test_another_file_of_a_network_is_told_from_it(
+    verb: str, name: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / name
+    torch.save({"model": {}}, path)
+    rest = {
+        "predict": [str(tmp_path), "--out", str(tmp_path / "out")],
+        "evaluate": [],
+        "export": ["--to", "torch", "--out", str(tmp_path / "net.pt2")],
+    }[verb]
+    assert main([verb, str(path), *rest]) == 1
+    assert said in capsys.readouterr().err
+
+
+def test_a_weights_file_has_the_mode_of_its_neighbours(tmp_path: Path) -> None:
+    (tmp_path / "neighbour").touch()
+    path = saved(tmp_path / "net.safetensors")
+    assert path.stat().st_mode == (tmp_path / "neighbour").stat().st_mode
+
+
+def test_the_snippet_of_the_model_card_runs(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = model_card(json.loads(RECORD.read_text(encoding="utf-8")))
+    (snippet,) = re.findall(r"```python\n(.*?)```", card, re.S)
+    saved(tmp_path / "best.safetensors")
+    monkeypatch.chdir(tmp_path)
+    found: dict[str, Any] = {"image": predict.read_image(photos / "a.png")}
+    exec(snippet, found)
+    assert found["labels"].shape == (40, 60) and found["labels"].dtype == torch.int64

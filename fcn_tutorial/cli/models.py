@@ -102,7 +102,6 @@ _scales.__name__ = "numbers above 0"  # how argparse calls it in "invalid … va
 
 def _evaluate(options: argparse.Namespace) -> int:
     from fcn_tutorial import training
-    from fcn_tutorial.models.inference import Averaged
     from fcn_tutorial.training.evaluation import scored
     from fcn_tutorial.training.record import table, tasks
 
@@ -115,12 +114,13 @@ def _evaluate(options: argparse.Namespace) -> int:
     if config is not None:
         recipe, _ = config.override(recipe, "data.")
     dataset = training.open_split(recipe, options.split, options.data)
-    network: Any = predictor.model
-    tta: dict[str, Any] | None = None
+    predict, tta = None, None
     if options.flip or options.scales != (1.0,):
-        network = Averaged(predictor.model, options.scales, options.flip)
+        predict = predictor.with_settings(options.scales, options.flip).predict_tasks
         tta = {"scales": list(options.scales), "flip": options.flip}
-    described = scored(network, dataset, options.split, f"scoring {options.split}", tta)
+    described = scored(
+        predictor.model, dataset, options.split, f"scoring {options.split}", tta, predict
+    )
     for task, part in tasks(described).items():
         if task:
             print(f"\n{task}")
@@ -174,6 +174,8 @@ def _export(options: argparse.Namespace) -> int:
     print(f"{options.out}: {done.inputs}")
     print(f"largest difference from PyTorch {done.error:.1e} (scores up to {done.largest:.3g}), "
           f"at {sizes}")  # fmt: skip
+    if predictor.longest_side and options.to == "onnx":
+        print(f"pictures above {predictor.longest_side} pixels are shrunk to it, as in training")
     return 0
 
 

@@ -15,11 +15,11 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import interpolate
 
-from fcn_tutorial.models.network import Network, named
-from fcn_tutorial.transforms import map_sample
+from fcn_tutorial.models.network import Network, size_of
+from fcn_tutorial.transforms import holding_pixel, map_sample
 
 #: Pixels up to which an image is taken in one piece, 2048 × 2048, about 3 GB in a VGG16 trunk.
 LARGE = 1 << 22
@@ -85,31 +85,10 @@ def scores(
     negative tile, and as `Network.predict`.
     """
     like = next(model.parameters())
-    found = torch.empty(model.num_classes, *_size(image), dtype=like.dtype, device=like.device)
+    found = torch.empty(model.num_classes, *size_of(image), dtype=like.dtype, device=like.device)
     for part, values in probabilities(model, image, scales, flip, tile):
         found[part.slices] = values
     return model.unnamed(model.split(found, 0))
-
-
-def labels(
-    model: Network,
-    image: Tensor | Mapping[str, Tensor],
-    scales: Sequence[float] = (1.0,),
-    flip: bool = False,
-    tile: int | None = None,
-) -> Tensor | dict[str, Tensor]:
-    """The most probable class of each pixel, int64 (H, W), or {task: labels}.
-
-    Arguments and errors as those of `scores`, whose memory for all classes it does without.
-    """
-    device = next(model.parameters()).device
-    found = {
-        task: torch.empty(_size(image), dtype=torch.int64, device=device) for task in model.tasks
-    }
-    for part, values in probabilities(model, image, scales, flip, tile):
-        for task, mine in model.split(values, 0).items():
-            found[task][part.slices] = mine.argmax(0)
-    return model.unnamed(found)
 
 
 @torch.no_grad()
@@ -122,14 +101,36 @@ def probabilities(
 ) -> Iterator[tuple[Part, Tensor]]:
     """`scores` one part after the other: (part, values), each pixel once.
 
-    Values are (ΣC, rows, columns), the tasks' classes one after the other. Arguments and errors as
-    those of `scores`; a tile at a time is in memory.
+    Values are (ΣC, rows, columns), the tasks' classes one after the other; of a picture that is
+    shrunk (`Network.longest_side`) each pixel has those of the larger one that it lies in.
+    Arguments and errors as those of `scores`; a tile at a time is in memory.
     """
     model.check_inputs(image, "scores")
     if not scales or not all(0 < scale < math.inf for scale in scales):
         raise ValueError(f"scales={tuple(scales)}: expected at least one, each more than 0")
     if tile is not None and tile < 0:
         raise ValueError(f"tile={tile}: expected the side of a tile in pixels, or 0 for no tiles")
+    seen = map_sample(model.limited, image)
+    if size_of(seen) == size_of(image):
+        yield from _in_parts(model, image, scales, flip, tile)
+        return
+    small = torch.empty(model.num_classes, *size_of(seen))
+    for part, values in _in_parts(model, seen, scales, flip, tile):
+        small[part.slices] = values
+    pairs = zip(size_of(image), size_of(seen), strict=True)
+    rows, columns = (holding_pixel(want, have) for want, have in pairs)
+    for part in parts(size_of(image), TILE):
+        inside = rows[part.top : part.bottom, None], columns[part.left : part.right]
+        yield part, small[:, inside[0], inside[1]]
+
+
+def _in_parts(
+    model: Network,
+    image: Tensor | Mapping[str, Tensor],
+    scales: Sequence[float],
+    flip: bool,
+    tile: int | None,
+) -> Iterator[tuple[Part, Tensor]]:
     answer = averaged(model, pixels(model, image), scales, flip)
     seen = max(scales) * model.magnification
     if model.plain.margin() is None:
@@ -156,27 +157,6 @@ def parts(size: tuple[int, int], tile: int) -> Iterator[Part]:
             yield Part(top, bottom, left, right)
 
 
-class Averaged(nn.Module):
-    """A network that predicts by `labels` over scales and mirror images, for what only predicts.
-
-    Has `predict`, `tasks` and `num_classes` as the network has them. Raises ValueError as `scores`.
-    """
-
-    def __init__(self, model: Network, scales: Sequence[float], flip: bool) -> None:
-        super().__init__()
-        self.model, self.scales, self.flip = model, tuple(scales), flip
-        self.tasks, self.num_classes = model.tasks, model.num_classes
-        self.train(model.training)
-
-    def predict(self, inputs: Tensor | Mapping[str, Tensor]) -> Tensor | dict[str, Tensor]:
-        """As `Network.predict`."""
-        return labels(self.model, inputs, self.scales, self.flip)
-
-    def predict_tasks(self, inputs: Tensor | Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """As `Network.predict_tasks`."""
-        return named(self.predict(inputs))
-
-
 # ---- Maps of maps --------------------------------------------------------------------------------
 
 
@@ -189,7 +169,7 @@ def pixels(model: Network, image: Tensor | Mapping[str, Tensor]) -> Lazy:
         prepared: Tensor = model.preprocess(cut)
         return prepared.to(like.dtype)
 
-    return Lazy(_size(image), read)
+    return Lazy(size_of(image), read)
 
 
 def averaged(model: Network, image: Lazy, scales: Sequence[float], flip: bool) -> Lazy:
@@ -318,8 +298,3 @@ def _softmax(model: Network, source: Lazy) -> Lazy:
 
 def _scaled(size: tuple[int, int], scale: float) -> tuple[int, int]:
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
-
-
-def _size(image: Tensor | Mapping[str, Tensor]) -> tuple[int, int]:
-    tensor = image if isinstance(image, Tensor) else next(iter(image.values()))
-    return tensor.shape[-2], tensor.shape[-1]

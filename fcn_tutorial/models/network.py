@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from fcn_tutorial.files import did_you_mean, plain_name
-from fcn_tutorial.transforms import Preprocess, map_sample
+from fcn_tutorial.transforms import Preprocess, holding_pixel, map_sample, shrunk
 from fcn_tutorial.upsampling import Border
 
 #: The task of a network, and of a data set, whose classes stand in one plain list.
@@ -64,6 +64,9 @@ class Network(nn.Module):
     Config: ClassVar[type[Any]]
     #: What an image is enlarged by before the network sees it (see `Magnified`).
     magnification: float = 1.0
+    #: Pixels that the longer side of a picture is shrunk to before `predict` looks at it, as in
+    #: training; 0: never. `weights.load` knows it from the file.
+    longest_side: int = 0
 
     def __init__(self, config: Any, num_classes: int | Mapping[str, int], *preprocessing: str):
         super().__init__()
@@ -220,9 +223,11 @@ class Network(nn.Module):
         """RGB image (3, H, W) uint8 → labels (H, W) int64, at the size of the image.
 
         A network on other inputs takes the dict of its parts, as items of `NYUDv2` have them; one
-        of several tasks gives {task: labels}. Preprocesses as the weights expect. Raises
-        RuntimeError in training mode, where norms and dropout would blur the answer, ValueError for
-        one image where more channels are read, and as `transforms.Preprocess`.
+        of several tasks gives {task: labels}. Preprocesses as the weights expect; a picture larger
+        than `longest_side` is shrunk to it, and each of its pixels has the label of the larger one
+        that it lies in. Raises RuntimeError in training mode, where norms and dropout would blur
+        the answer, ValueError for what is not one image and for one where more channels are read,
+        and as `transforms.Preprocess`.
         """
         return self.unnamed(self.predict_tasks(inputs))
 
@@ -230,15 +235,29 @@ class Network(nn.Module):
     def predict_tasks(self, inputs: Tensor | Mapping[str, Tensor]) -> dict[str, Tensor]:
         """`predict`, always as {task: labels}."""
         self.check_inputs(inputs, "predict")
-        device = next(self.parameters()).device
-        batch = self.preprocess(map_sample(lambda part: part.to(device)[None], inputs))
-        scores = self.full_scores(batch.contiguous(memory_format=torch.channels_last))
-        return {task: mine[0].argmax(0) for task, mine in self.split(scores).items()}
+        like = next(self.parameters())
+        seen = map_sample(lambda part: self.limited(part).to(like.device)[None], inputs)
+        batch = self.preprocess(seen).to(like.dtype).contiguous(memory_format=torch.channels_last)
+        scores = self.full_scores(batch)
+        found = {task: mine[0].argmax(0) for task, mine in self.split(scores).items()}
+        if scores.shape[-2:] == size_of(inputs):
+            return found
+        pairs = zip(size_of(inputs), scores.shape[-2:], strict=True)
+        rows, columns = (holding_pixel(want, have).to(like.device) for want, have in pairs)
+        return {task: labels[rows[:, None], columns] for task, labels in found.items()}
+
+    def limited(self, image: Tensor) -> Tensor:
+        """A picture (…, H, W) as the network wants it: no longer than `longest_side`."""
+        return shrunk(image, self.longest_side) if self.longest_side else image
 
     def check_inputs(self, inputs: Tensor | Mapping[str, Tensor], who: str) -> None:
         """Raise, naming the caller, where a network in this state cannot answer for `inputs`."""
         if self.training:
             raise RuntimeError(f"{who}: the network is in training mode; call .eval() first")
+        if isinstance(inputs, Tensor) and inputs.ndim != 3:
+            raise ValueError(
+                f"{who}: expected one image (3, H, W), got a tensor of shape {tuple(inputs.shape)}"
+            )
         if isinstance(inputs, Tensor) and self.in_channels != 3:
             raise ValueError(
                 f"{who}: got one image, this network reads {self.in_channels} channels: give a "
@@ -249,6 +268,12 @@ class Network(nn.Module):
 def named(value: Value | Mapping[str, Value]) -> dict[str, Value]:
     """{task: value}, from such a mapping or from the value of the one task `ONLY`."""
     return dict(value) if isinstance(value, Mapping) else {ONLY: value}
+
+
+def size_of(inputs: Tensor | Mapping[str, Tensor]) -> tuple[int, int]:
+    """(H, W) of an image, or of the parts of an item."""
+    tensor = inputs if isinstance(inputs, Tensor) else next(iter(inputs.values()))
+    return tensor.shape[-2], tensor.shape[-1]
 
 
 # ---- Descriptions --------------------------------------------------------------------------------

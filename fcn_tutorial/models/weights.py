@@ -21,6 +21,16 @@ from fcn_tutorial.models.network import Network, describe, from_description
 from fcn_tutorial.surgery.tracing import meta_copy
 
 FORMAT = "fcn_tutorial/1"
+_INSIDE = ": it is a folder; give the best.safetensors inside"
+#: What files that lie about near a network's, or in its place, are, by suffix.
+_OTHERS = {
+    ".pt": "is a checkpoint that training goes on from (--resume); the network is in the same run "
+    "folder, best.safetensors",
+    ".pth": "holds weights of a trunk and no network; train one from it with --weights",
+    ".caffemodel": "is read by models.load_published, or by train --weights",
+    ".onnx": "is an exported network; give the best.safetensors it was made from",
+    ".pt2": "is an exported network; give the best.safetensors it was made from",
+}
 
 
 @dataclass(frozen=True)
@@ -32,6 +42,21 @@ class Card:
     recipe: str = ""
     dataset: str = ""
     details: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def longest_side(self) -> int:
+        """Pixels that photos were shrunk to for training; 0: never.
+
+        Raises ValueError where the recipe in the card is damaged.
+        """
+        try:
+            recipe = self.details.get("recipe") or {"data": {}}
+            longest = int(recipe["data"].get("longest_side", 0))
+        except (AttributeError, LookupError, TypeError, ValueError, OverflowError) as error:
+            raise ValueError(f"the recipe in it is damaged ({error})") from error
+        if longest < 0:
+            raise ValueError(f"the recipe in it is damaged (longest_side={longest})")
+        return longest
 
     @staticmethod
     def of(
@@ -99,13 +124,14 @@ def load(
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"{path} not found")
+        raise FileNotFoundError(f"{path} not found" + (_INSIDE if path.is_dir() else ""))
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
-        raise ValueError(f"{path}: not a readable safetensors file ({error})") from error
+        what = _OTHERS.get(path.suffix, f"not a readable safetensors file ({error})")
+        raise ValueError(f"{path}: {what}") from error
     if metadata.get("format") != FORMAT:
         raise ValueError(f"{path}: not a network saved by fcn_tutorial (no {FORMAT!r} metadata)")
     _check_finite(tensors, path)
@@ -119,6 +145,7 @@ def load(
         model = from_description(description, backbone=backbone)
         model.load_state_dict(tensors)
         card = _checked(Card.of(**json.loads(metadata["card"])))
+        model.longest_side = card.longest_side
     except (
         ArithmeticError, AttributeError, LookupError, TypeError, ValueError, RuntimeError
     ) as error:  # fmt: skip

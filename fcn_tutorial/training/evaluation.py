@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from fcn_tutorial.metrics import ConfusionMatrix
@@ -15,6 +15,9 @@ from fcn_tutorial.models import Network
 from fcn_tutorial.models.network import ONLY, named
 from fcn_tutorial.training import distributed
 from fcn_tutorial.training.record import describe
+
+#: An item's input → {task: labels}.
+Predict: TypeAlias = Callable[[Any], Mapping[str, Tensor]]
 
 
 def evaluate(network: Network, dataset: Any, progress: str = "") -> ConfusionMatrix:
@@ -33,9 +36,14 @@ def evaluate(network: Network, dataset: Any, progress: str = "") -> ConfusionMat
 
 
 def evaluate_tasks(
-    network: Network, dataset: Any, progress: str = ""
+    network: Network, dataset: Any, progress: str = "", predict: Predict | None = None
 ) -> dict[str, ConfusionMatrix]:
-    """`evaluate` for each task by name; `ONLY` is the task of a network of one."""
+    """`evaluate` for each task by name; `ONLY` is the task of a network of one.
+
+    Args:
+        predict: what labels an item's input; `network.predict_tasks` by default.
+    """
+    predict = predict or network.predict_tasks
     found = {task: ConfusionMatrix(n, dataset.ignore_index) for task, n in network.tasks.items()}
     nothing = torch.empty(0, dtype=torch.int64, device=next(network.parameters()).device)
     for confusion in found.values():
@@ -46,7 +54,7 @@ def evaluate_tasks(
     with judging(network):
         for i in tqdm(mine, progress, leave=False, disable=disable, unit="img"):
             inputs, target = dataset[i]
-            predicted = network.predict_tasks(inputs)
+            predicted = predict(inputs)
             for task, labels in named(target).items():
                 found[task].update(predicted[task], labels.to(predicted[task].device))
     for confusion in found.values():
@@ -60,15 +68,19 @@ def scored(
     split: str,
     progress: str,
     tta: Mapping[str, Any] | None = None,
+    predict: Predict | None = None,
 ) -> dict[str, Any]:
     """What a record says of a split (see `record.describe`, also for `tta`).
+
+    Args:
+        predict: as in `evaluate_tasks`; what does that augmentation.
 
     With several tasks it is the first one's scores, and all of them under "tasks".
     """
     classes = named(dataset.classes)
     described = {
         task: describe(confusion, classes[task], split, len(dataset), tta)
-        for task, confusion in evaluate_tasks(network, dataset, progress).items()
+        for task, confusion in evaluate_tasks(network, dataset, progress, predict).items()
     }
     first = next(iter(described.values()))
     return first if ONLY in described else {**first, "tasks": described}
