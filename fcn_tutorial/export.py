@@ -110,7 +110,7 @@ def export(
         to: "onnx" (.onnx), or "torch" (.pt2).
         size: (H, W) of the only images it will take; None for any of at least `smallest(model)`
             pixels a side. A network that shrinks pictures (`Network.longest_side`) then does so in
-            an ONNX file; a .pt2 takes none that are larger, and raises RuntimeError for them.
+            an ONNX file; a .pt2 refuses larger ones, so shrink them before.
         uint8: the graph preprocesses: it takes RGB uint8 and not what `model.preprocess` makes.
 
     Raises ValueError for a path of another suffix, for packages that are not installed (naming the
@@ -392,15 +392,14 @@ def _compare(
         images = _images(model, 1 + i % 2, size, uint8=True)
         found = read(images if uint8 or images.is_floating_point() else model.preprocess(images))
         if model.longest_side and max(size) > model.longest_side:
-            labels = [model.predict_tasks(image).values() for image in images]
-            for ours, scores in zip(zip(*labels, strict=True), found, strict=True):
-                strayed = max(
-                    strayed, float((torch.stack(ours) != scores.argmax(1)).double().mean())
-                )
+            labels = [model.predict_tasks(image) for image in images]
+            for task, scores in zip(model.tasks, found, strict=True):
+                wanted = torch.stack([by_task[task] for by_task in labels])
+                strayed = max(strayed, float((wanted != scores.argmax(1)).double().mean()))
             continue
         prepared = images if images.is_floating_point() else model.preprocess(images)
-        expected = model.split(model.full_scores(prepared)).values()
-        for ours, theirs in zip(expected, found, strict=True):
+        expected = model.split(model.full_scores(prepared))
+        for ours, theirs in zip(expected.values(), found, strict=True):
             difference = float((ours - theirs).abs().max())
             error = max(error, difference if difference == difference else float("inf"))
             largest = max(largest, float(ours.abs().max()))

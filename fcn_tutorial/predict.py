@@ -33,7 +33,8 @@ from fcn_tutorial.datasets.own.folder import read_upright
 from fcn_tutorial.files import replacing, reserve
 from fcn_tutorial.models import Card, Network, inference
 from fcn_tutorial.models.inference import Part
-from fcn_tutorial.models.network import ONLY, size_of
+from fcn_tutorial.models.network import ONLY, restored, size_of
+from fcn_tutorial.transforms import map_sample
 
 #: What an image may be given as (see `as_image`).
 Picture: TypeAlias = Tensor | NDArray[np.uint8] | Image.Image | Path | str
@@ -120,15 +121,13 @@ class Predictor:
 
     def predict_tasks(self, inputs: Tensor | Mapping[str, Tensor]) -> dict[str, Tensor]:
         """{task: class indices} of an image uint8 (3, H, W), or of the dict of its parts."""
-        size, device = size_of(inputs), next(self.model.parameters()).device
-        found = {
-            task: torch.empty(size, dtype=torch.int64, device=device) for task in self.model.tasks
-        }
-        settings = self.scales, self.flip, self.tile
-        for part, values in inference.probabilities(self.model, inputs, *settings):
-            for task, mine in self.model.split(values, 0).items():
+        model, seen = self.model, map_sample(self.model.limited, inputs)
+        like = next(model.parameters()).new_empty(size_of(seen), dtype=torch.int64)
+        found = {task: torch.empty_like(like) for task in model.tasks}
+        for part, values in inference.probabilities(model, seen, self.scales, self.flip, self.tile):
+            for task, mine in model.split(values, 0).items():
                 found[task][part.slices] = mine.argmax(0)
-        return found
+        return {task: restored(labels, size_of(inputs)) for task, labels in found.items()}
 
     def probabilities(self, image: Picture) -> Iterator[tuple[Part, Tensor]]:
         """Class probabilities of an image, part by part: (part, (ΣC, h, w)).
@@ -249,12 +248,12 @@ def write_predictions(
     be written over, and for a network that does not read RGB; and OSError naming a file that cannot
     be written, which ends the run. Every file appears whole or not at all.
     """
-    images, out = [Path(image) for image in images], Path(out)
+    paths, out = [Path(image) for image in images], Path(out)
     predictor.check()
-    written = [_Files.of(image, out, predictor.tasks, probabilities) for image in images]
-    _check_names(images, [file for files in written for file in files.all])
+    written = [_Files.of(path, out, predictor.tasks, probabilities) for path in paths]
+    _check_names(paths, [file for files in written for file in files.all])
     out.mkdir(parents=True, exist_ok=True)
-    for path, files in zip(images, written, strict=True):
+    for path, files in zip(paths, written, strict=True):
         try:
             image = read_image(path)
         except ValueError as error:

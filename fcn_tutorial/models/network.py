@@ -240,11 +240,7 @@ class Network(nn.Module):
         batch = self.preprocess(seen).to(like.dtype).contiguous(memory_format=torch.channels_last)
         scores = self.full_scores(batch)
         found = {task: mine[0].argmax(0) for task, mine in self.split(scores).items()}
-        if scores.shape[-2:] == size_of(inputs):
-            return found
-        pairs = zip(size_of(inputs), scores.shape[-2:], strict=True)
-        rows, columns = (holding_pixel(want, have).to(like.device) for want, have in pairs)
-        return {task: labels[rows[:, None], columns] for task, labels in found.items()}
+        return {task: restored(labels, size_of(inputs)) for task, labels in found.items()}
 
     def limited(self, image: Tensor) -> Tensor:
         """A picture (…, H, W) as the network wants it: no longer than `longest_side`."""
@@ -268,6 +264,15 @@ class Network(nn.Module):
 def named(value: Value | Mapping[str, Value]) -> dict[str, Value]:
     """{task: value}, from such a mapping or from the value of the one task `ONLY`."""
     return dict(value) if isinstance(value, Mapping) else {ONLY: value}
+
+
+def restored(labels: Tensor, size: tuple[int, int]) -> Tensor:
+    """Labels (h, w) of a shrunk picture at its own (H, W), each that of the pixel it lies in."""
+    if labels.shape == size:
+        return labels
+    pairs = zip(size, labels.shape, strict=True)
+    rows, columns = (holding_pixel(want, have).to(labels.device) for want, have in pairs)
+    return labels[rows[:, None], columns]
 
 
 def size_of(inputs: Tensor | Mapping[str, Tensor]) -> tuple[int, int]:
