@@ -26,7 +26,7 @@ onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
-WEIGHTS = Path(__file__).resolve().parents[1] / "data" / "weights" / "scene-fcn8s.safetensors"
+WEIGHTS = Path(__file__).resolve().parents[1] / "data" / "weights" / "scene-fcn32s.safetensors"
 LONGEST = 96
 #: Where a shrunk pixel lies between two grey levels, the last bit of a sum decides, in an exported
 #: graph otherwise than in the library; a level moves a border by less than this share of pixels.
