@@ -87,7 +87,7 @@ def test_predict_writes_labels_and_overlays(
         (["train", "scene-fcn8s"], "did you mean scenes-fcn8s"),
         (["train", "scenes-fcn8s", "--set", "epoch=3"], "did you mean epochs"),
         (["train", "scenes-fcn8s", "--device", "cuda:99"], "--device cuda:99"),
-        (["train", "camvid-fcn8s", "--data", "/nowhere"], "train.txt not found"),
+        (["train", "camvid-fcn8s", "--data", "/nowhere"], "/nowhere: no such folder"),
         (["evaluate", "/nowhere"], "/nowhere not found"),
         (["predict", "/nowhere", "x.png", "--out", "y"], "/nowhere not found"),
         (["recipes", "nothing"], "no recipe 'nothing'"),

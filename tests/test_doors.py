@@ -128,7 +128,7 @@ PHOTOS = ["small.png", "larger.png", "odd.png", "grey.png", "turned.jpg", "large
 def test_every_door_gives_the_labels_of_predict(name: str, door: str, folder: Path) -> None:
     photo = folder / "photos" / name
     wanted = _wanted(folder, photo)
-    assert wanted.unique().numel() > 1
+    assert wanted.unique().numel() > 1 or name == "wide.png"  # a strip of one class
     if door == "pt2" and max(wanted.shape) > LONGEST:
         with pytest.raises((AssertionError, RuntimeError), match=f"<= {LONGEST}"):
             DOORS[door](folder, photo)

@@ -82,7 +82,7 @@ def test_damage_by_chance_follows_its_random_numbers_and_changes_the_bytes(
         ({"width": 300.0}, "has shape (2, 3, 3, 3), expected (4800, 3, 3, 3)"),
         ({"extra_channels": 10**7}, "expected (2, 10000003, 3, 3)"),
         ({"backbone": "vgg16"}, "tensors differ"),
-        ({"weights": "other.safetensors"}, "it names another file"),
+        ({"weights": "other.safetensors"}, "unexpected keyword argument 'weights'"),
         ({"width": float("inf")}, "cannot convert"),
     ],
 )

@@ -146,8 +146,8 @@ def test_no_tiles_where_all_of_the_image_counts(name: str, monkeypatch: pytest.M
     monkeypatch.setattr(inference, "TILE", 64)
     for tile in (None, 64):
         assert len([*inference.probabilities(model, image, tile=tile)]) == 1
-    found = inference.labels(model, image, tile=64)
-    assert isinstance(found, Tensor) and torch.equal(found, model.predict(image))
+    found = inference.scores(model, image, tile=64)
+    assert isinstance(found, Tensor) and torch.equal(found.argmax(0), model.predict(image))
 
 
 def test_networks_that_are_added_see_all_where_one_does() -> None:
