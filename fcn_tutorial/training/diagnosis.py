@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,25 @@ def before(
     for path in files:
         yield from _preprocessing(model, path)
     yield from _rate(recipe)
+
+
+@contextmanager
+def explaining_norms(recipe: Recipe, images: Tensor) -> Iterator[None]:
+    """Within, the error of a batch norm that sees a single value in each channel says what helps.
+
+    `images` are (N, C, H, W), a part of a batch; a stride of 32 leaves one value of 32×32 pixels.
+    """
+    try:
+        yield
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        count, _, rows, columns = images.shape
+        raise ValueError(
+            f"{count} image of {rows}×{columns} leaves batch norm one value a channel, which has "
+            f"no variance: set batch={2 * recipe.batch} (now {recipe.batch}, in "
+            f"accumulate={recipe.accumulate} parts), a larger data.crop, or model.norms=folded"
+        ) from error
 
 
 def after(losses: Sequence[float], num_classes: int, recipe: Recipe) -> Iterator[str]:

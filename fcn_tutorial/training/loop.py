@@ -208,7 +208,10 @@ def gradients(run: Run, parts: Sequence[Batch]) -> Tensor:
             there = map_sample(lambda t: t.to(device, non_blocking=True), inputs)
             images = network.preprocess(there).contiguous(memory_format=torch.channels_last)
             lower = run.precision != torch.float32
-            with torch.autocast(device.type, run.precision, enabled=lower):
+            with (
+                torch.autocast(device.type, run.precision, enabled=lower),
+                diagnosis.explaining_norms(recipe, images),
+            ):
                 scores = run.learned(images)
             share = objective.of(scores, target)
             # DistributedDataParallel averages over processes what here is a sum.

@@ -213,3 +213,21 @@ def test_check_takes_a_file_of_settings(tmp_path: Path, capsys: pytest.CaptureFi
     recipe, _ = training.override(training.get("folder"), ["data.val_fraction=0.4",
                                                            "data.colours=a=0,b=1"])  # fmt: skip
     assert "val: " in capsys.readouterr().out and recipe.data.name == "folder"
+
+
+def test_one_small_photo_at_a_time_is_told_what_helps(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A batch norm at stride 32 has one value of 32×32 pixels, whose variance is nothing."""
+    masks = [Image.fromarray(np.kron(np.eye(4, dtype=np.uint8), np.ones((8, 8), np.uint8)))] * 10
+    own = lay(tmp_path / "own", masks)
+    short = ["epochs=1", "data.epoch_images=4", "data.classes=a,b", "baselines=false"]
+    options = [option for setting in short for option in ("--set", setting)]
+    command = ["train", "folder-tiny", "--data", str(own), "--device", "cpu", *options]
+    assert main([*command, "--set", "batch=1", "--out", str(tmp_path / "one")]) == 1
+    said = capsys.readouterr().err
+    assert "1 image of 32×32 leaves batch norm one value a channel" in said
+    assert "set batch=2 (now 1, in accumulate=1 parts), a larger data.crop, or model.norms" in said
+    for number, remedy in enumerate(("batch=2", "model.norms=folded")):
+        out = str(tmp_path / f"run{number}")
+        assert main([*command, "--set", "batch=1", "--set", remedy, "--out", out]) == 0

@@ -21,6 +21,7 @@ from fcn_tutorial.datasets.own.survey import (
     survey_array,
 )
 from fcn_tutorial.datasets.readers.pascal import palette
+from fcn_tutorial.files import first_few
 
 _BAND = 1 << 22  # pixels whose colours are looked up at a time
 _FROM_ONE = (
@@ -204,7 +205,7 @@ def colours_found(found: Survey) -> str:
     """The message for masks whose colours have no names yet."""
     if why := doubt(found):
         return why
-    shown = listed("colour", [colour(value) for value in found.values])
+    shown = first_few([str(colour(value)) for value in found.values])
     return (
         f"holds colours ({shown}), not label numbers. Say which colour is which class: "
         "colours={'name': (r, g, b), …}, or a CSV file of lines name,r,g,b, which `fcn-tutorial "
