@@ -44,7 +44,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple, TextIO
 
-from fcn_tutorial.files import replacing
+from fcn_tutorial.files import write_atomically
 
 # Nothing here imports torch: what hangs or faults in it must be in a phase.
 ROOT = Path(__file__).resolve().parents[1]
@@ -143,8 +143,7 @@ def device_name() -> str:
 def write(path: Path, content: Mapping[str, Any]) -> None:
     """A JSON file, whole or as it was."""
     text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
-    with replacing(path) as partial:
-        partial.write_text(text, encoding="utf-8")
+    write_atomically(path, text.encode())
 
 
 def run(args: argparse.Namespace) -> int:

@@ -19,8 +19,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from benchmarks.camvid import Run, command, plan
-from benchmarks.phases.bundle import Bundle, Cut, Skipped, Work
-from benchmarks.timing import ROOT
+from benchmarks.phases.bundle import ROOT, Bundle, Cut, Skipped, Work
 from fcn_tutorial.datasets.writers import write_camvid
 from tools.carry_camvid import pack
 

@@ -14,8 +14,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.phases.bundle import Bundle, Cut, Work
-from benchmarks.timing import ROOT
+from benchmarks.phases.bundle import ROOT, Bundle, Cut, Work
 from fcn_tutorial.training.run import provenance
 
 #: What a file with such tests contains (see tests/devices.py).
