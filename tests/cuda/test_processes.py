@@ -67,7 +67,6 @@ def test_one_process_that_exchanges_with_itself_has_its_own_gradients(
         assert torch.allclose(own.grad, other.grad, rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.xfail(reason="compiled, every part of a step exchanges them", strict=False)
 @on_every_device
 def test_gradients_are_exchanged_once_a_step_also_when_compiled(
     device: str, tmp_path: Path
