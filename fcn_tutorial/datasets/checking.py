@@ -102,13 +102,14 @@ class Report:
         return [*lines, "void, of all".ljust(label) + "".join(whole), ""]
 
 
-def check(source: Source, spec: Data, data: Path | None, split: str | None = None) -> Report:
+def check(source: Source, spec: Data, data: Path | str | None, split: str | None = None) -> Report:
     """Check a data set, or one split of it, against its published numbers, reading every file.
 
     spec: what is read of it, see `Source.settings`. data: its folder, as `Source.root` takes it.
     Raises ValueError and OSError where nothing of it can be opened; all else is in the report.
     """
-    values = source.described(spec, data) if split is None else Findings()
+    folder = None if data is None else Path(data)
+    values = source.described(spec, folder) if split is None else Findings()
     if values.problems:  # what the labels mean is not plain yet: their shares would say nothing
         return Report((), {}, values=values)
     opened: dict[str, Any] = {}
@@ -116,7 +117,7 @@ def check(source: Source, spec: Data, data: Path | None, split: str | None = Non
     names = source.checked(spec) if split is None else (split,)
     for name in names:
         try:
-            opened[name] = source.read(spec, name, data)
+            opened[name] = source.read(spec, name, folder)
         except (ValueError, OSError) as error:
             failed[name] = error
     if not opened:

@@ -46,7 +46,7 @@ class _Wrong(ValueError):
     """What arrived is not the file; it is removed."""
 
 
-def download(source: Source, root: Path, say: Say = print) -> list[Path]:
+def download(source: Source, root: Path | str, say: Say = print) -> list[Path]:
     """Fetch a data set into `root`, the folder that FCN_DATA would name.
 
     Returns the files and folders that are new; what is there already is left as it is. An archive
@@ -56,6 +56,7 @@ def download(source: Source, root: Path, say: Say = print) -> list[Path]:
     """
     if not source.files:
         raise ValueError(f"{source.name}: nothing to download; {source.note or source.address}")
+    root = Path(root)
     root.mkdir(parents=True, exist_ok=True)
     made: list[Path] = []
     for remote in source.files:

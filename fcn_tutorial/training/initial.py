@@ -9,7 +9,7 @@ import urllib.error
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -30,6 +30,10 @@ CAFFE_SOURCES = {
 _PATIENCE = 20  # seconds without an answer after which a server is given up
 #: The parts of an item that each modality reads.
 _INPUTS = {"rgbd": ("rgb", "depth"), "rgb-hha": ("rgb", "hha")}
+
+
+#: The file or files, or run folders, that a network starts from.
+Files: TypeAlias = Path | str | Sequence[Path | str] | None
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,7 @@ class Origin:
 def build(
     recipe: schema.Recipe,
     classes: Any,
-    weights: Path | Sequence[Path] | None = None,
+    weights: Files = None,
     stored: Mapping[str, Any] | None = None,
     model: nn.Module | None = None,
 ) -> tuple[Network, Origin]:
@@ -71,20 +75,23 @@ def build(
     Raises FileNotFoundError saying what to fetch, from where and to where, and ValueError for files
     that do not fit.
     """
-    weights = [weights] if isinstance(weights, Path) else list(weights or ())
+    given = [weights] if isinstance(weights, Path | str) else weights or ()
+    named_files = [Path(file) for file in given]
     if model is not None:
-        if weights:
+        if named_files:
             raise ValueError("weights: load them into the model that is given")
         return _given(model, recipe, classes), Origin("given")
     if stored and "network" in stored:
-        return _again(stored, weights)
+        return _again(stored, named_files)
     spec = recipe.model
-    if not weights and recipe.coarser:
+    if not named_files and recipe.coarser:
         raise FileNotFoundError(
             f"{recipe.name} starts from the trained {recipe.coarser.replace(',', ' and ')}: "
             "--staged trains what it needs first, or give --weights RUN_FOLDER"
         )
-    files = [_best(path) for path in weights] or ([resolve(spec.weights)] if spec.weights else [])
+    files = [_best(path) for path in named_files] or (
+        [resolve(spec.weights)] if spec.weights else []
+    )
     kinds = {_kind(path) for path in files}
     if "network" in kinds:
         if len(kinds) > 1:

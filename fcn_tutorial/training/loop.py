@@ -47,10 +47,10 @@ def never() -> bool:
 
 def train(
     recipe: Recipe,
-    out: Path,
+    out: Path | str,
     *,
-    data: Path | None = None,
-    weights: Path | Sequence[Path] | None = None,
+    data: Path | str | None = None,
+    weights: initial.Files = None,
     model: nn.Module | None = None,
     seed: int = 0,
     device: torch.device | str = "cpu",
@@ -110,7 +110,7 @@ def start(
     seed: int,
     folder: RunFolder,
     splits: Mapping[str, Any],
-    weights: Path | Sequence[Path] | None,
+    weights: initial.Files,
     device: torch.device,
     stored: Mapping[str, Any] | None = None,
     model: nn.Module | None = None,

@@ -39,8 +39,8 @@ _CHUNK = 1 << 24  # bytes that one thread digests at a time
 class RunFolder:
     """Paths of one run, its lock, and what is written and read there."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path | str) -> None:
+        self.path = path = Path(path)
         self.record = path / "record.json"
         self.last = path / "last.pt"
         self.previous = path / "last-1.pt"

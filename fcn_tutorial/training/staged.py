@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
 from fcn_tutorial.training import recipes
+from fcn_tutorial.training.initial import Files
 from fcn_tutorial.training.loop import finished, never, train
 from fcn_tutorial.training.recipe import Recipe
 from fcn_tutorial.training.run import RunFolder
@@ -15,11 +16,11 @@ from fcn_tutorial.training.run import RunFolder
 
 def train_staged(
     recipe: Recipe,
-    out: Path,
+    out: Path | str,
     vary: Callable[[Recipe], Recipe],
     *,
-    data: Path | None = None,
-    weights: Path | Sequence[Path] | None = None,
+    data: Path | str | None = None,
+    weights: Files = None,
     seed: int = 0,
     device: Any = "cpu",
     overrides: dict[str, Any] | None = None,
@@ -36,7 +37,7 @@ def train_staged(
     coarsest stage. The other arguments are those of `train`. Raises as `train`, and ValueError
     where a finished stage was run with other settings.
     """
-    folders: dict[str, Path] = {}
+    out, folders = Path(out), dict[str, Path]()
     record: dict[str, Any] = {}
     for stage in recipes.chain(recipes.get(recipe.name)):
         varied = vary(stage)

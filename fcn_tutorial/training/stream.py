@@ -25,16 +25,17 @@ from fcn_tutorial.transforms import augmentation
 Batch = tuple[Any, Any]
 
 
-def open_split(recipe: Recipe, split: str, data: Path | None) -> Any:
+def open_split(recipe: Recipe, split: str, data: Path | str | None) -> Any:
     """The recipe's "train", "val" or "test" images, or "all": whole, without augmentation.
 
     Raises ValueError for a split the recipe does not have, FileNotFoundError and ValueError as the
     data set does.
     """
-    return sources.get(recipe.data.name).open(recipe.data, split, data)
+    folder = None if data is None else Path(data)
+    return sources.get(recipe.data.name).open(recipe.data, split, folder)
 
 
-def open_splits(recipe: Recipe, data: Path | None) -> dict[str, Any]:
+def open_splits(recipe: Recipe, data: Path | str | None) -> dict[str, Any]:
     """All splits that the recipe has, by name.
 
     Raises as `open_split`, and ValueError where a split has no labelled pixel.
