@@ -28,7 +28,7 @@ flock 9
 
 mounted=()
 release() {
-  for folder in "${mounted[@]}"; do umount "$folder"; done
+  for folder in "${mounted[@]}"; do umount --lazy "$folder"; done
 }
 trap release EXIT
 mount_at() {
