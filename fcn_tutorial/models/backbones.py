@@ -37,11 +37,7 @@ class Backbone(nn.Module):
 
     Args:
         name: of the trunk, as `make` knows it, or of the class of a module of one's own.
-        paths: for each stride, the module that leads from the image to that tap; only read, to know
-            its layers and channels.
         preprocessing: what the weights expect (`transforms.Preprocess`).
-
-    Raises ValueError where a path does not lie at its stride, or its layers cannot be traced.
     """
 
     def __init__(self, name: str, preprocessing: str) -> None:
