@@ -28,7 +28,7 @@ from typing import Any
 
 from fcn_tutorial import training
 from fcn_tutorial.metrics import over_seeds, shown
-from fcn_tutorial.training.record import scored
+from fcn_tutorial.training.records.record import scored
 from fcn_tutorial.training.run import RunFolder
 
 STAGES = ("camvid-fcn32s", "camvid-fcn16s", "camvid-fcn8s-staged")

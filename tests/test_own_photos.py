@@ -13,7 +13,7 @@ from PIL import Image
 from fcn_tutorial import training
 from fcn_tutorial.cli import main
 from fcn_tutorial.datasets import Scenes
-from fcn_tutorial.training.config import read_config
+from fcn_tutorial.training.recipes.config import read_config
 from tools.readme import README
 
 #: A run of seconds: README's has its recipe's windows and epochs.

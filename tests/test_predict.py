@@ -19,7 +19,7 @@ from fcn_tutorial import models, predict
 from fcn_tutorial.cli import main
 from fcn_tutorial.models import Card
 from fcn_tutorial.predict import Predictor, find_images, write_predictions
-from fcn_tutorial.training.card import model_card
+from fcn_tutorial.training.records.card import model_card
 from tests.models.networks import fcn
 
 PATHS = ("TMP/precious", "../precious", "a/b", "a\\\\b", "..", ".", "", "C:precious", "a\0b")

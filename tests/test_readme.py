@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from fcn_tutorial.training import recipes, settings
+from fcn_tutorial.training import recipes
+from fcn_tutorial.training.recipes import settings
 from tools import gpu_table, readme
 
 

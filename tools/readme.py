@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from fcn_tutorial.metrics import Place, over_seeds, shown
-from fcn_tutorial.training.record import remarks, scored
+from fcn_tutorial.training.records.record import remarks, scored
 from tools import gpu_table
 from tools.chapter_form import listed_files
 from tools.project import ROOT

@@ -22,7 +22,7 @@ from benchmarks.timing import Settings, against, alternate, peak_on_device, with
 from fcn_tutorial.losses import translate
 from fcn_tutorial.models import FCN
 from fcn_tutorial.training import optimisation
-from fcn_tutorial.training.recipe import Optimiser
+from fcn_tutorial.training.recipes.recipe import Optimiser
 from tests.published import Published
 
 CASE = "published"

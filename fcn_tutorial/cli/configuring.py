@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # the modules themselves are loaded by the verb that needs them
     from fcn_tutorial.training import Recipe
-    from fcn_tutorial.training.config import Config
+    from fcn_tutorial.training.recipes.config import Config
 
 
 def add_config(verb: argparse._ActionsContainer) -> None:
@@ -24,7 +24,7 @@ def read(options: argparse.Namespace) -> Config | None:
 
     Raises FileNotFoundError and ValueError as `read_config` does.
     """
-    from fcn_tutorial.training.config import OPTIONS, read_config
+    from fcn_tutorial.training.recipes.config import OPTIONS, read_config
 
     if options.config is None:
         return None

@@ -103,7 +103,7 @@ _scales.__name__ = "numbers above 0"  # how argparse calls it in "invalid … va
 def _evaluate(options: argparse.Namespace) -> int:
     from fcn_tutorial import training
     from fcn_tutorial.training.evaluation import scored
-    from fcn_tutorial.training.record import table, tasks
+    from fcn_tutorial.training.records.record import table, tasks
 
     config = configuring.run_of(options)
     predictor = _load(options)
@@ -180,7 +180,7 @@ def _export(options: argparse.Namespace) -> int:
 
 
 def _results(options: argparse.Namespace) -> int:
-    from fcn_tutorial.training import results
+    from fcn_tutorial.training.records import results
 
     records, faults = results.find_sound(options.folders)
     tables = results.collect(records)

@@ -13,7 +13,7 @@ from fcn_tutorial.cli.common import asked_to_stop, chosen_device
 
 if TYPE_CHECKING:  # the modules themselves are loaded by the verb that needs them
     from fcn_tutorial.training import Recipe
-    from fcn_tutorial.training.config import Config
+    from fcn_tutorial.training.recipes.config import Config
 
 
 def add_to(verbs: Any) -> None:
@@ -90,7 +90,7 @@ def _recipes(options: argparse.Namespace) -> int:
 def _train(options: argparse.Namespace) -> int:
     from fcn_tutorial import training
     from fcn_tutorial.training import distributed
-    from fcn_tutorial.training.record import table, tasks
+    from fcn_tutorial.training.records.record import table, tasks
     from fcn_tutorial.training.run import RunFolder
 
     config = configuring.read(options)
@@ -202,7 +202,7 @@ def _with_weights(
 def _baselines(recipe: Recipe, split: str, data: Path | None, seed: int) -> dict[str, Any]:
     """Scores of what needs no network, on the same images."""
     from fcn_tutorial import prior, training
-    from fcn_tutorial.training.record import describe
+    from fcn_tutorial.training.records.record import describe
 
     train_set, test_set = (training.open_split(recipe, s, data) for s in ("train", split))
     count = len(train_set.classes)

@@ -18,8 +18,9 @@ from fcn_tutorial.datasets.fingerprint import fingerprint
 from fcn_tutorial.datasets.loading import InMemory
 from fcn_tutorial.models import Network
 from fcn_tutorial.models.network import describe, named
-from fcn_tutorial.training import distributed, settings
-from fcn_tutorial.training.recipe import Recipe
+from fcn_tutorial.training import distributed
+from fcn_tutorial.training.recipes import settings
+from fcn_tutorial.training.recipes.recipe import Recipe
 from fcn_tutorial.training.run import RunFolder
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from fcn_tutorial.models import Network
 from fcn_tutorial.models.network import ONLY, named
-from fcn_tutorial.training.recipe import Recipe
+from fcn_tutorial.training.recipes.recipe import Recipe
 from fcn_tutorial.transforms import PREPROCESSING
 
 #: Images that are looked at before the first step.

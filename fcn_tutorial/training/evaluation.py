@@ -14,7 +14,7 @@ from fcn_tutorial.metrics import ConfusionMatrix
 from fcn_tutorial.models import Network
 from fcn_tutorial.models.network import ONLY, named
 from fcn_tutorial.training import distributed
-from fcn_tutorial.training.record import describe
+from fcn_tutorial.training.records.record import describe
 
 #: An item's input → {task: labels}.
 Predict: TypeAlias = Callable[[Any], Mapping[str, Tensor]]

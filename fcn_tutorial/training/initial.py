@@ -20,7 +20,7 @@ from fcn_tutorial.files import fcn_data
 from fcn_tutorial.models import NETWORKS, Magnified, Network, Own
 from fcn_tutorial.models.network import describe, from_description, named
 from fcn_tutorial.models.weights import FORMAT
-from fcn_tutorial.training import recipe as schema
+from fcn_tutorial.training.recipes import recipe as schema
 
 #: Where the Caffe files that recipes name are published; theirs are not ours to fetch.
 CAFFE_SOURCES = {

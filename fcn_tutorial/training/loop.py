@@ -18,19 +18,13 @@ from fcn_tutorial.datasets import sources
 from fcn_tutorial.datasets.loading import mix
 from fcn_tutorial.models import Network
 from fcn_tutorial.models.network import named
-from fcn_tutorial.training import (
-    diagnosis,
-    distributed,
-    initial,
-    optimisation,
-    reports,
-    settings,
-)
+from fcn_tutorial.training import diagnosis, distributed, initial, optimisation, reports
 from fcn_tutorial.training.checkpoint import Progress, Run
 from fcn_tutorial.training.evaluation import scored
 from fcn_tutorial.training.optimisation import rate, set_rates
-from fcn_tutorial.training.recipe import Recipe
-from fcn_tutorial.training.record import SCHEMA, read
+from fcn_tutorial.training.recipes import settings
+from fcn_tutorial.training.recipes.recipe import Recipe
+from fcn_tutorial.training.records.record import SCHEMA, read
 from fcn_tutorial.training.run import RunFolder, peak_memory_mb, provenance
 from fcn_tutorial.training.stream import Batch, Stream, open_splits
 from fcn_tutorial.transforms import map_sample

@@ -12,7 +12,7 @@ from fcn_tutorial import losses
 from fcn_tutorial.models import Network
 from fcn_tutorial.models.network import named
 from fcn_tutorial.training import distributed
-from fcn_tutorial.training.recipe import Optimiser, Recipe
+from fcn_tutorial.training.recipes.recipe import Optimiser, Recipe
 
 
 class Objective:

@@ -17,9 +17,10 @@ from fcn_tutorial.metrics import Scores
 from fcn_tutorial.metrics import shown as measures
 from fcn_tutorial.models import Network
 from fcn_tutorial.models.network import named
-from fcn_tutorial.training import diagnosis, distributed, settings
+from fcn_tutorial.training import diagnosis, distributed
 from fcn_tutorial.training.checkpoint import Run
 from fcn_tutorial.training.evaluation import evaluate_tasks, judging
+from fcn_tutorial.training.recipes import settings
 from fcn_tutorial.training.stream import Stream
 
 #: Steps between two looks at the loss: fetching it makes an accelerator wait.

@@ -27,8 +27,8 @@ import torch
 
 from fcn_tutorial.files import PARTIAL, check_stored, locked, replacing, write_atomically
 from fcn_tutorial.training import distributed
-from fcn_tutorial.training.card import model_card
-from fcn_tutorial.training.record import dumps
+from fcn_tutorial.training.records.card import model_card
+from fcn_tutorial.training.records.record import dumps
 
 #: What a checkpoint's zip comment begins with; the digest of the file up to there follows.
 _MARK = b"sha256:"

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from fcn_tutorial.training import recipes
 from fcn_tutorial.training.initial import Files
 from fcn_tutorial.training.loop import finished, never, train
-from fcn_tutorial.training.recipe import Recipe
+from fcn_tutorial.training.recipes.recipe import Recipe
 from fcn_tutorial.training.run import RunFolder
 
 

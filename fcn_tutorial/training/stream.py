@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Sampler
 from fcn_tutorial.datasets import sources
 from fcn_tutorial.datasets.loading import Augmented, collate, mix
 from fcn_tutorial.training import diagnosis, distributed
-from fcn_tutorial.training.recipe import Recipe
+from fcn_tutorial.training.recipes.recipe import Recipe
 from fcn_tutorial.transforms import augmentation
 
 #: (inputs, targets) as `collate` makes them.

@@ -18,7 +18,7 @@ from fcn_tutorial.cli import main
 from fcn_tutorial.datasets import checking, sources
 from fcn_tutorial.datasets.source import Source
 from fcn_tutorial.datasets.sources.folder import FolderData
-from fcn_tutorial.training.card import model_card
+from fcn_tutorial.training.records.card import model_card
 
 TESTS = Path(__file__).parent
 FROM_FILES = [source for source in sources.SOURCES.values() if source.folder]

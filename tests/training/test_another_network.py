@@ -16,7 +16,7 @@ from torch.nn.functional import pad
 from fcn_tutorial import training
 from fcn_tutorial.cli import main
 from fcn_tutorial.models import NETWORKS, Network
-from fcn_tutorial.training import recipe
+from fcn_tutorial.training.recipes import recipe
 
 LOST = 2  # pixels that valid convolutions take from every side
 

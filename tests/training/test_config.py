@@ -9,7 +9,7 @@ from PIL import Image
 
 from fcn_tutorial import training
 from fcn_tutorial.cli import main
-from fcn_tutorial.training.config import read_config
+from fcn_tutorial.training.recipes.config import read_config
 
 
 def write(tmp_path: Path, text: str) -> Path:
@@ -106,7 +106,7 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 
 
 def test_the_page_of_the_format_is_an_example(tmp_path: Path) -> None:
-    import fcn_tutorial.training.config as module
+    import fcn_tutorial.training.recipes.config as module
 
     text = str(module.__doc__).split("```yaml\n")[1].split("```")[0]
     config = read_config(write(tmp_path, text))

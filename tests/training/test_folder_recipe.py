@@ -18,7 +18,7 @@ from fcn_tutorial.datasets import Scenes
 from fcn_tutorial.datasets.loading import Augmented
 from fcn_tutorial.datasets.sources.folder import FOLDER
 from fcn_tutorial.predict import Predictor
-from fcn_tutorial.training.recipe import FolderData
+from fcn_tutorial.training.recipes.recipe import FolderData
 from fcn_tutorial.training.stream import EpochSampler
 
 VOID_COLOUR = (255, 255, 255)

@@ -22,7 +22,7 @@ from fcn_tutorial.datasets.loading import Augmented
 from fcn_tutorial.files import write_atomically
 from fcn_tutorial.models import FCN
 from fcn_tutorial.training import Recipe, loop, optimisation
-from fcn_tutorial.training.record import describe
+from fcn_tutorial.training.records.record import describe
 from fcn_tutorial.training.run import RunFolder
 from fcn_tutorial.training.stream import EpochSampler
 from fcn_tutorial.transforms import augmentation

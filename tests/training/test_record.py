@@ -15,9 +15,9 @@ from benchmarks import camvid
 from fcn_tutorial import assets, metrics
 from fcn_tutorial.cli import main
 from fcn_tutorial.metrics import ConfusionMatrix, Measure
-from fcn_tutorial.training import record as records
-from fcn_tutorial.training import results
-from fcn_tutorial.training.card import model_card
+from fcn_tutorial.training.records import record as records
+from fcn_tutorial.training.records import results
+from fcn_tutorial.training.records.card import model_card
 from tools import readme
 
 OLD = "results/camvid/camvid-fcn8s-seed0.json"  # from before confusion matrices were kept

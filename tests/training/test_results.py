@@ -10,9 +10,10 @@ import pytest
 
 from fcn_tutorial import assets, training
 from fcn_tutorial.cli import main
-from fcn_tutorial.training import recipes, results
-from fcn_tutorial.training.card import model_card
+from fcn_tutorial.training import recipes
 from fcn_tutorial.training.loop import finished
+from fcn_tutorial.training.records import results
+from fcn_tutorial.training.records.card import model_card
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ from typing import Any
 
 from fcn_tutorial.datasets import sources
 from fcn_tutorial.files import did_you_mean
-from fcn_tutorial.training.recipe import AnyModel, Model, Recipe
 from fcn_tutorial.training.recipes import own, published
+from fcn_tutorial.training.recipes.recipe import AnyModel, Model, Recipe
 
 RECIPES: dict[str, Recipe] = {
     recipe.name: recipe for module in (own, published) for recipe in module.all_recipes()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 
-from fcn_tutorial.training.recipe import (
+from fcn_tutorial.training.recipes.recipe import (
     AnyModel,
     Data,
     FolderData,

@@ -17,7 +17,7 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 
 from fcn_tutorial import losses
-from fcn_tutorial.training.recipe import Data, Modality, Model, Optimiser, Published, Recipe
+from fcn_tutorial.training.recipes.recipe import Data, Modality, Model, Optimiser, Published, Recipe
 
 VGG16 = "caffe:VGG_ILSVRC_16_layers.caffemodel"
 CAFFENET = "caffe:bvlc_reference_caffenet.caffemodel"

@@ -7,7 +7,7 @@ from typing import Any
 
 from fcn_tutorial.datasets.sources import SOURCES
 from fcn_tutorial.metrics import MEASURES, named, shown
-from fcn_tutorial.training.record import remarks, scored, tasks
+from fcn_tutorial.training.records.record import remarks, scored, tasks
 
 _ABSENT = {
     "score_zero_if_predicted": "a class absent from the truth counts as zero where it is predicted",

@@ -13,7 +13,7 @@ from fcn_tutorial.datasets.formats.images import MAX_PIXELS
 from fcn_tutorial.datasets.formats.plain_yaml import short
 from fcn_tutorial.datasets.spec import Data
 from fcn_tutorial.files import did_you_mean
-from fcn_tutorial.training.recipe import AnyModel, Optimiser, Published, Recipe, model_type
+from fcn_tutorial.training.recipes.recipe import AnyModel, Optimiser, Published, Recipe, model_type
 
 #: What a run that goes on may be given anew, if it is named: it changes no layer and no data.
 LATER = (

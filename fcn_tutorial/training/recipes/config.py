@@ -23,8 +23,8 @@ from typing import Any
 
 from fcn_tutorial.datasets.formats.plain_yaml import read_yaml, short
 from fcn_tutorial.datasets.own.colours import as_text, is_text, read_colours
-from fcn_tutorial.training import settings
-from fcn_tutorial.training.recipe import Recipe
+from fcn_tutorial.training.recipes import settings
+from fcn_tutorial.training.recipes.recipe import Recipe
 
 #: Keys that are no settings of a recipe but options of the commands.
 OPTIONS = ("recipe", "out", "seed", "device", "weights")

@@ -16,9 +16,9 @@ from typing import Any
 from fcn_tutorial import assets
 from fcn_tutorial.metrics import named, over_seeds, shown
 from fcn_tutorial.training import recipes
-from fcn_tutorial.training.recipe import Recipe
-from fcn_tutorial.training.record import Record, read, remarks, scored
-from fcn_tutorial.training.settings import changed, from_dict
+from fcn_tutorial.training.recipes.recipe import Recipe
+from fcn_tutorial.training.recipes.settings import changed, from_dict
+from fcn_tutorial.training.records.record import Record, read, remarks, scored
 
 
 @dataclass(frozen=True)
