@@ -20,8 +20,7 @@ from fcn_tutorial.losses import (
     frequency_weights,
     match_momentum,
     median_frequency_weights,
-    multitask_cross_entropy,
-    multitask_upsample_loss,
+    multitask_loss,
     pixel_cross_entropy,
     sample_pixels,
     translate,
@@ -485,9 +484,10 @@ def test_loss_of_several_heads_is_the_sum_of_theirs(reduction: Any, weighted: bo
     scores, targets = two_heads()
     class_weights = {"semantic": torch.tensor([0.5, 2.0, 0.0, 1.25])} if weighted else None
     task_weights = {"geometric": 0.25} if weighted else None
-    losses = multitask_cross_entropy(
-        scores, targets, 255, class_weights, task_weights, reduction=reduction
-    )
+    losses = multitask_loss(
+        scores, targets, 1, class_weights=class_weights, task_weights=task_weights,
+        reduction=reduction,
+    )  # fmt: skip
     expected, factors = {}, {"semantic": 1.0, "geometric": 0.25 if weighted else 1.0}
     for task, weight in (("semantic", [0.5, 2.0, 0.0, 1.25]), ("geometric", [1.0] * 3)):
         weight = weight if weighted else [1.0] * 4
@@ -514,16 +514,23 @@ def test_heads_upsampled_together_equal_the_plain_form(reduction: Any) -> None:
     }
     placed: dict[str, Any] = {"offset": (2, 1), "border": "replicate"}
     split = dict(zip(("semantic", "geometric"), fused.split([4, 3], dim=1), strict=True))
-    fine = {task: upsample(part, 4, (11, 15), **placed) for task, part in split.items()}
-    plain = multitask_cross_entropy(fine, targets, **weights)
-    banded = multitask_upsample_loss(split, targets, 4, **placed, **weights)
-    torch.testing.assert_close(banded, plain, rtol=1e-12, atol=0)
+    banded = multitask_loss(split, targets, 4, **placed, **weights)
+    plain = {
+        task: pixel_cross_entropy(
+            upsample(part, 4, (11, 15), **placed), targets[task],
+            weight=weights["class_weights"].get(task), reduction=reduction,
+        )
+        for task, part in split.items()
+    }  # fmt: skip
+    total = 2 * plain["semantic"] + plain["geometric"]
+    torch.testing.assert_close(banded.total, total, rtol=1e-12, atol=0)
+    torch.testing.assert_close(banded.parts, plain, rtol=1e-12, atol=0)
     divisors = {"semantic": torch.tensor(2.0), "geometric": torch.tensor(5.0)}
-    divided = multitask_upsample_loss(split, targets, 4, **placed, **weights, divisors=divisors)
-    expected = 2 * plain.parts["semantic"] / 2 + plain.parts["geometric"] / 5
-    torch.testing.assert_close(divided.total.detach(), expected, rtol=1e-12, atol=0)
+    divided = multitask_loss(split, targets, 4, **placed, **weights, divisors=divisors)
+    expected = 2 * plain["semantic"] / 2 + plain["geometric"] / 5
+    torch.testing.assert_close(divided.total, expected, rtol=1e-12, atol=0)
     gradients = [
-        torch.autograd.grad(losses.total, fused, retain_graph=True)[0] for losses in (plain, banded)
+        torch.autograd.grad(loss, fused, retain_graph=True)[0] for loss in (total, banded.total)
     ]
     torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-11, atol=1e-15)
 
@@ -532,20 +539,17 @@ def test_a_head_without_a_label_costs_nothing() -> None:
     scores, targets = two_heads()
     targets["geometric"] = torch.full_like(targets["geometric"], 255)
     alone = pixel_cross_entropy(scores["semantic"], targets["semantic"])
-    for losses in (
-        multitask_cross_entropy(scores, targets),
-        multitask_upsample_loss(scores, targets, 1),
-    ):
-        assert losses.parts["geometric"].item() == 0
-        torch.testing.assert_close(losses.total, alone, rtol=1e-13, atol=0)
-        gradient = torch.autograd.grad(losses.total, list(scores.values()))
-        assert gradient[0].any() and not gradient[1].any()
+    losses = multitask_loss(scores, targets, 1)
+    assert losses.parts["geometric"].item() == 0
+    torch.testing.assert_close(losses.total, alone, rtol=1e-13, atol=0)
+    gradient = torch.autograd.grad(losses.total, list(scores.values()))
+    assert gradient[0].any() and not gradient[1].any()
 
 
 def test_losses_of_several_heads_compile_as_one_graph() -> None:
     def loss(scores: Tensor, target: Tensor) -> Tensor:
         split = dict(zip("ab", scores.split([2, 2], dim=1), strict=True))
-        return multitask_upsample_loss(split, {"a": target, "b": target}, 4, 2).total
+        return multitask_loss(split, {"a": target, "b": target}, 4, 2).total
 
     torch.compiler.reset()
     scores, _ = example(size=(3, 5))
@@ -576,9 +580,7 @@ def test_errors_of_several_heads_name_the_task(changes: dict[str, Any], message:
     scores, targets = two_heads()
     arguments: dict[str, Any] = {"scores": scores, "targets": targets, **changes}
     with pytest.raises(ValueError, match=message):
-        multitask_cross_entropy(**arguments)
-    with pytest.raises(ValueError, match=message):
-        multitask_upsample_loss(**arguments, factor=1)
+        multitask_loss(**arguments, factor=1)
 
 
 # --- the summed and the mean convention ----------------------------------------------------------

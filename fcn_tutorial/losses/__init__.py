@@ -5,8 +5,8 @@ summed over them (the reference code of Long, Shelhamer, Darrell 2015) or averag
 `translate` turns the settings that go with one into those that go with the other.
 
 - `pixel_cross_entropy`, and `upsample_cross_entropy` without the full-resolution scores;
-- `multitask_cross_entropy` and `multitask_upsample_loss`, over several heads;
 - `focal_loss`, `dice_loss` and `lovasz_softmax`; `upsample_loss`, made of `Terms` as a recipe asks;
+- `multitask_loss`, the sum of that over several heads, which training minimises;
 - `sample_pixels`, training on a random part of the pixels;
 - `translate` and `match_momentum`, between conventions;
 - `median_frequency_weights` and `frequency_weights`, against classes that are rare.
@@ -24,11 +24,7 @@ from fcn_tutorial.losses.cross_entropy import pixel_cross_entropy
 from fcn_tutorial.losses.focal import focal_loss
 from fcn_tutorial.losses.region import Region, dice_loss, lovasz_softmax
 from fcn_tutorial.losses.sampling import sample_pixels
-from fcn_tutorial.losses.tasks import (
-    TaskLosses,
-    multitask_cross_entropy,
-    multitask_upsample_loss,
-)
+from fcn_tutorial.losses.tasks import TaskLosses, multitask_loss
 from fcn_tutorial.losses.terms import Terms, upsample_loss
 
 __all__ = [
@@ -44,8 +40,7 @@ __all__ = [
     "lovasz_softmax",
     "match_momentum",
     "median_frequency_weights",
-    "multitask_cross_entropy",
-    "multitask_upsample_loss",
+    "multitask_loss",
     "pixel_cross_entropy",
     "sample_pixels",
     "translate",

@@ -1,15 +1,14 @@
-"""One loss for several heads: `multitask_cross_entropy` and its upsampling form."""
+"""One loss for several heads: `multitask_loss`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from fcn_tutorial.losses._common import Reduction
-from fcn_tutorial.losses.cross_entropy import pixel_cross_entropy
 from fcn_tutorial.losses.terms import Terms, upsample_loss
 from fcn_tutorial.upsampling import Border, Offset
 from fcn_tutorial.void import Void
@@ -22,39 +21,7 @@ class TaskLosses(NamedTuple):
     parts: dict[str, Tensor]  # of each task, before its task weight, detached: for a log
 
 
-def multitask_cross_entropy(
-    scores: Mapping[str, Tensor],
-    targets: Mapping[str, Tensor],
-    ignore_index: Void = 255,
-    class_weights: Mapping[str, Tensor] | None = None,
-    task_weights: Mapping[str, float] | None = None,
-    reduction: Reduction = "mean",
-) -> TaskLosses:
-    """The sum of the tasks' `pixel_cross_entropy`: one network, one score layer a task.
-
-    Args:
-        scores: {task: (N, C, H, W)}, each task with a C of its own.
-        targets: {task: (N, H, W)}, with the same keys; a pixel may be void for one task and count
-            for another.
-        class_weights: {task: (C,)}; tasks without an entry weigh their classes alike.
-        task_weights: {task: factor of its loss in the total}; 1 for tasks without an entry, which
-            adds the losses as the reference does for the semantic and geometric labels of SIFT
-            Flow.
-        ignore_index, reduction: as in `pixel_cross_entropy`, for each task by itself: with "mean"
-            each loss is divided by the pixels that are valid for its task.
-
-    Returns `TaskLosses(total, parts)`. Raises ValueError, naming the tasks, where the keys of
-    scores and targets differ, none is given, or a weight is for no task or negative; and as
-    `pixel_cross_entropy` for a task, naming it.
-    """
-
-    def loss(task: str, weight: Tensor | None) -> Tensor:
-        return pixel_cross_entropy(scores[task], targets[task], ignore_index, weight, reduction)
-
-    return _add_up(loss, scores, targets, class_weights or {}, task_weights or {})
-
-
-def multitask_upsample_loss(
+def multitask_loss(
     scores: Mapping[str, Tensor],
     targets: Mapping[str, Tensor],
     factor: int,
@@ -70,44 +37,39 @@ def multitask_upsample_loss(
     """The sum of the tasks' `upsample_loss`: what a training run minimises.
 
     Args:
-        scores: {task: (N, C, H, W)}, all of them at one stride; the parts of one tensor, split
-            along its channels, will do.
-        targets: {task: (N, H', W')}, with the same keys.
-        factor, offset, terms, border: as in `upsample_loss`.
-        ignore_index, class_weights, task_weights, reduction: as in `multitask_cross_entropy`.
+        scores: {task: (N, C, H, W)}, each with a C of its own, all at one stride; the parts of one
+            tensor, split along its channels, will do.
+        targets: {task: (N, H', W')}, with the same keys; a pixel may be void for one task and count
+            for another.
+        factor: 1 where the scores have the size of the targets.
+        offset, terms, border: as in `upsample_loss`.
+        class_weights: {task: (C,)}; tasks without an entry weigh their classes alike.
+        task_weights: {task: factor of its loss in the total}; 1 for tasks without an entry, which
+            adds the losses as the reference does for the semantic and geometric labels of SIFT
+            Flow.
+        ignore_index, reduction: as in `pixel_cross_entropy`, for each task by itself: with "mean"
+            each loss is divided by the pixels that are valid for its task.
         divisors: {task: what its loss is divided by}, such as the valid pixels of a whole step
             where this is one part of it, with reduction="sum".
 
-    Returns `TaskLosses(total, parts)`. Raises ValueError as `multitask_cross_entropy`, and as
+    Returns `TaskLosses(total, parts)`. Raises ValueError, naming the tasks, where the keys of
+    scores and targets differ, none is given, or a weight is for no task or negative; and as
     `upsample_loss` for a task, naming it.
     """
-
-    def loss(task: str, weight: Tensor | None) -> Tensor:
-        found = upsample_loss(
-            scores[task], targets[task], factor, offset, terms, ignore_index, weight, reduction,
-            border=border,
-        )  # fmt: skip
-        return found if divisors is None else found / divisors[task]
-
-    return _add_up(loss, scores, targets, class_weights or {}, task_weights or {})
-
-
-def _add_up(
-    loss: Callable[[str, Tensor | None], Tensor],
-    scores: Mapping[str, Tensor],
-    targets: Mapping[str, Tensor],
-    class_weights: Mapping[str, Tensor],
-    task_weights: Mapping[str, float],
-) -> TaskLosses:
+    class_weights, task_weights = class_weights or {}, task_weights or {}
     _check_tasks(scores, targets, class_weights, task_weights)
     weighted, parts = [], {}
-    for task in scores:
+    for task, mine in scores.items():
         try:
-            part = loss(task, class_weights.get(task))
+            loss = upsample_loss(
+                mine, targets[task], factor, offset, terms, ignore_index, class_weights.get(task),
+                reduction, border=border,
+            )  # fmt: skip
         except ValueError as error:
             raise ValueError(f"task {task!r}: {error}") from error
-        parts[task] = part.detach()
-        weighted.append(task_weights.get(task, 1.0) * part)
+        loss = loss if divisors is None else loss / divisors[task]
+        parts[task] = loss.detach()
+        weighted.append(task_weights.get(task, 1.0) * loss)
     return TaskLosses(torch.stack(weighted).sum(), parts)
 
 

@@ -56,7 +56,7 @@ class Objective:
                 divisors[task] = here.clamp(min=torch.finfo(here.dtype).tiny) * self._images
         # The last upsampling and the loss together, and in float32: they sum over a million pixels.
         terms = losses.Terms(self._recipe.focal, self._recipe.region, self._recipe.region_weight)
-        return losses.multitask_upsample_loss(
+        return losses.multitask_loss(
             self._network.split(scores.float()), labels, factor, offset, terms,
             class_weights=self._weights, reduction="sum", border=border, divisors=divisors,
         ).total  # fmt: skip

@@ -111,7 +111,7 @@ LOSSES: dict[str, tuple[tuple[int, ...], Callable[[Tensor], Tensor]]] = {
     ),
     "several heads": (
         COARSE,
-        lambda s: losses.multitask_upsample_loss(
+        lambda s: losses.multitask_loss(
             {"a": s, "b": s.flip(1)}, {"a": FINE.to(s.device), "b": FINE.to(s.device)}, 8, 4
         ).total,
     ),
