@@ -23,7 +23,7 @@ def test_every_setting_is_explained_and_can_be_set_to_what_it_is(name: str) -> N
     recipe = get(name)
     rows = list(explain(recipe))
     assert all(meaning for _, _, meaning in rows)
-    same, done = override(recipe, [f"{k}={v}" for k, v, _ in rows if not k.endswith("name")])
+    same, done = override(recipe, [f"{k}={v}" for k, v, _ in rows if k != "data.name"])
     assert same == recipe
     assert done["data.crop"] == recipe.data.crop
 
@@ -48,7 +48,10 @@ def test_overrides_change_only_what_they_name() -> None:
         ("epochs=many", "expected int"),
         ("data.flip=1", "expected true or false"),
         ("data.crop=64", "expected 2 numbers"),
-        ("optimiser.name=adam", "cannot be set"),
+        ("optimiser.name=adam", "expected one of adamw, sgd"),
+        ("name=mine", "--set name: cannot be set"),
+        ("data.name=camvid", "--set data.name: cannot be set"),
+        ("data=camvid", "is a group; set one of data.crop"),
         ("precision=half", "expected one of float32, bfloat16, float16, auto"),
         ("optimiser=sgd", "is a group; set one of optimiser.name"),
         ("epochs", "expected key=value"),

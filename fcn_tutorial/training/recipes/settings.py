@@ -20,6 +20,8 @@ LATER = (
     "epochs", "iterations", "optimiser.lr", "optimiser.clip", "validate_every", "save_every",
     "compile",
 )  # fmt: skip
+#: What makes a recipe another one: its name, its data set, and what was published of it.
+_FIXED = ("name", "data.name", "published", "sources")
 _LARGEST = 1e18  # of numbers in a stored recipe; int64 ends a little beyond
 
 
@@ -206,10 +208,11 @@ def _replace(node: Any, key: str, path: list[str], value: str) -> tuple[Any, Any
     old = getattr(node, name)
     if dataclasses.is_dataclass(old):
         if len(path) == 1:
-            inner = ", ".join(f"{key}.{f.name}" for f in dataclasses.fields(old))
-            raise ValueError(f"--set {key}: is a group; set one of {inner}")
+            inner = [f"{key}.{f.name}" for f in dataclasses.fields(old)]
+            known = ", ".join(name for name in inner if name not in _FIXED)
+            raise ValueError(f"--set {key}: is a group; set one of {known}")
         new, parsed = _replace(old, key, path[1:], value)
-    elif len(path) > 1 or name in ("name", "published", "sources"):
+    elif len(path) > 1 or key in _FIXED:
         raise ValueError(f"--set {key}: cannot be set")
     else:
         new = parsed = _parse(key, hints[name], value)
