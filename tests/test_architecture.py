@@ -121,3 +121,48 @@ def test_the_package_does_not_know_the_book(path: Path) -> None:
     source = path.read_text(encoding="utf-8")
     found = re.search(r"\b(chapters?|tools\.|jupyter_book|book/)", source, re.I)
     assert found is None, f"{path.name} mentions {found[0]}"
+
+
+def functions(path: Path) -> dict[str, ast.FunctionDef]:
+    """The functions of a file by name, a method's with its class before it."""
+    found = {}
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        owner = f"{node.name}." if isinstance(node, ast.ClassDef) else ""
+        for inner in node.body if isinstance(node, ast.ClassDef) else [node]:
+            if isinstance(inner, ast.FunctionDef):
+                found[owner + inner.name] = inner
+    return found
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_name)
+def test_a_constructor_takes_eight_arguments_at_most(path: Path) -> None:
+    """What needs more is a config: a frozen dataclass, whose fields are named where it is made."""
+    for name, function in functions(path).items():
+        if name.endswith(".__init__") and not name.startswith("_"):
+            arguments = function.args
+            count = len(arguments.posonlyargs + arguments.args + arguments.kwonlyargs) - 1
+            assert count <= 8, f"{name} takes {count}"
+
+
+def test_the_loop_fits_a_screen() -> None:
+    """Its ways are counted by ruff, as those of every function (max-complexity)."""
+    train = functions(PACKAGE / "training" / "loop.py")["train"]
+    assert train.end_lineno is not None and train.end_lineno - train.lineno < 60
+
+
+@pytest.mark.parametrize(
+    "path",
+    [p for p in FILES if top(module_name(p)) in ("training", "predict", "export", "cli")],
+    ids=module_name,
+)
+def test_what_runs_networks_names_none_of_them(path: Path) -> None:
+    """Training, evaluation, prediction, export and commands know `Network` and the registry."""
+    from fcn_tutorial.models import NETWORKS
+
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    named = {
+        name
+        for node in ast.walk(tree)
+        for name in (getattr(node, "id", ""), getattr(node, "attr", ""), getattr(node, "name", ""))
+    }
+    assert not named & {network.__name__ for network in NETWORKS.values()}

@@ -88,37 +88,38 @@ def uses(sources: Iterable[str]) -> set[str]:
 
     A module that is imported and a name that is taken from one both count, by their public path.
     """
-    found: set[str] = set()
-    modules: dict[str, str] = {}  # local name -> path below the package
     trees = []
     for source in sources:
         try:
             trees.append(ast.parse(re.sub(r"(?m)^(\s*)[%!].*$", r"\1pass", source)))
         except SyntaxError:
             continue
-    for node in (node for tree in trees for node in ast.walk(tree)):
-        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            root, _, below = node.module.partition(".")
-            if root == PACKAGE:
-                for alias in node.names:
-                    path = f"{below}.{alias.name}".strip(".")
-                    modules[alias.asname or alias.name] = path
-                    found.update([path, *([below] if below else [])])
-        elif isinstance(node, ast.Import):
-            for alias in node.names:
-                root, _, below = alias.name.partition(".")
-                if root == PACKAGE and below and alias.asname:
-                    modules[alias.asname] = below
-                    found.add(below)
-    for node in (node for tree in trees for node in ast.walk(tree)):
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    modules = dict(pair for node in nodes for pair in _imported(node))
+    found = {path for path in modules.values() if path}
+    for node in nodes:
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(f"{PACKAGE}."):
+            found.add(str(node.module).removeprefix(f"{PACKAGE}."))
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name | ast.Attribute):
             dotted = ast.unparse(node)
             first, _, rest = dotted.partition(".")
             if first in modules and re.fullmatch(r"[\w.]+", dotted):
-                found.add(f"{modules[first]}.{rest}")
-            elif first == PACKAGE:
-                found.add(rest)
+                found.add(f"{modules[first]}.{rest}".strip("."))
     return found
+
+
+def _imported(node: ast.AST) -> Iterator[tuple[str, str]]:
+    """(local name, path below the package) of what an import statement takes from it."""
+    if isinstance(node, ast.ImportFrom) and not node.level:
+        for alias in node.names:
+            root, _, path = f"{node.module}.{alias.name}".partition(".")
+            if root == PACKAGE:
+                yield alias.asname or alias.name, path
+    elif isinstance(node, ast.Import):
+        for alias in node.names:
+            root, _, path = alias.name.partition(".")
+            if root == PACKAGE:
+                yield (alias.asname, path) if alias.asname else (PACKAGE, "")
 
 
 def chapter_uses(notebook: Path) -> set[str]:

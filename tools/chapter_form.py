@@ -104,25 +104,30 @@ def equation_complaints(notebook: Notebook) -> Iterator[str]:
     proved = set()
     for number, cell in of_type(notebook, "code"):
         for tag in tags(cell):
-            name = tag.removeprefix("proves-")
-            if name == tag:
-                continue
-            if name not in stated:
-                yield f"cell {number} is tagged {tag}, but no equation has \\tag{{{name}}}"
-            elif number < stated[name]:
-                yield f"cell {number} is tagged {tag}, but stands before equation ({name})"
-            if not re.search(r"^\s*(assert\b|(np|torch)\.testing\.assert_)", cell.source, re.M):
-                yield f"cell {number} is tagged {tag}, but asserts nothing"
-            if "nbval-ignore-output" in tags(cell):
-                yield f"cell {number} is tagged {tag}, so its output may not be ignored"
-            for read in (proofs.claim, proofs.holds):
-                try:
-                    read(cell.source)
-                except (ValueError, SyntaxError) as error:
-                    yield f"cell {number} is tagged {tag}, but {error}"
-            proved.add(name)
+            if tag.startswith("proves-"):
+                proved.add(name := tag.removeprefix("proves-"))
+                for what in _proof_complaints(cell, number, name, stated):
+                    yield f"cell {number} is tagged {tag}, but {what}"
     for name in sorted(set(stated) - proved):
         yield f"equation ({name}) has no cell tagged proves-{name} that asserts it"
+
+
+def _proof_complaints(
+    cell: Notebook, number: int, name: str, stated: dict[str, int]
+) -> Iterator[str]:
+    if name not in stated:
+        yield f"no equation has \\tag{{{name}}}"
+    elif number < stated[name]:
+        yield f"stands before equation ({name})"
+    if not re.search(r"^\s*(assert\b|(np|torch)\.testing\.assert_)", cell.source, re.M):
+        yield "asserts nothing"
+    if "nbval-ignore-output" in tags(cell):
+        yield "its output may not be ignored"
+    for read in (proofs.claim, proofs.holds):
+        try:
+            read(cell.source)
+        except (ValueError, SyntaxError) as error:
+            yield str(error)
 
 
 def head_complaints(chapter: Chapter, notebook: Notebook, project: Project) -> Iterator[str]:

@@ -90,8 +90,6 @@ def _recipes(options: argparse.Namespace) -> int:
 def _train(options: argparse.Namespace) -> int:
     from fcn_tutorial import training
     from fcn_tutorial.training import distributed
-    from fcn_tutorial.training.records.record import table, tasks
-    from fcn_tutorial.training.run import RunFolder
 
     config = configuring.read(options)
     if options.recipe is None:
@@ -113,11 +111,10 @@ def _train(options: argparse.Namespace) -> int:
         return training.smoke(changed) if options.smoke else changed
 
     out = _out(options)
-    # A trunk of a sixteenth of the width has no place for pretrained weights.
-    weights: Sequence[Path] = () if options.smoke else options.weights or ()
     common: dict[str, Any] = {
         "data": options.data,
-        "weights": weights,
+        # A trunk of a sixteenth of the width has no place for pretrained weights.
+        "weights": () if options.smoke else options.weights or (),
         "seed": options.seed,
         "device": chosen_device(options.device),
         "overrides": overrides,
@@ -137,6 +134,15 @@ def _train(options: argparse.Namespace) -> int:
         return 130
     if not distributed.leads():
         return 0
+    _tell(record, recipe, out, options)
+    return 0
+
+
+def _tell(record: dict[str, Any], recipe: Recipe, out: Path, options: argparse.Namespace) -> None:
+    """Print a run's scores beside those published; the baselines' too, and into its record."""
+    from fcn_tutorial.training.records.record import table, tasks
+    from fcn_tutorial.training.run import RunFolder
+
     split = "val" if record["test"] is None else "test"
     scores = {record.get("network", recipe.name): record[split]}
     if recipe.baselines:
@@ -154,7 +160,6 @@ def _train(options: argparse.Namespace) -> int:
     for note in record.get("notes", ()):
         print(f"note: {note}")
     print(f"run folder: {out}")
-    return 0
 
 
 def _describe_labels(recipe: Recipe, data: Path | None) -> None:

@@ -97,3 +97,8 @@ class Magnified(Network):
         images = interpolate(images, larger, mode="bilinear", antialias=True)
         scores = self.network.full_scores(images).to(images)
         return interpolate(scores, list(size), mode="bilinear", antialias=True)
+
+
+def magnified(network: Network, factor: float) -> Network:
+    """The network on images enlarged by `factor`; as it is for a factor of 1."""
+    return network if factor == 1 else Magnified(network, factor)

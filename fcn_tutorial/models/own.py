@@ -80,3 +80,10 @@ class Own(Network):
                 f"{self.title}: expected scores {wanted} of images {tuple(images.shape)}, got {got}"
             )
         return scores
+
+
+def as_network(
+    model: nn.Module, num_classes: int | Mapping[str, int], preprocessing: str
+) -> Network:
+    """The model where it is a `Network`, else `Own` made of it with the rest."""
+    return model if isinstance(model, Network) else Own(model, num_classes, preprocessing)

@@ -17,8 +17,10 @@ from torch import nn
 
 from fcn_tutorial import models, vision
 from fcn_tutorial.files import fcn_data
-from fcn_tutorial.models import NETWORKS, Magnified, Network, Own
+from fcn_tutorial.models import NETWORKS, Network
+from fcn_tutorial.models.magnified import magnified
 from fcn_tutorial.models.network import describe, from_description, named
+from fcn_tutorial.models.own import as_network
 from fcn_tutorial.models.weights import FORMAT
 from fcn_tutorial.training.recipes import recipe as schema
 
@@ -102,16 +104,13 @@ def build(
     kind = kinds.pop() if kinds else "random"
     network, config = _plan(recipe, classes)
     model = network.from_config(config, files[0] if files else None)
-    return _magnified(model, recipe), Origin.of(kind, files)
+    return magnified(model, recipe.model.magnification), Origin.of(kind, files)
 
 
 def _given(model: nn.Module, recipe: schema.Recipe, classes: Any) -> Network:
     """A model as a network of these classes. Raises ValueError where it tells others apart."""
-    several = isinstance(classes, Mapping)
-    counts = {task: len(names) for task, names in classes.items()} if several else len(classes)
-    network = model if isinstance(model, Network) else None
-    if network is None:
-        network = Own(model, counts, getattr(recipe.model, "preprocessing", "") or "imagenet")
+    counts = _counts(classes)
+    network = as_network(model, counts, getattr(recipe.model, "preprocessing", "") or "imagenet")
     if network.counts != counts:
         raise ValueError(
             f"model: {network.title} tells {network.counts} classes apart, {recipe.data.name} has "
@@ -136,8 +135,7 @@ def _again(stored: Mapping[str, Any], weights: Sequence[Path]) -> tuple[Network,
 def _plan(recipe: schema.Recipe, classes: Any) -> tuple[type[Network], Any]:
     """The kind of network that a recipe names, and its config for these classes."""
     spec = recipe.model
-    several = isinstance(classes, Mapping)
-    counts = {task: len(names) for task, names in classes.items()} if several else len(classes)
+    counts = _counts(classes)
     options = dataclasses.asdict(spec)
     fused_late = options.pop("late_fusion", False)
     for field in dataclasses.fields(schema.AnyModel):
@@ -146,9 +144,10 @@ def _plan(recipe: schema.Recipe, classes: Any) -> tuple[type[Network], Any]:
     return network, network.configured(options, counts, _INPUTS.get(recipe.data.modality, ("rgb",)))
 
 
-def _magnified(model: Network, recipe: schema.Recipe) -> Network:
-    factor = recipe.model.magnification
-    return model if factor == 1 else Magnified(model, factor)
+def _counts(classes: Any) -> int | dict[str, int]:
+    if isinstance(classes, Mapping):
+        return {task: len(names) for task, names in classes.items()}
+    return len(classes)
 
 
 def _from_networks(recipe: schema.Recipe, classes: Any, files: Sequence[Path]) -> Network:
@@ -164,7 +163,7 @@ def _from_networks(recipe: schema.Recipe, classes: Any, files: Sequence[Path]) -
         loaded.append(model)
     network, config = _plan(recipe, classes)
     try:
-        return _magnified(network.from_trained(config, loaded), recipe)
+        return magnified(network.from_trained(config, loaded), recipe.model.magnification)
     except ValueError as error:
         raise ValueError(
             f"{', '.join(map(str, files))}: {recipe.name} cannot start from this: {error}"

@@ -1,4 +1,8 @@
-"""The model card of a run: what its record says, as a page for whoever is handed the weights."""
+"""The model card of a run: what its record says, as a page for whoever is handed the weights.
+
+The page is for people and holds nothing that the record does not; what programs must know of a
+weights file, its classes and colours, is in the file itself (`models.Card`).
+"""
 
 from __future__ import annotations
 
