@@ -163,7 +163,10 @@ def test_the_lowest_versions_are_those_that_are_declared() -> None:
     declared = requirements()
     for name, version in (line.split("==") for line in lines):
         extras = pyproject()["optional-dependencies"]
-        every = [*declared.values(), *map(Requirement, extras["export"] + extras["train"])]
+        every = [
+            *declared.values(),
+            *map(Requirement, extras["export"] + extras["prior"] + extras["train"]),
+        ]
         (specifier, *_) = [r.specifier for r in every if r.name == name]
         assert version in specifier
         assert not [s for s in specifier if s.operator == ">=" and s.version != version]

@@ -1,5 +1,37 @@
-"""Semantic segmentation before fully convolutional networks."""
+"""Semantic segmentation before fully convolutional networks.
 
-from fcn_tutorial.prior.baselines import Baseline, ColourForest, MajorityClass, evaluate
+Each method is called alike, `fit(dataset)` and then `predict(image)`, and `methods` names them all.
+"""
 
-__all__ = ["Baseline", "ColourForest", "MajorityClass", "evaluate"]
+from collections.abc import Callable
+
+from fcn_tutorial.prior import features
+from fcn_tutorial.prior.baselines import ColourForest, MajorityClass
+from fcn_tutorial.prior.method import Baseline, Method, evaluate
+from fcn_tutorial.prior.pixels import PixelForest, PixelSVM
+
+__all__ = [
+    "Baseline",
+    "ColourForest",
+    "MajorityClass",
+    "Method",
+    "PixelForest",
+    "PixelSVM",
+    "evaluate",
+    "features",
+    "methods",
+]
+
+
+def methods() -> dict[str, Callable[..., Baseline]]:
+    """Every method by its name, with what makes one.
+
+    Each is called with `num_classes` and takes `ignore_index`, and all but the first `pixels`,
+    `images` and `seed` (see `Method`).
+    """
+    return {
+        "majority": MajorityClass,
+        "colour-forest": ColourForest,
+        "pixel-svm": PixelSVM,
+        "pixel-forest": PixelForest,
+    }

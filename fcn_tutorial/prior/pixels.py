@@ -1,0 +1,89 @@
+"""Pixel by pixel: hand-made features, and a classifier that looks at nothing else."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fcn_tutorial.prior.classifiers import Classifier, forest, linear_svm
+from fcn_tutorial.prior.features import FEATURES, described
+from fcn_tutorial.prior.method import Image, Items, Method, at_least_one, gathered
+
+
+class PixelMethod(Method):
+    """What the two below share: the features of sampled pixels, and a classifier of them.
+
+    Args:
+        features: names in `features.FEATURES`; None for all of them.
+
+    The others are those of `Method`.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        ignore_index: int = 255,
+        pixels: int = 60_000,
+        images: int = 300,
+        seed: int = 0,
+        features: Sequence[str] | None = None,
+    ) -> None:
+        super().__init__(num_classes, ignore_index, pixels, images, seed)
+        self.features = tuple(FEATURES if features is None else features)
+
+    @abstractmethod
+    def _learner(self) -> Any:
+        """A classifier of scikit-learn, unfitted."""
+
+    def _learn(self, dataset: Items) -> None:
+        features, labels = gathered(dataset, self, self._described)
+        self.classifier = Classifier(self._learner(), self.num_classes).fit(features, labels)
+
+    def _described(self, image: Image) -> NDArray[np.float32]:
+        return described(image, self.features)
+
+    def _probabilities(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        found = self.classifier.probabilities(self._described(image).reshape(image[0].size, -1))
+        return found.T.reshape(self.num_classes, *image.shape[1:])
+
+
+class PixelSVM(PixelMethod):
+    """A linear support vector machine on the features of a pixel, one class against the rest.
+
+    Arguments and errors as those of `PixelMethod`.
+    """
+
+    def _learner(self) -> Any:
+        return linear_svm(self.seed)
+
+
+class PixelForest(PixelMethod):
+    """A random forest on the features of a pixel.
+
+    Args:
+        trees, leaf: trees of the forest and the fewest training pixels in a leaf.
+
+    The others, and errors, are those of `PixelMethod`.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        ignore_index: int = 255,
+        pixels: int = 60_000,
+        images: int = 300,
+        seed: int = 0,
+        features: Sequence[str] | None = None,
+        trees: int = 40,
+        leaf: int = 10,
+    ) -> None:
+        super().__init__(num_classes, ignore_index, pixels, images, seed, features)
+        at_least_one(trees=trees, leaf=leaf)
+        self.trees, self.leaf = trees, leaf
+
+    def _learner(self) -> Any:
+        return forest(self.seed, self.trees, self.leaf)
