@@ -35,11 +35,10 @@ from torch.profiler import ProfilerActivity, profile
 from benchmarks import command
 from benchmarks.cases.published import CLASSES, our_step, published_step_of
 from benchmarks.steps import OurStep, make_batch, randomise
-from benchmarks.timing import Settings, alternate, wait, with_tf32
+from benchmarks.timing import Settings, alternate, peak_on_device, wait, with_tf32
 from fcn_tutorial.models import FCN
 from fcn_tutorial.surgery import macs
 from fcn_tutorial.training import optimisation
-from fcn_tutorial.training.run import provenance
 from tests.published import Published
 
 SCHEMA = 1
@@ -104,10 +103,7 @@ def peak_mb(run: Callable[[], object], settings: Settings) -> float | None:
     """MiB of the device's allocator at most during a call; None on a CPU."""
     if not settings.accelerated:
         return None
-    torch.cuda.reset_peak_memory_stats(settings.device)
-    run()
-    wait(settings.device)
-    return torch.cuda.max_memory_allocated(settings.device) / 2**20
+    return peak_on_device("", run, settings.device).median
 
 
 def best_batch(found: Found) -> int:
@@ -187,7 +183,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if planned is None:
         return 1
     device, chosen, path = planned
-    head = {"schema": SCHEMA, **provenance(device), "device_kind": device.type, "smoke": args.smoke}
+    head = command.head(SCHEMA, device, args.smoke)
     found: Found = {}
     for name in chosen:
         settings = Settings(device, args.smoke, command.Progress(name), seconds=3.0)

@@ -13,6 +13,7 @@ import torch
 
 from benchmarks.timing import ROOT
 from fcn_tutorial.files import write_atomically
+from fcn_tutorial.training.run import provenance
 
 RESULTS = ROOT / "benchmarks" / "results"
 
@@ -61,6 +62,17 @@ def plan(args: argparse.Namespace, name: str, parts: Collection[str]) -> Plan | 
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
     return Plan(device, chosen, path)
+
+
+def head(schema: int, device: torch.device, smoke: bool) -> dict[str, Any]:
+    """What every record begins with."""
+    return {
+        "schema": schema,
+        **provenance(device),
+        "device_kind": device.type,
+        "threads": torch.get_num_threads(),
+        "smoke": smoke,
+    }
 
 
 def keep(record: Mapping[str, Any], path: Path | None) -> None:

@@ -38,7 +38,6 @@ from benchmarks import command
 from benchmarks.cases import CASES
 from benchmarks.rows import Check, Line, Row, Skipped, table
 from benchmarks.timing import Settings
-from fcn_tutorial.training.run import provenance
 
 SCHEMA = 1
 PEERS = ("scikit-learn", "torchmetrics", "segmentation-models-pytorch")
@@ -74,14 +73,10 @@ def as_record(
     lines: list[Line], device: torch.device, smoke: bool, cases: list[str], seconds: float
 ) -> dict[str, Any]:
     """The run as plain values, by the schema above."""
-    record = provenance(device)
+    record = command.head(SCHEMA, device, smoke)
     record["versions"] |= {name: _version(name) for name in PEERS}
     return {
-        "schema": SCHEMA,
         **record,
-        "device_kind": device.type,
-        "threads": torch.get_num_threads(),
-        "smoke": smoke,
         "cases": cases,
         "seconds": seconds,
         "rows": [line.as_json() for line in lines if isinstance(line, Row)],

@@ -45,7 +45,6 @@ from benchmarks.rows import Measured
 from benchmarks.steps import OurStep, PlainStep, make_batch, randomise
 from benchmarks.timing import ROOT, Settings, alternate
 from fcn_tutorial.models import FCN
-from fcn_tutorial.training.run import provenance
 from tests.published import bilinear_weight
 
 SCHEMA = 1
@@ -225,11 +224,7 @@ def as_record(
     """The run as plain values, by the schema above."""
     model = network(CLASSES, torch.device("cpu"))
     return {
-        "schema": SCHEMA,
-        **provenance(device),
-        "device_kind": device.type,
-        "threads": torch.get_num_threads(),
-        "smoke": smoke,
+        **command.head(SCHEMA, device, smoke),
         "seconds": round(seconds, 1),
         "network": {
             "backbone": BACKBONE,

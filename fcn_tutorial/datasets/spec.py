@@ -6,6 +6,14 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 Modality = Literal["rgb", "depth", "hha", "rgbd", "rgb-hha"]
+#: What an item of each modality has; of one part it is the first half itself, of two a dict.
+PARTS: dict[str, tuple[str, ...]] = {
+    "rgb": ("rgb",),
+    "depth": ("depth",),
+    "hha": ("hha",),
+    "rgbd": ("rgb", "depth"),
+    "rgb-hha": ("rgb", "hha"),
+}
 
 
 @dataclass(frozen=True)

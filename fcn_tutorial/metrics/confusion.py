@@ -164,25 +164,6 @@ class ConfusionMatrix:
         """The scores of what was counted so far; see `score` for `absent`."""
         return score(self._matrix, absent, self.ignore_index)
 
-    def reset(self) -> None:
-        """Forgets all counts."""
-        self._matrix = torch.zeros_like(self._matrix)
-
-    def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint needs: the counts, and what they mean."""
-        return {
-            "matrix": self._matrix.clone(),
-            "num_classes": self.num_classes,
-            "ignore_index": self.ignore_index,
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes up the counts of `state_dict`. Raises ValueError as `merge`."""
-        saved = ConfusionMatrix(state["num_classes"], state["ignore_index"])
-        saved._matrix = state["matrix"].to(self._matrix.device)
-        self.reset()
-        self.merge(saved)
-
     def __repr__(self) -> str:
         return (
             f"ConfusionMatrix(num_classes={self.num_classes}, ignore_index={self.ignore_index}, "

@@ -196,42 +196,14 @@ def _caffenet() -> nn.Sequential:
 # ---- torchvision's -------------------------------------------------------------------------------
 
 
-def _googlenet() -> nn.Sequential:
-    return _children(vision.googlenet(weights=None, aux_logits=False, init_weights=False), 3)
+def _of(name: str, tail: int, **options: bool) -> Callable[[], nn.Sequential]:
+    """What builds torchvision's classifier of that name, without its `tail` last parts."""
 
+    def built() -> nn.Sequential:
+        parts = getattr(vision, name)(weights=None, **options).named_children()
+        return nn.Sequential(OrderedDict(list(parts)[:-tail]))
 
-def _resnet18() -> nn.Sequential:
-    return _children(vision.resnet18(weights=None), 2)
-
-
-def _resnet50() -> nn.Sequential:
-    return _children(vision.resnet50(weights=None), 2)
-
-
-def _mobilenet_v2() -> nn.Sequential:
-    return _children(vision.mobilenet_v2(weights=None), 1)
-
-
-def _mobilenet_v3_large() -> nn.Sequential:
-    return _children(vision.mobilenet_v3_large(weights=None), 2)
-
-
-def _efficientnet_b0() -> nn.Sequential:
-    return _children(vision.efficientnet_b0(weights=None), 2)
-
-
-def _convnext_tiny() -> nn.Sequential:
-    return _children(vision.convnext_tiny(weights=None), 2)
-
-
-def _squeezenet1_1() -> nn.Sequential:
-    return _children(vision.squeezenet1_1(weights=None), 1)
-
-
-def _children(classifier: nn.Module, tail: int) -> nn.Sequential:
-    """The parts of a classifier that run one after the other, without the `tail` last ones."""
-    parts = list(classifier.named_children())[:-tail]
-    return nn.Sequential(OrderedDict(parts))
+    return built
 
 
 def _named(**parts: Sequence[nn.Module]) -> nn.Sequential:
@@ -324,12 +296,16 @@ PLANS = {
         caffe_layers=(*_VGG16_LAYERS, "fc6", "fc7"),
     ),
     # torchvision's weights are TensorFlow's: pixels in [-1, 1] (its transform_input).
-    "googlenet": Plan(_googlenet, _before("maxpool3", "maxpool4"), preprocessing="centred"),
-    "resnet18": Plan(_resnet18, _before("layer3", "layer4")),
-    "resnet50": Plan(_resnet50, _before("layer3", "layer4")),
-    "mobilenet_v2": Plan(_mobilenet_v2, _cut_inverted_residuals),
-    "mobilenet_v3_large": Plan(_mobilenet_v3_large, _cut_inverted_residuals),
-    "efficientnet_b0": Plan(_efficientnet_b0, _cut_inverted_residuals),
-    "convnext_tiny": Plan(_convnext_tiny, _cut_convnext),
-    "squeezenet1_1": Plan(_squeezenet1_1, _cut_squeezenet1_1),
+    "googlenet": Plan(
+        _of("googlenet", 3, aux_logits=False, init_weights=False),
+        _before("maxpool3", "maxpool4"),
+        preprocessing="centred",
+    ),
+    "resnet18": Plan(_of("resnet18", 2), _before("layer3", "layer4")),
+    "resnet50": Plan(_of("resnet50", 2), _before("layer3", "layer4")),
+    "mobilenet_v2": Plan(_of("mobilenet_v2", 1), _cut_inverted_residuals),
+    "mobilenet_v3_large": Plan(_of("mobilenet_v3_large", 2), _cut_inverted_residuals),
+    "efficientnet_b0": Plan(_of("efficientnet_b0", 2), _cut_inverted_residuals),
+    "convnext_tiny": Plan(_of("convnext_tiny", 2), _cut_convnext),
+    "squeezenet1_1": Plan(_of("squeezenet1_1", 1), _cut_squeezenet1_1),
 }

@@ -27,7 +27,7 @@ from fcn_tutorial.surgery.reading import (
     operator_name,
     works_per_pixel,
 )
-from fcn_tutorial.surgery.tracing import describe, follow, trace
+from fcn_tutorial.surgery.tracing import describe, follow, take_modes, trace
 
 # Layers with a stride, by the name of their function.
 _STRIDED: dict[str, type[nn.Module]] = {
@@ -64,10 +64,7 @@ def atrous(model: nn.Module, stride: int = 1) -> nn.Module:
         raise ValueError(f"stride must be an integer of at least 1, got {stride!r}")
     graph_module = follow(copy.deepcopy(model).eval())
     _Dilation(graph_module, stride).run()
-    modes = {name: module.training for name, module in model.named_modules()}
-    for name, module in graph_module.named_modules():
-        module.training = modes.get(name, model.training)
-    return graph_module
+    return take_modes(graph_module, model)
 
 
 def shift_and_stitch(model: nn.Module, images: Tensor) -> Tensor:

@@ -29,6 +29,7 @@ from fcn_tutorial.surgery.tracing import (
     holds_tensor,
     meta_copy,
     replace_module,
+    take_modes,
 )
 
 
@@ -54,10 +55,7 @@ def convolutionalize(model: nn.Module, input_size: int | tuple[int, int] = (224,
     runner = ShapeRunner(cast(fx.GraphModule, meta_copy(graph_module)), input_size).run_on_image()
     values = {node.name: value for node, value in runner.env.items()}
     _Conversion(graph_module, values, runner.size).run()
-    modes = {name: module.training for name, module in model.named_modules()}
-    for name, module in graph_module.named_modules():
-        module.training = modes.get(name, model.training)
-    return graph_module
+    return take_modes(graph_module, model)
 
 
 class _Conversion:

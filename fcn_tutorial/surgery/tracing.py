@@ -370,6 +370,14 @@ def holds_tensor(value: Any) -> bool:
     return isinstance(value, Tensor)
 
 
+def take_modes(graph_module: fx.GraphModule, model: nn.Module) -> fx.GraphModule:
+    """Training or evaluation, module by module, as in `model`; returns what it is given."""
+    modes = {name: module.training for name, module in model.named_modules()}
+    for name, module in graph_module.named_modules():
+        module.training = modes.get(name, model.training)
+    return graph_module
+
+
 def replace_module(root: nn.Module, name: str, module: nn.Module) -> None:
     """Put `module` in the place of the submodule of that dotted name."""
     parent, _, leaf = name.rpartition(".")

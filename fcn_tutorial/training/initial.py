@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from fcn_tutorial import models, vision
+from fcn_tutorial.datasets.spec import PARTS
 from fcn_tutorial.files import fcn_data
 from fcn_tutorial.models import NETWORKS, Network
 from fcn_tutorial.models.magnified import magnified
@@ -30,8 +31,6 @@ CAFFE_SOURCES = {
     "bvlc_reference_caffenet.caffemodel": "dl.caffe.berkeleyvision.org",
 }
 _PATIENCE = 20  # seconds without an answer after which a server is given up
-#: The parts of an item that each modality reads.
-_INPUTS = {"rgbd": ("rgb", "depth"), "rgb-hha": ("rgb", "hha")}
 
 
 #: The file or files, or run folders, that a network starts from.
@@ -141,7 +140,9 @@ def _plan(recipe: schema.Recipe, classes: Any) -> tuple[type[Network], Any]:
     for field in dataclasses.fields(schema.AnyModel):
         del options[field.name]
     network = NETWORKS["late-fusion" if fused_late else spec.network]
-    return network, network.configured(options, counts, _INPUTS.get(recipe.data.modality, ("rgb",)))
+    parts = PARTS[recipe.data.modality]
+    inputs = parts if len(parts) > 1 else ("rgb",)  # one part alone is read as colour is
+    return network, network.configured(options, counts, inputs)
 
 
 def _counts(classes: Any) -> int | dict[str, int]:

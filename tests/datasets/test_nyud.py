@@ -14,7 +14,7 @@ from PIL import Image
 
 from fcn_tutorial.datasets import NYUDv2
 from fcn_tutorial.datasets.hha import Camera, hha
-from fcn_tutorial.datasets.modalities import HHA, Depth, stack_modalities
+from fcn_tutorial.transforms import HHA, Depth
 from fcn_tutorial.vision import tv_tensors, v2
 from tests.datasets import official_nyud as official
 
@@ -165,34 +165,6 @@ def test_depth_is_never_interpolated_and_hha_is(nyud: Path) -> None:
     assert set(both["depth"].unique().tolist()) <= set(FRAMES.depths[2].ravel().tolist())
     picture, _ = NYUDv2(nyud, "test", "hha", resize)[0]
     assert type(picture) is HHA and picture.shape == (3, 50, 70)
-
-
-def test_stacked_inputs_are_the_published_ones() -> None:
-    rgb = torch.tensor([10, 20, 30], dtype=torch.uint8).view(3, 1, 1).expand(3, 2, 2)
-    depth = torch.tensor([[[2.55, 0.0], [1.0, 10.0]]])
-    picture = torch.tensor([132, 94, 118], dtype=torch.uint8).view(3, 1, 1).expand(3, 2, 2)
-    early = stack_modalities({"rgb": rgb, "depth": depth})
-    assert early.shape == (4, 2, 2) and early.dtype == torch.float32
-    # red 10 − 92.318, green 20 − 97.203, blue 30 − 116.19
-    expected = torch.tensor([-82.318, -77.203, -86.19])
-    torch.testing.assert_close(early[:3, 0, 0], expected)
-    # ln 2550 = 7.84385, ln 1000 = 6.90776, ln 10000 = 9.21034; the mean for the missing one
-    expected = torch.tensor([[-0.00015, 0.0], [-0.93624, 1.36634]])
-    torch.testing.assert_close(early[3], expected, atol=1e-5, rtol=0)
-    late = stack_modalities({"hha": picture, "rgb": rgb})
-    assert late.shape == (6, 2, 2)
-    expected = torch.tensor([-0.431, -0.076, -0.477])
-    torch.testing.assert_close(late[3:, 1, 1], expected, atol=1e-4, rtol=0)
-    batch = stack_modalities({"depth": depth[None].repeat(5, 1, 1, 1)})
-    assert torch.equal(batch, early[3:].expand(5, 1, 2, 2))
-    with pytest.raises(ValueError, match=r"keys \['depths'\]"):
-        stack_modalities({"depths": depth})
-    with pytest.raises(ValueError, match=r"rgb of shape \(1, 2, 2\): expected \(…, 3, H, W\)"):
-        stack_modalities({"rgb": depth})
-    with pytest.raises(TypeError, match=r"images of dtype torch.float32"):
-        stack_modalities({"hha": depth.expand(3, 2, 2)})
-    with pytest.raises(TypeError, match=r"depth of dtype torch.uint8"):
-        stack_modalities({"depth": rgb[:1]})
 
 
 def test_workers_read_what_the_parent_reads(nyud: Path) -> None:

@@ -14,10 +14,10 @@ from torch.utils.data import DataLoader
 
 from fcn_tutorial.datasets import Scenes
 from fcn_tutorial.datasets.hha import Camera, point_cloud, surface_normals
-from fcn_tutorial.datasets.modalities import HHA, Depth
 from fcn_tutorial.datasets.scenes import render, render_scene, void_borders
 from fcn_tutorial.metrics import stride_ceiling
 from fcn_tutorial.prior import ColourForest, evaluate
+from fcn_tutorial.transforms import HHA, Depth
 from fcn_tutorial.vision import tv_tensors, v2
 
 CLASSES = len(Scenes.classes)

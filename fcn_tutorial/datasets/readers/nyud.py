@@ -30,9 +30,10 @@ from fcn_tutorial.datasets.formats.hdf5 import opened, stored_array
 from fcn_tutorial.datasets.formats.images import Transforms, picture, read_image
 from fcn_tutorial.datasets.formats.mat import read_mat
 from fcn_tutorial.datasets.hha import Camera, hha
-from fcn_tutorial.datasets.modalities import HHA, PARTS, Depth
 from fcn_tutorial.datasets.readers.reader import Reader
+from fcn_tutorial.datasets.spec import PARTS
 from fcn_tutorial.files import numbered_lines, one_of, require
+from fcn_tutorial.transforms import HHA, Depth
 from fcn_tutorial.vision import tv_tensors
 
 __all__ = ["NYUDv2"]

@@ -32,12 +32,13 @@ from fcn_tutorial.datasets.hha import (
     point_cloud,
     surface_normals,
 )
-from fcn_tutorial.datasets.modalities import HHA, PARTS, Depth
 from fcn_tutorial.datasets.scenes.canvas import Canvas, Floats
 from fcn_tutorial.datasets.scenes.difficulty import DIFFICULTIES, Difficulty, adjust
 from fcn_tutorial.datasets.scenes.draw import draw
 from fcn_tutorial.datasets.scenes.street import Street, invent
+from fcn_tutorial.datasets.spec import PARTS
 from fcn_tutorial.files import one_of
+from fcn_tutorial.transforms import HHA, Depth
 from fcn_tutorial.vision import tv_tensors
 
 _SPLITS = ("train", "val", "test")
