@@ -337,9 +337,16 @@ def _write_onnx(
 ) -> None:
     import onnx
 
-    written = torch.onnx.export(
-        program, dynamo=True, verbose=False, input_names=["images"], output_names=list(names)
-    )
+    try:
+        written = torch.onnx.export(
+            program, dynamo=True, verbose=False, input_names=["images"], output_names=list(names)
+        )
+    except Exception as error:  # the exporter raises all sorts
+        reason = (str(error.__cause__ or error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(
+            f"torch {torch.__version__} cannot write this network as ONNX ({reason}); "
+            "--to torch can"
+        ) from error
     assert written is not None, "the exporter returns its program"
     proto = written.model_proto
     axes = {0: "batch", 2: "height", 3: "width"}

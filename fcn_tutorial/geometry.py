@@ -15,7 +15,7 @@ and a deconvolution (transposed convolution) with the same numbers is the invers
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from fractions import Fraction
-from math import prod
+from math import ceil, prod
 from typing import Literal, NamedTuple
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "macs",
     "minimum_padding",
     "output_size",
+    "reach",
     "receptive_field",
 ]
 
@@ -150,8 +151,31 @@ def receptive_field(layers: Sequence[Layer]) -> ReceptiveField:
     return ReceptiveField(size, int(scale) if scale.denominator == 1 else scale, offset)
 
 
+def reach(layers: Sequence[Layer]) -> int:
+    """Input pixels on either side, at most, from the place of an output pixel to one that it reads.
+
+    Half a receptive field, and more where a deconvolution lets the outputs of one period look
+    further to one side than to the other. What lies further away never matters to that output.
+    """
+    scale, offset = coordinate_map(layers)
+    period = prod(layer.stride for layer in layers if layer.kind == "deconv")
+    farthest = Fraction(0)
+    for output in range(period):
+        place = scale * output + offset
+        seen = _seen(layers, output)
+        if seen:
+            farthest = max(farthest, abs(min(seen) - place), abs(max(seen) - place))
+    return ceil(farthest)
+
+
 def _span(layers: Sequence[Layer], output: int) -> int:
-    """Input pixels from the first to the last that one output reads; 0 where it reads none.
+    """Input pixels from the first to the last that one output reads; 0 where it reads none."""
+    seen = _seen(layers, output)
+    return max(seen) - min(seen) + 1 if seen else 0
+
+
+def _seen(layers: Sequence[Layer], output: int) -> set[int]:
+    """The input pixels that one output reads.
 
     Pixel by pixel, because a deconvolution with a kernel below its stride leaves gaps.
     """
@@ -163,7 +187,7 @@ def _span(layers: Sequence[Layer], output: int) -> int:
             seen = {(o - tap) // s for o in seen for tap in taps if (o - tap) % s == 0}
         else:
             seen = {s * o + tap for o in seen for tap in taps}
-    return max(seen) - min(seen) + 1 if seen else 0
+    return seen
 
 
 def crop_offset(path: Sequence[Layer], reference: Sequence[Layer] = ()) -> int:

@@ -140,6 +140,10 @@ PREPROCESSING: dict[str, tuple[Part, ...]] = {
     "caffe": (Part("rgb", 1.0, (122.67892, 116.66877, 104.00699), _ONES),),
     # For nets trained from nothing: [-1, 1].
     "centred": (Part("rgb", 1 / 255, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),),
+    # The same for nets on grey pictures: the mean of the three.
+    "grey": (Part("rgb", 1 / 255, (0.5,), (0.5,)),),
+    # SegNet: 0–255 as they are (SegNet-Tutorial, Models/segnet_train.prototxt: no mean).
+    "raw": (Part("rgb", 1.0, (0.0, 0.0, 0.0), _ONES),),
     # The authors' nets for other data have that data's means (reference siftflow_layers.py,
     # nyud_layers.py); those of NYUDv2 are named by `NYUDv2.modalities`.
     "siftflow": (Part("rgb", 1.0, (108.353, 115.294, 114.578), _ONES),),
@@ -156,11 +160,12 @@ class Preprocess(nn.Module):
 
     Args:
         names: of `PREPROCESSING`: "imagenet", "caffe" (0–255 minus the mean), "centred"
-            ([-1, 1]); "siftflow" and "nyud-rgb" (as "caffe", with that data's means); "nyud-depth"
-            (metres (…, 1, H, W) → ln mm minus its mean, 0 where missing), "nyud-hha"; "nyud-rgbd"
-            and "nyud-rgb-hha", which take a dict of both parts, as items have them, and stack their
-            channels: 4 for early fusion, 6 of which the two streams of late fusion take three.
-            Several names stack their channels likewise, one after the other.
+            ([-1, 1]); "grey" (their mean, one channel); "raw" (0–255); "siftflow" and "nyud-rgb"
+            (as "caffe", with that data's means); "nyud-depth" (metres (…, 1, H, W) → ln mm minus
+            its mean, 0 where missing), "nyud-hha"; "nyud-rgbd" and "nyud-rgb-hha", which take a
+            dict of both parts, as items have them, and stack their channels: 4 for early fusion, 6
+            of which the two streams of late fusion take three. Several names stack their channels
+            likewise, one after the other.
 
     A dict is taken by every name. Raises ValueError for another name, for parts that are not those
     of the name, and for channels that are not those of the part; TypeError for images that are not
@@ -196,9 +201,10 @@ class Preprocess(nn.Module):
 
 def _values(part: Part, tensor: Tensor) -> Tensor:
     """What the mean is subtracted from: a new float32 tensor of the part's shape."""
-    if tensor.ndim < 3 or tensor.shape[-3] != len(part.mean):
+    channels = 3 if part.name == "rgb" else len(part.mean)
+    if tensor.ndim < 3 or tensor.shape[-3] != channels:
         raise ValueError(
-            f"{part.name} of shape {tuple(tensor.shape)}: expected (…, {len(part.mean)}, H, W)"
+            f"{part.name} of shape {tuple(tensor.shape)}: expected (…, {channels}, H, W)"
         )
     plain = tensor.as_subclass(torch.Tensor)
     if part.name == "depth":
@@ -208,7 +214,8 @@ def _values(part: Part, tensor: Tensor) -> Tensor:
         return torch.where(millimetres > 0, millimetres.log(), part.mean[0])
     if plain.dtype != torch.uint8:
         raise TypeError(f"images of dtype {plain.dtype}: preprocessing starts from uint8")
-    return plain * part.scale
+    values = plain * part.scale
+    return values.mean(-3, keepdim=True) if len(part.mean) < channels else values
 
 
 # --- Augmentation -------------------------------------------------------------------------------

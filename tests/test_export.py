@@ -108,6 +108,19 @@ def test_every_task_is_an_output_and_the_file_says_what_it_is(tmp_path: Path) ->
     assert dimensions == ["batch", 3, "height", "width"]
 
 
+def test_an_operator_that_onnx_lacks_is_one_clear_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*args: Any, **kwargs: Any) -> Any:
+        raise RuntimeError("no such thing: max_unpool9d\nand a long report")
+
+    monkeypatch.setattr(torch.onnx, "export", fails)
+    wanted = r"cannot write this network as ONNX \(no such thing: max_unpool9d\); --to torch can"
+    with pytest.raises(ValueError, match=wanted):
+        export.export(network(), CARD, tmp_path / "net.onnx", "onnx", (64, 64))
+    assert not [*tmp_path.iterdir()]
+
+
 def test_scores_that_differ_leave_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "net.pt2"
     export.export(network(), CARD, path, "torch", (64, 64))

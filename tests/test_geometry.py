@@ -21,6 +21,7 @@ from fcn_tutorial.geometry import (
     macs,
     minimum_padding,
     output_size,
+    reach,
     receptive_field,
 )
 
@@ -544,3 +545,13 @@ def test_geometry_loads_a_few_modules_of_the_standard_library_and_nothing_else()
     )
     assert set(result.stdout.split()) <= {"fcn_tutorial", *sys.stdlib_module_names}
     assert "fcn_tutorial" in result.stdout.split()
+
+
+def test_reach_is_the_farther_side_of_the_field() -> None:
+    assert reach([]) == 0 and reach([Layer(3, padding=1), Layer(5, padding=2)]) == 3
+    assert reach([Layer(3)]) == 1  # about its centre, wherever that lies
+    assert reach([Layer(2, 2, kind="pool")]) == 1  # half a pixel, rounded up
+    # An even output reads pixel 0 and, through its own window, pixel 1; an odd one likewise 0.
+    assert reach([Layer(2, 2, kind="pool"), Layer(2, 2, kind="deconv")]) == 1
+    pooled = [Layer(4, 4, kind="pool"), Layer(4, 4, kind="deconv")]
+    assert reach(pooled) == 3 and receptive_field(pooled).size == 4

@@ -8,6 +8,8 @@ from fcn_tutorial.models.magnified import Magnified
 from fcn_tutorial.models.network import NETWORKS, Network
 from fcn_tutorial.models.own import Own
 from fcn_tutorial.models.published import load_published
+from fcn_tutorial.models.segnet import SegNet, SegNetBasic
+from fcn_tutorial.models.unet import UNet
 from fcn_tutorial.models.weights import Card, load, save
 
 NETWORKS |= {
@@ -15,6 +17,9 @@ NETWORKS |= {
     "late-fusion": LateFusion,
     "magnified": Magnified,
     "own": Own,
+    "segnet": SegNet,
+    "segnet-basic": SegNetBasic,
+    "unet": UNet,
 }
 
 __all__ = [
@@ -27,6 +32,9 @@ __all__ = [
     "Magnified",
     "Network",
     "Own",
+    "SegNet",
+    "SegNetBasic",
+    "UNet",
     "backbones",
     "inference",
     "load",

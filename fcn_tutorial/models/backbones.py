@@ -224,6 +224,8 @@ def load_trunk(trunk: nn.Module, path: Path | str) -> None:
     """
     stored = read_tensors(path)
     own = trunk.state_dict()
+    # Files from before 2018 do not count the batches of a norm, which nothing here reads.
+    own = {key: value for key, value in own.items() if not key.endswith("num_batches_tracked")}
     missing = [key for key in own if key not in stored]
     if missing:
         raise ValueError(
@@ -242,7 +244,7 @@ def load_trunk(trunk: nn.Module, path: Path | str) -> None:
                 "IMAGENET1K_FEATURES, for one, has a trunk without its classifier"
             )
         own[key] = stored[key].reshape(value.shape)
-    trunk.load_state_dict(own)
+    trunk.load_state_dict(own, strict=False)
 
 
 def read_tensors(path: Path | str) -> dict[str, Tensor]:

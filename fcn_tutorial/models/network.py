@@ -254,7 +254,8 @@ class Network(nn.Module):
             raise ValueError(
                 f"{who}: expected one image (3, H, W), got a tensor of shape {tuple(inputs.shape)}"
             )
-        if isinstance(inputs, Tensor) and self.in_channels != 3:
+        made = sum(len(part.mean) for part in self.preprocess.parts)
+        if isinstance(inputs, Tensor) and (len(self.inputs) > 1 or self.in_channels != made):
             raise ValueError(
                 f"{who}: got one image, this network reads {self.in_channels} channels: give a "
                 "dict of its parts"

@@ -143,15 +143,22 @@ def _normed(fan_in: int, channels: int) -> list[nn.Module]:
 # ---- the paper's ---------------------------------------------------------------------------------
 
 
-def _vgg16() -> nn.Sequential:
-    """Configuration D of Simonyan & Zisserman 2015, its classifier as fc6 (7×7) and fc7 (1×1)."""
+def vgg16_features(width: float = 1.0) -> list[nn.Module]:
+    """VGG16's convolutions and poolings, at the indices that torchvision's `features` have."""
     layers: list[nn.Module] = []
     fan_in = 3
     for channels, convolutions in ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3)):
         for _ in range(convolutions):
-            layers += [nn.Conv2d(fan_in, channels, 3, padding=1), nn.ReLU(inplace=True)]
-            fan_in = channels
+            out = max(1, round(channels * width))
+            layers += [nn.Conv2d(fan_in, out, 3, padding=1), nn.ReLU(inplace=True)]
+            fan_in = out
         layers.append(nn.MaxPool2d(2))
+    return layers
+
+
+def _vgg16() -> nn.Sequential:
+    """Configuration D of Simonyan & Zisserman 2015, its classifier as fc6 (7×7) and fc7 (1×1)."""
+    layers, fan_in = vgg16_features(), 512
     # Indices 0 and 3 as in torchvision's classifier; element-wise dropout as in the reference.
     fc6, fc7 = nn.Conv2d(fan_in, 4096, 7), nn.Conv2d(4096, 4096, 1)
     classifier = [fc6, nn.ReLU(True), nn.Dropout(), fc7, nn.ReLU(True), nn.Dropout()]

@@ -8,7 +8,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fcn_tutorial.models import FCN, FCNConfig, LateFusion, Magnified, Network, backbones
+from fcn_tutorial.models import (
+    FCN,
+    FCNConfig,
+    LateFusion,
+    Magnified,
+    Network,
+    SegNet,
+    SegNetBasic,
+    UNet,
+    backbones,
+)
 
 
 class OwnTrunk(nn.Module):
@@ -71,6 +81,10 @@ NETWORKS: dict[str, Callable[[], Network]] = {
     "magnified": lambda: fcn(magnification=1.5),
     "late-magnified": lambda: Magnified(_late(), 0.7),
     "own-trunk": _own,
+    "segnet": lambda: SegNet(5, width=1 / 16, preprocessing="centred"),
+    "segnet-basic": lambda: SegNetBasic({"a": 3, "b": 2}, width=1 / 8, preprocessing="centred"),
+    "unet": lambda: UNet(5, width=1 / 16),
+    "unet-same": lambda: UNet({"a": 3, "b": 2}, padding="same", width=1 / 16),
 }
 
 
