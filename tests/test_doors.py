@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from fcn_tutorial import export, models
+from fcn_tutorial import export, models, training
 from fcn_tutorial.cli import main
 from fcn_tutorial.datasets import Scenes
 from fcn_tutorial.models import Card
@@ -38,7 +38,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A trained network that shrinks photos, its exports, and a folder of photos."""
     root = tmp_path_factory.mktemp("doors")
     network, card = models.load(WEIGHTS)
-    details = {"recipe": {"data": {"name": "folder", "longest_side": LONGEST}}}
+    recipe = training.as_dict(training.get("folder-tiny"))
+    recipe["data"]["longest_side"] = LONGEST
+    details = {"recipe": recipe}
     card = Card.of(card.classes, card.palette, "folder", "folder", details)
     models.save(network, card, root / "best.safetensors")
     network, card = models.load(root / "best.safetensors")
@@ -138,6 +140,25 @@ def test_every_door_gives_the_labels_of_predict(name: str, door: str, folder: Pa
     assert float((labels != wanted).double().mean()) < MOST_DIFFERENT
     if "onnx" not in door:
         assert torch.equal(labels, wanted)
+
+
+@pytest.mark.parametrize("own_size", [[], ["--set", "data.longest_side=0"]])
+def test_evaluate_scores_the_labels_of_predict(
+    own_size: list[str], folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Masks that are those labels score 100, at the size of training and at the photos' own."""
+    for name in ("images", "masks"):
+        (tmp_path / name).mkdir()
+    for name in set(PHOTOS) - {"large.jpg"}:  # nothing more is shown by 12 megapixels
+        photo = folder / "photos" / name
+        (tmp_path / "images" / name).symlink_to(photo)
+        labels = _wanted(folder, photo).numpy().astype(np.uint8)
+        Image.fromarray(labels).save(tmp_path / "masks" / f"{photo.stem}.png")
+    (tmp_path / "classes.txt").write_text("\n".join(Scenes.classes))
+    arguments = ["--data", str(tmp_path), "--split", "all", *own_size]
+    assert main(["evaluate", str(folder / "best.safetensors"), *arguments]) == 0
+    scored = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert scored["images"] == len(PHOTOS) - 1 and scored["pixel_accuracy"] == 1
 
 
 def test_class_names_and_the_longest_side_travel_in_every_file(folder: Path) -> None:

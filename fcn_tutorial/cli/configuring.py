@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # the modules themselves are loaded by the verb that needs them
+    from fcn_tutorial.datasets.spec import Data
     from fcn_tutorial.training import Recipe
     from fcn_tutorial.training.recipes.config import Config
 
@@ -52,11 +54,43 @@ def run_of(options: argparse.Namespace) -> Config | None:
 
 
 def override(
-    recipe: Recipe, config: Config | None, texts: Sequence[str]
+    recipe: Recipe, config: Config | None, texts: Sequence[str], data: Path | None = None
 ) -> tuple[Recipe, dict[str, Any]]:
-    """The recipe with the file's settings, then those of `--set`; and all that was set."""
+    """The recipe with the file's settings, then those of `--set`; and all that was set.
+
+    `data` is the folder that the command names: it goes before folders that the file names.
+    """
     from fcn_tutorial import training
+    from fcn_tutorial.datasets import sources
 
     recipe, done = (recipe, {}) if config is None else config.override(recipe)
+    if data is not None:
+        moved = sources.get(recipe.data.name).elsewhere(recipe.data, data)
+        done = {k: v for k, v in done.items() if _kept(k, recipe.data, moved)}
+        recipe = dataclasses.replace(recipe, data=moved)
     recipe, more = training.override(recipe, texts)
     return recipe, {**done, **more}
+
+
+def scored_data(recipe: Recipe, config: Config | None, options: argparse.Namespace) -> Recipe:
+    """The recipe of a run that is scored on what the command names.
+
+    Raises ValueError for a setting of --set that is none of the data.
+    """
+    from fcn_tutorial.datasets import sources
+
+    if wrong := [text for text in options.set if not text.startswith("data.")]:
+        raise ValueError(f"--set {wrong[0]}: a trained network is as it is; set data.… only")
+    if options.data is not None:
+        data = sources.get(recipe.data.name).relabelled(recipe.data, options.data)
+        recipe = dataclasses.replace(recipe, data=data)
+    if config is not None:
+        config = dataclasses.replace(
+            config, settings=tuple(text for text in config.settings if text.startswith("data."))
+        )
+    return override(recipe, config, options.set, options.data)[0]
+
+
+def _kept(key: str, before: Data, after: Data) -> bool:
+    group, _, name = key.partition(".")
+    return group != "data" or getattr(before, name) == getattr(after, name)

@@ -216,4 +216,4 @@ def _settings(source: Source, options: argparse.Namespace) -> Data:
 
     recipe = dataclasses.replace(training.get("folder"), data=source.settings())
     texts = [*(f"data.{name}={value}" for name, value in given.items()), *options.set]
-    return configuring.override(recipe, config, texts)[0].data
+    return configuring.override(recipe, config, texts, options.folder)[0].data

@@ -20,7 +20,15 @@ def add_to(verbs: Any) -> None:
     verb = verbs.add_parser("evaluate", help="score a run or a weights file on a split")
     _add_source(verb)
     verb.add_argument("--data", type=Path, metavar="DIR", help="folder of the data set")
-    verb.add_argument("--split", default="test", metavar="S", help="train, val or test [test]")
+    verb.add_argument(
+        "--split",
+        default="test",
+        metavar="S",
+        help="train, val, test, or all; of your own photos also a list of them [test]",
+    )
+    verb.add_argument(
+        "--set", action="append", default=[], metavar="data.KEY=VALUE", help="as of train"
+    )
     _add_test_time(verb)
     verb.add_argument("--device", metavar="D")
     verb.set_defaults(run=_evaluate)
@@ -102,7 +110,9 @@ _scales.__name__ = "numbers above 0"  # how argparse calls it in "invalid … va
 
 def _evaluate(options: argparse.Namespace) -> int:
     from fcn_tutorial import training
+    from fcn_tutorial.datasets import sources
     from fcn_tutorial.training.evaluation import scored
+    from fcn_tutorial.training.matching import Matched
     from fcn_tutorial.training.records.record import table, tasks
 
     config = configuring.run_of(options)
@@ -110,21 +120,22 @@ def _evaluate(options: argparse.Namespace) -> int:
     stored = predictor.card.details.get("recipe")
     if stored is None:
         raise ValueError(f"{options.source}: does not say what recipe made it")
-    recipe = training.from_dict(stored)
-    if config is not None:
-        recipe, _ = config.override(recipe, "data.")
-    dataset = training.open_split(recipe, options.split, options.data)
+    recipe = configuring.scored_data(training.from_dict(stored), config, options)
+    names = {task: part.classes for task, part in predictor.tasks.items()}
+    dataset = Matched(training.open_split(recipe, options.split, options.data), names)
     predict, tta = None, None
     if options.flip or options.scales != (1.0,):
         predict = predictor.with_settings(options.scales, options.flip).predict_tasks
         tta = {"scales": list(options.scales), "flip": options.flip}
-    described = scored(
-        predictor.model, dataset, options.split, f"scoring {options.split}", tta, predict
-    )
+    title, note = f"scoring {options.split}", sources.get(recipe.data.name).remark(recipe.data)
+    described = scored(predictor.model, dataset, options.split, title, tta, predict, note)
+    print(f"{options.split}: {len(dataset)} images")
     for task, part in tasks(described).items():
         if task:
             print(f"\n{task}")
-        print(table({options.split: part}, "evaluate"))
+        print(table({Path(options.split).stem: part}, "evaluate"))
+    if note:
+        print(f"note: {note}")
     print(json.dumps(described))
     return 0
 

@@ -101,13 +101,13 @@ def _train(options: argparse.Namespace) -> int:
     if options.epochs is not None:
         settings.append(f"epochs={options.epochs}")
     registered = _with_weights(training.get(options.recipe), options, config, settings)
-    recipe, overrides = configuring.override(registered, config, settings)
+    recipe, overrides = configuring.override(registered, config, settings, options.data)
     if options.smoke:
         recipe = training.smoke(recipe)
         overrides["smoke"] = True
 
     def vary(stage: Recipe) -> Recipe:
-        changed, _ = configuring.override(stage, config, settings)
+        changed, _ = configuring.override(stage, config, settings, options.data)
         return training.smoke(changed) if options.smoke else changed
 
     out = _out(options)

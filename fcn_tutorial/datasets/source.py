@@ -158,6 +158,14 @@ class Source:
         """A split by the data set's own name for it, whole. Raises what its reader raises."""
         return self.reader(self.root(data), split)
 
+    def elsewhere(self, spec: Data, data: Path) -> Data:
+        """The same settings for the like in `data`: without those that name other places."""
+        return spec
+
+    def relabelled(self, spec: Data, data: Path) -> Data:
+        """The same without what is known of labels elsewhere, where `data` says it of its own."""
+        return spec
+
     def everything(self, spec: Data, data: Path | None) -> Any:
         """All there is: the `parts`, one after the other."""
         return Joined([self.read(spec, part, data) for part in self.parts])
@@ -205,6 +213,10 @@ class Source:
         Raises ValueError where they cannot be trained on.
         """
         return []
+
+    def remark(self, spec: Data) -> str:
+        """What must be said beside a score, as that it is of shrunk images; "" for nothing."""
+        return ""
 
     def described(self, spec: Data, data: Path | None) -> Findings:
         """What the values of its labels were taken for; nothing where that is published."""

@@ -69,11 +69,13 @@ def scored(
     progress: str,
     tta: Mapping[str, Any] | None = None,
     predict: Predict | None = None,
+    note: str = "",
 ) -> dict[str, Any]:
     """What a record says of a split (see `record.describe`, also for `tta`).
 
     Args:
         predict: as in `evaluate_tasks`; what does that augmentation.
+        note: what must be said beside the scores (`Source.remark`).
 
     With several tasks it is the first one's scores, and all of them under "tasks".
     """
@@ -83,6 +85,8 @@ def scored(
         for task, confusion in evaluate_tasks(network, dataset, progress, predict).items()
     }
     first = next(iter(described.values()))
+    if note:
+        first = {**first, "note": note}
     return first if ONLY in described else {**first, "tasks": described}
 
 

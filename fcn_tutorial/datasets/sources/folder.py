@@ -12,8 +12,9 @@ from typing import Annotated, Any, cast
 
 import torch
 
+from fcn_tutorial.datasets.loading import InMemory
 from fcn_tutorial.datasets.own.folder import Folder, names_or_file
-from fcn_tutorial.datasets.own.labelling import Unnamed
+from fcn_tutorial.datasets.own.labelling import Unnamed, beside
 from fcn_tutorial.datasets.own.pairing import Names
 from fcn_tutorial.datasets.own.parts import Shares
 from fcn_tutorial.datasets.own.repair import repair
@@ -83,6 +84,22 @@ class _OwnFolder(Source):
         known = ("train", "val", "test")
         return self._folder(_own(spec), _own(spec).part(split) if split in known else split, data)
 
+    def elsewhere(self, spec: Data, data: Path) -> Data:
+        """Folders of the same names in `data`, where it has them, or its images/ and masks/."""
+        own = _own(spec)
+        images, masks = (data / Path(named).name for named in (own.images, own.masks))
+        return dataclasses.replace(
+            own,
+            images=str(images) if own.images and images.is_dir() else "",
+            masks=str(masks) if own.masks and masks.is_dir() else "",
+        )
+
+    def relabelled(self, spec: Data, data: Path) -> Data:
+        masks = _folders(_own(self.elsewhere(spec, data)), data)[1]
+        if beside(masks, "colours.csv") or beside(masks, "classes.txt"):
+            return dataclasses.replace(_own(spec), classes="", colours="")
+        return spec
+
     def everything(self, spec: Data, data: Path | None) -> Folder:
         return self._folder(_own(spec), None, data)
 
@@ -106,6 +123,14 @@ class _OwnFolder(Source):
 
     def open(self, spec: Data, split: str, data: Path | None) -> Any:
         own = _own(spec)
+        if split not in (*self.reader.splits, "all"):
+            if not Path(split).is_file():
+                raise ValueError(
+                    f"there is no split {split!r}: name train, val, test, all, or a text file with "
+                    "one photo a line"
+                )
+            listed = self.read(spec, split, data)
+            return InMemory(listed, len(listed))
         if split == "test" and "test" not in self.splits(spec):
             raise ValueError(
                 "there is no split 'test', only train and val: the recipe has "
@@ -128,6 +153,12 @@ class _OwnFolder(Source):
                     f"data.{first}_list and data.{second}_list: {count} of the latter are in both: "
                     f"{first_few(shared)}. Take them out of one, or the scores say nothing"
                 )
+
+    def remark(self, spec: Data) -> str:
+        longest = _own(spec).longest_side
+        if not longest:
+            return "photos were scored at their own size"
+        return f"photos above {longest} pixels were shrunk to it, and scored at that size"
 
     def described(self, spec: Data, data: Path | None) -> Findings:
         try:
@@ -223,10 +254,19 @@ def _folders(spec: FolderData, data: Path | None) -> tuple[Path, Path]:
             "the folder recipe needs your photos and their masks: give --set data.images=DIR "
             "--set data.masks=DIR, or --data DIR for a folder that holds images/ and masks/"
         )
-    root = data or Path()
     if not (spec.images or spec.masks):
-        return root, root
-    return Path(spec.images or root / "images"), Path(spec.masks or root / "masks")
+        return data or Path(), data or Path()
+    found = []
+    for what in ("images", "masks"):
+        named = getattr(spec, what)
+        inside = (data or Path()) / (named or what)
+        found.append(inside if inside.is_dir() or not named else Path(named))
+    if data is not None and not any(path.is_relative_to(data) for path in found):
+        raise ValueError(
+            f"{data}: nothing in it is read, because data.images={spec.images} and "
+            f"data.masks={spec.masks} are elsewhere; leave out the one or the others"
+        )
+    return found[0], found[1]
 
 
 def _pair(sides: tuple[int, int]) -> str:

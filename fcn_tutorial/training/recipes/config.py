@@ -52,14 +52,13 @@ class Config:
     device: str | None = None
     weights: Path | None = None
 
-    def override(self, recipe: Recipe, group: str = "") -> tuple[Recipe, dict[str, Any]]:
-        """The recipe with the file's settings, or with those of one group; see that of `settings`.
+    def override(self, recipe: Recipe) -> tuple[Recipe, dict[str, Any]]:
+        """The recipe with the file's settings; see that of `settings`.
 
         Raises ValueError naming the file and the setting.
         """
-        chosen = [text for text in self.settings if text.startswith(group)]
         try:
-            return settings.override(recipe, chosen)
+            return settings.override(recipe, self.settings)
         except ValueError as error:
             raise ValueError(str(error).replace("--set ", f"{self.path}: ")) from error
 

@@ -71,6 +71,8 @@ def _scores(record: Mapping[str, Any]) -> Iterator[str]:
     yield (
         f"Percent, one confusion matrix over the whole split; void is not scored; {absent}. {chose}"
     )
+    if note := next(iter(splits.values())).get("note"):
+        yield from ("", f"{note[0].upper()}{note[1:]}.")
     for task in tasks(next(iter(splits.values()))):
         yield from ("", *([f"### {task}", ""] if task else []))
         yield from _tables({name: tasks(split)[task] for name, split in splits.items()})

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from fcn_tutorial.files import first_few
 from fcn_tutorial.metrics import MEASURES, ConfusionMatrix, Place, measured, score, shown
 
 SCHEMA = 1
@@ -40,7 +41,13 @@ def describe(
         images: how many there are.
         tta: {"scales": […], "flip": …} of test-time augmentation; None, false in the record,
             without.
+
+    Raises ValueError where there are not as many names as rows.
     """
+    if len(classes) != (rows := len(confusion.matrix)):
+        raise ValueError(
+            f"{rows} classes were scored, the data name {len(classes)}: {first_few(list(classes))}"
+        )
     scores = confusion.compute()
     return {
         "split": split,
