@@ -25,7 +25,7 @@ from typing import Any, Literal, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from fcn_tutorial.files import replacing
+from fcn_tutorial.files import replacing, sweep
 from fcn_tutorial.models import Card, Network
 from fcn_tutorial.models.inference import resampling_matrix
 from fcn_tutorial.models.network import ONLY
@@ -132,6 +132,8 @@ def export(
     names = ["scores"] if set(model.tasks) == {ONLY} else list(model.tasks)
     with _quiet(), torch.no_grad():
         program = _program(graph, _images(model, 2, tried[0], uint8), sizes)
+        if path.parent.is_dir():
+            sweep(path.parent)
         with replacing(path) as partial:
             read: Callable[[Tensor], list[Tensor]]
             if to == "onnx":

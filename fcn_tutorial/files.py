@@ -10,6 +10,7 @@ import difflib
 import errno
 import os
 import platform
+import re
 import secrets
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,7 +19,7 @@ from pathlib import Path, PureWindowsPath
 _MAX_LIST_BYTES = 1 << 26  # the longest list in use, SBD's train.txt, has 0.1 MB
 _BLOCK = 1 << 20  # bytes that are written at a time
 #: What unfinished files are called: hidden, and by a number nobody can foresee.
-PARTIAL = ".*.partial*"
+_UNFINISHED = re.compile(r"\.[0-9a-f]{16}\.partial(\.\w+)?")
 
 
 @contextlib.contextmanager
@@ -30,9 +31,9 @@ def replacing(path: Path, former: Path | None = None) -> Iterator[Path]:
     is called `former`, if given. Whatever goes wrong within, what was at `path` is kept and nothing
     stays beside it. Raises OSError naming `path` where it cannot be written.
     """
-    partial = path.with_name(f".{secrets.token_hex(8)}.partial{path.suffix}")
+    partial, held = None, None
     try:
-        os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        partial, held = _begun(path)
         mode = partial.stat().st_mode  # as the umask has it; some writers make a file of their own
         yield partial
         os.chmod(partial, mode)
@@ -45,13 +46,66 @@ def replacing(path: Path, former: Path | None = None) -> Iterator[Path]:
         reason = error.strerror or str(error)
         raise OSError(f"{path}: cannot be written ({reason}); what was there is kept") from error
     finally:
+        if partial is not None:
+            with contextlib.suppress(OSError):
+                partial.unlink(missing_ok=True)
+        if held is not None:
+            os.close(held)
+
+
+def _begun(path: Path) -> tuple[Path, int | None]:
+    """An empty file beside `path`, and what holds it against `sweep` until that is closed."""
+    while True:
+        partial = _beside(path)
+        descriptor = os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+        if os.name == "nt":  # where a file that is open cannot be renamed, and none is swept
+            os.close(descriptor)
+            return partial, None
+        _hold(descriptor, wait=True)
+        if partial.exists():  # not swept before it was held
+            return partial, descriptor
+        os.close(descriptor)
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f".{secrets.token_hex(8)}.partial{path.suffix}")
+
+
+def unfinished(folder: Path) -> list[Path]:
+    """What `replacing` has begun in a folder and not ended; files of other names are not ours."""
+    return [path for path in folder.iterdir() if _UNFINISHED.fullmatch(path.name)]
+
+
+def sweep(folder: Path) -> None:
+    """Remove what killed processes have left unfinished in a folder.
+
+    What another process is writing stays. So does everything where files cannot be held: on Windows
+    and on file systems without locks.
+    """
+    for path in unfinished(folder) if os.name != "nt" else ():
         with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
+            descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
+            try:
+                if _hold(descriptor):
+                    path.unlink()
+            finally:
+                os.close(descriptor)
+
+
+def _hold(descriptor: int, wait: bool = False) -> bool:
+    """Hold an open file until it is closed, however that comes about; False where that fails."""
+    import fcntl
+
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except OSError:
+        return False
+    return True
 
 
 def _keep(path: Path, former: Path) -> None:
     """Give what is at `path` the name `former` too; where files have one name only, instead."""
-    beside = path.with_name(f".{secrets.token_hex(8)}.partial{path.suffix}")
+    beside = _beside(path)
     try:
         os.link(path, beside)
         os.replace(beside, former)

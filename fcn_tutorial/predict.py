@@ -29,8 +29,9 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from fcn_tutorial import models, visualize
+from fcn_tutorial.datasets.own.classes import VOID
 from fcn_tutorial.datasets.own.folder import read_upright
-from fcn_tutorial.files import replacing, reserve
+from fcn_tutorial.files import replacing, reserve, sweep
 from fcn_tutorial.models import Card, Network, inference
 from fcn_tutorial.models.inference import Part
 from fcn_tutorial.models.network import ONLY, restored, size_of
@@ -245,14 +246,22 @@ def write_predictions(
 
     An image that cannot be read is an `Outcome` with its error, and the others go on. Raises,
     before anything is written, ValueError where two images would write the same file or one would
-    be written over, and for a network that does not read RGB; and OSError naming a file that cannot
+    be written over, for a network that does not read RGB and for one of more classes than a label
+    picture has numbers; and OSError naming a file that cannot
     be written, which ends the run. Every file appears whole or not at all.
     """
     paths, out = [Path(image) for image in images], Path(out)
     predictor.check()
+    for task, spec in predictor.tasks.items():
+        if len(spec.classes) > VOID:
+            raise ValueError(
+                f"{task} has {len(spec.classes)} classes, and a label picture has numbers for "
+                f"{VOID} of them (the last number is void): take Predictor.label in Python instead"
+            )
     written = [_Files.of(path, out, predictor.tasks, probabilities) for path in paths]
     _check_names(paths, [file for files in written for file in files.all])
     out.mkdir(parents=True, exist_ok=True)
+    sweep(out)
     for path, files in zip(paths, written, strict=True):
         try:
             image = read_image(path)

@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 
 from fcn_tutorial import models, predict
 from fcn_tutorial.cli import main
+from fcn_tutorial.files import replacing
 from fcn_tutorial.models import Card
 from fcn_tutorial.predict import Predictor, find_images, write_predictions
 from fcn_tutorial.training.records.card import model_card
@@ -159,6 +160,48 @@ def test_a_network_of_depth_does_not_label_photos(photos: Path, tmp_path: Path) 
     predictor = Predictor.load(weights)
     with pytest.raises(ValueError, match="an image file has colour only"):
         next(write_predictions(predictor, [photos / "a.png"], tmp_path / "out"))
+
+
+def test_more_classes_than_a_label_picture_has_numbers_are_refused(
+    photos: Path, tmp_path: Path
+) -> None:
+    for classes in (255, 256):
+        torch.manual_seed(0)
+        model = fcn("tiny", classes, width=0.25).eval()
+        card = Card.of([f"class{i}" for i in range(classes)], [(1, 2, 3)] * classes)
+        model.score_fr.bias.data[-1] = 1e3
+        written = write_predictions(Predictor(model, card), [photos / "a.png"], tmp_path / "out")
+        if classes == 255:
+            next(written)
+            with Image.open(tmp_path / "out" / "a.png") as labels:
+                assert labels.getextrema() == (254, 254)
+        else:
+            with pytest.raises(
+                ValueError, match="256 classes, and a label picture has numbers for"
+            ):
+                next(written)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="files are not held there")
+def test_what_a_killed_command_left_is_removed_and_nothing_else(
+    photos: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    code = (
+        "import os, sys; from pathlib import Path; from fcn_tutorial.files import replacing\n"
+        "with replacing(Path(sys.argv[1])) as p: p.write_text('half'); os.kill(os.getpid(), 9)"
+    )
+    subprocess.run([sys.executable, "-c", code, out / "a.png"], check=False)
+    (left,) = out.iterdir()
+    others = {".partial.png", ".x.partial.png", ".0123456789abcdef.part", "a.partial.png"}
+    for name in others:
+        (out / name).write_text("mine")
+    predictor = Predictor.load(saved(tmp_path / "net.safetensors"))
+    with replacing(out / "b.png") as writing:  # as another process does
+        assert len([*write_predictions(predictor, [photos / "a.png"], out)]) == 1
+        assert writing.exists() and not left.exists()
+    assert {path.name for path in out.iterdir()} == {*others, "a.png", "a-overlay.png"} | {"b.png"}
 
 
 def test_an_interrupted_archive_leaves_no_half_file(

@@ -28,6 +28,7 @@ __all__ = ["Unreachable", "download", "fetch", "unpack"]
 
 MAX_BYTES = 16 << 30  # of a file or of what an archive unpacks to; the largest in use has 3 GB
 MAX_MEMBERS = 1_000_000
+_MAX_DEPTH = 64  # folders of a member, one in the other; those in use have six
 _CHUNK = 1 << 20
 _ATTEMPTS = 4  # a cut connection is taken up again so often, as long as something arrives
 _TIMEOUT = 30.0  # seconds without a byte
@@ -426,6 +427,11 @@ def _safe_parts(archive: Path, name: str) -> tuple[str, ...]:
     path = PureWindowsPath(name)  # takes both separators, and knows drives
     if path.anchor or path.drive or ".." in path.parts or "\0" in name:
         raise ValueError(f"{archive}: unsafe archive, it holds {name!r}; not unpacked")
+    if len(path.parts) > _MAX_DEPTH:
+        raise ValueError(
+            f"{archive}: damaged archive, {len(path.parts)} folders lie one in the other; not "
+            "unpacked"
+        )
     return path.parts
 
 

@@ -5,6 +5,7 @@ Source: Long, Shelhamer, Darrell, CVPR 2015, §5.2 (RGB-HHA); reference nyud-fcn
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -36,6 +37,10 @@ class LateFusionConfig:
         streams = (s if isinstance(s, FCNConfig) else FCNConfig(**s) for s in self.streams)
         object.__setattr__(self, "streams", tuple(streams))
         object.__setattr__(self, "shares", tuple(self.shares))
+        if not all(
+            isinstance(share, int | float) and math.isfinite(share) for share in self.shares
+        ):
+            raise ValueError(f"shares={self.shares}: expected numbers")
 
 
 class LateFusion(Network):

@@ -77,7 +77,7 @@ def scores(
             averaged where it shrinks), and the probabilities are resampled back.
         flip: take the image and its mirror image, left and right exchanged, at every scale.
         tile: largest side in pixels of what is computed at once, its margin left out, and at least
-            a quarter of that; 0: the whole image. None takes an image of more than `LARGE` pixels,
+            as large as that; 0: the whole image. None takes an image of more than `LARGE` pixels,
             at the largest size the network sees of it, in tiles that have `TILE` pixels there.
 
     Returns softmax probabilities (C, H, W), {task: probabilities} for several tasks. Tiles change
@@ -140,7 +140,7 @@ def _in_parts(
         tile = max(1, int(TILE / seen)) if large else 0
     elif tile:
         # Smaller ones save no memory that counts, and see every pixel hundreds of times.
-        tile = max(tile, int((model.margin() or 0) / seen / 4))
+        tile = max(tile, int((model.margin() or 0) / seen))
     for part in parts(answer.size, tile):
         yield part, answer.read(part)[0]
 

@@ -12,6 +12,9 @@ from torch.nn.functional import interpolate
 
 from fcn_tutorial.models.network import Network, Placement, describe, from_description
 
+#: The smallest and the largest factor: an image of k times the sides takes k² times the memory.
+FACTORS = (1 / 16, 8.0)
+
 
 @dataclass(frozen=True)
 class MagnifiedConfig:
@@ -26,16 +29,17 @@ class MagnifiedConfig:
     factor: float
 
     def __post_init__(self) -> None:
-        if not self.factor > 0:
-            raise ValueError(f"magnification={self.factor}: expected more than 0")
+        least, most = FACTORS
+        if not least <= self.factor <= most:  # not so for NaN
+            raise ValueError(f"magnification={self.factor}: expected {least:g} to {most:g}")
 
 
 class Magnified(Network):
     """`network` on images enlarged by `factor` (bilinearly), its scores brought back to their size.
 
     `training_scores` are those of the network as it is, of images that are enlarged already: what
-    is cut for training is cut from the enlarged image. Raises ValueError for a factor that is not
-    above 0.
+    is cut for training is cut from the enlarged image. Raises ValueError for a factor beyond
+    `FACTORS`.
     """
 
     Config = MagnifiedConfig

@@ -25,7 +25,7 @@ from typing import Any, Literal, Self
 
 import torch
 
-from fcn_tutorial.files import PARTIAL, check_stored, locked, replacing, write_atomically
+from fcn_tutorial.files import check_stored, locked, replacing, unfinished, write_atomically
 from fcn_tutorial.training import distributed
 from fcn_tutorial.training.records.card import model_card
 from fcn_tutorial.training.records.record import dumps
@@ -80,7 +80,7 @@ class RunFolder:
             except OSError as error:
                 reason = error.strerror
                 raise ValueError(f"--out {self.path}: cannot be written ({reason})") from error
-            for left in self.path.glob(PARTIAL):
+            for left in unfinished(self.path):
                 left.unlink(missing_ok=True)
             yield
 

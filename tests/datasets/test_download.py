@@ -454,6 +454,24 @@ def test_of_two_placements_the_first_that_fits_counts(tmp_path: Path) -> None:
         assert [p.relative_to(root).as_posix() for p in root.rglob("y")] == ["Set/x/y"]
 
 
+@pytest.mark.parametrize("suffix", [".zip", ".tar"])
+def test_folders_one_in_the_other_without_end_are_refused(tmp_path: Path, suffix: str) -> None:
+    """What lies so deep cannot be removed again by what calls itself once a folder."""
+    path, names = (
+        tmp_path / f"a{suffix}",
+        ["in/" + "a/" * depth + "x" for depth in (500, 1000, 1500)],
+    )
+    if suffix == ".zip":
+        a_zip(path, dict.fromkeys(names, b"x"))
+    else:
+        with tarfile.open(path, "w") as archive:
+            for name in names:
+                archive.addfile(tarfile.TarInfo(name))
+    with pytest.raises(ValueError, match=r"damaged archive, 502 folders lie one in the other"):
+        unpack(path, tmp_path / "root", (("in/", "out"),))
+    assert list((tmp_path / "root").iterdir()) == []
+
+
 def test_an_archive_of_something_else_is_told(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"holds no top/in/; is it the right archive"):
         unpack(a_zip(tmp_path / "a.zip", {"x": b"1"}), tmp_path, (("top/in/", "toy"),))

@@ -26,3 +26,17 @@ def test_strange_colours_are_counted_over_all_bands_in_bounded_memory(
     tracemalloc.stop()
     # Two tables of 2^24 counts and a passing sum, and of each pixel its colour and its label.
     assert peak < 3.2 * 8 * 2**24 + 8 * pixels.size
+
+
+def test_no_more_of_a_mask_is_looked_at_than_shows_that_it_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Millions of colours are not counted: the second band is not looked at."""
+    monkeypatch.setattr(labelling, "_BAND", 1 << 16)
+    pixels = np.random.default_rng(0).integers(1, 256, (512, 256, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    code = labelling.ColourCode(("sky",), (("sky", (0, 0, 0)),))
+    with pytest.raises(ValueError, match=r"at least 65,536 pixels have colours .*more colours"):
+        code.read(tmp_path / "a.png")
+    with pytest.raises(ValueError, match=r"more than 4,096 colours in the masks, and hardly two"):
+        labelling.read_numbers(tmp_path / "a.png")

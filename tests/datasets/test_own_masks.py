@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 
 from fcn_tutorial.datasets import Folder, Scenes
 from fcn_tutorial.datasets.own.doubt import doubt
-from fcn_tutorial.datasets.own.survey import coded, survey, survey_array
+from fcn_tutorial.datasets.own.survey import coded, survey, survey_numbers
 
 SIZE = (120, 160)
 PAINT = np.array([[0, 0, 0], [255, 0, 0], [0, 128, 255], [255, 255, 0]], np.uint8)
@@ -137,8 +137,8 @@ def test_masks_of_scenes_are_not_doubted(size: tuple[int, int]) -> None:
     scenes = Scenes(n=6, size=size)
     for i in range(6):
         labels = scenes[i][1].numpy()
-        assert doubt(survey_array(labels, Path("x"), coloured=False)) == ""
-        assert not survey_array(labels, Path("x"), coloured=False).blurred
+        assert doubt(survey_numbers(labels, Path("x"))) == ""
+        assert not survey_numbers(labels, Path("x")).blurred
 
 
 def test_masks_of_noise_are_not_called_blurred() -> None:
@@ -146,7 +146,7 @@ def test_masks_of_noise_are_not_called_blurred() -> None:
     generator = np.random.default_rng(0)
     for classes in (3, 12, 40):
         labels = generator.integers(0, classes, (24, 32), np.uint8)
-        assert doubt(survey_array(labels, Path("x"), coloured=False)) == ""
+        assert doubt(survey_numbers(labels, Path("x"))) == ""
 
 
 def test_a_photograph_in_place_of_a_mask_is_called_one(tmp_path: Path) -> None:

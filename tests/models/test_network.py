@@ -147,3 +147,16 @@ def test_a_description_builds_every_kind_again(toy: Network) -> None:
 def test_a_class_without_a_registry_line_cannot_be_saved(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="Sharp cannot be described: add it"):
         models.save(Sharp(), CARD, tmp_path / "toy.safetensors")
+
+
+@pytest.mark.parametrize("factor", [0.0, -1.0, 0.05, 8.5, 1e9, float("inf"), float("nan")])
+def test_a_magnification_that_no_memory_holds_is_refused(factor: float) -> None:
+    with pytest.raises(ValueError, match=rf"magnification={factor}: expected 0.0625 to 8"):
+        models.Magnified(models.FCN("tiny", 2, width=0.25), factor)
+
+
+@pytest.mark.parametrize("share", [float("nan"), float("inf"), "1", None])
+def test_shares_of_a_fusion_are_numbers(share: object) -> None:
+    streams = [models.FCN("tiny", 2, width=0.25) for _ in range(2)]
+    with pytest.raises(ValueError, match=r"shares=.*expected numbers"):
+        models.LateFusion(streams, [0.5, share])  # type: ignore[list-item]

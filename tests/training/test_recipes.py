@@ -105,6 +105,10 @@ def test_more_scenes_than_memory_holds_are_refused_before_one_is_rendered() -> N
     recipe, _ = training.override(training.get("scenes-fcn8s"), ["data.test_images=1000000000"])
     with pytest.raises(ValueError, match=r"1,000,000,000 scenes of 128×128 are too many"):
         training.open_split(recipe, "test", None)
+    for few in (["data.crop=32,32", "data.test_images=8193"], ["data.crop=4096,4096"]):
+        recipe, _ = training.override(training.get("scenes-fcn8s"), few)
+        with pytest.raises(ValueError, match="too many to render and keep"):
+            training.open_split(recipe, "test", None)
 
 
 def test_settings_and_seeds_that_no_run_can_have_are_named(

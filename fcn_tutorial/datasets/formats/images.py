@@ -33,7 +33,7 @@ MAX_PIXELS = 1 << 27  # 11,585 × 11,585; larger declared sizes are refused befo
 #: Pillow's names of what is opened. Its other decoders are old and rarely met, and some take
 #: minutes over a file of a few bytes.
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "PPM")
-_BAND = 1 << 24  # pixels that are converted at a time
+_BAND = 1 << 22  # pixels that are converted at a time
 _DEEP = ("I", "F")  # first letters of Pillow's modes with more than 8 bits a channel
 
 Transforms = Callable[[Any, Any], tuple[Any, Any]] | None
@@ -95,6 +95,8 @@ def picture(path: Path) -> Iterator[ImageFile.ImageFile]:
             if image.width * image.height > MAX_PIXELS:
                 raise ValueError(f"{image.width}×{image.height} is more than {MAX_PIXELS} pixels")
             yield image
+    except Image.DecompressionBombError as error:  # Pillow's own bound, which lies above ours
+        raise ValueError(f"{path}: not a readable image: {MAX_PIXELS:,} pixels at most") from error
     except UnidentifiedImageError as error:
         raise ValueError(
             f"{path}: not a readable image (no {', '.join(FORMATS[:-1])} or {FORMATS[-1]} file)"

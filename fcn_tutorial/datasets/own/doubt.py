@@ -7,7 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from fcn_tutorial.datasets.own.mask_files import colour
-from fcn_tutorial.datasets.own.survey import FEWEST_LEVELS, Survey
+from fcn_tutorial.datasets.own.survey import FEWEST_LEVELS, MOST_COLOURS, Survey
 from fcn_tutorial.files import first_few
 
 _MANY = 64  # values of a picture; fewer may be classes
@@ -64,8 +64,9 @@ def name_blurred(masks: Sequence[Path], names: str) -> str:
 
 def _count(found: Survey) -> str:
     what = "colours" if found.coloured else "values"
-    more = "more than " if found.crowded else ""
-    return f"{more}{len(found.values):,} {what}"
+    if found.crowded:  # of which those that fill no patch are not kept
+        return f"more than {max(MOST_COLOURS, len(found.values)):,} {what}"
+    return f"{len(found.values):,} {what}"
 
 
 def _blurred(found: Survey) -> str:

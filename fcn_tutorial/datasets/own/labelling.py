@@ -16,9 +16,11 @@ from fcn_tutorial.datasets.own.colours import Colours, read_colours
 from fcn_tutorial.datasets.own.doubt import doubt
 from fcn_tutorial.datasets.own.mask_files import Colour, code, coded, colour, distance, mask_mode
 from fcn_tutorial.datasets.own.survey import (
+    MOST_COLOURS,
     Survey,
     survey,
-    survey_array,
+    survey_numbers,
+    survey_picture,
 )
 from fcn_tutorial.datasets.readers.pascal import palette
 from fcn_tutorial.files import first_few
@@ -90,7 +92,7 @@ class Numbers:
         counts = np.bincount(numbers.ravel(), minlength=256)
         wrong = [int(n) for n in np.flatnonzero(counts[:VOID]) if n >= len(self.names)]
         if wrong:
-            found = survey_array(numbers, path, coloured=False)
+            found = survey_numbers(numbers, path)
             if why := doubt(found):
                 raise ValueError(f"{path}: {why}")
             raise ValueError(f"{path}: {_unnamed(found, wrong, len(self.names))}")
@@ -146,6 +148,8 @@ class ColourCode:
             if wrong.size:
                 counts = np.bincount(wrong, minlength=1 << 24)
                 strange = counts if strange is None else strange + counts
+                if np.count_nonzero(strange) > MOST_COLOURS:
+                    break  # that is no label image, whatever the rest holds
         if strange is not None:
             raise ValueError(f"{path}: {self._explain(strange)}")
         return labels
@@ -167,8 +171,9 @@ class ColourCode:
             name, near = min(self.entries, key=lambda e: distance(code(e[1]), value, True))
             shown.append(f"{colour(value)} on {count:,} pixels (nearest: {name!r} {near})")
         more = values - len(shown)
-        text = f"{total:,} pixels have colours that the map lacks: {', '.join(shown)}"
-        text += f" and {more} more colours. " if more > 0 else ". "
+        text = "at least " if values > MOST_COLOURS else ""
+        text += f"{total:,} pixels have colours that the map lacks: {', '.join(shown)}"
+        text += f" and {more:,} more colours. " if more > 0 else ". "
         if more > 0:
             return text + (
                 "So many come from JPEG compression or from smoothing: export the masks as PNG, "
@@ -198,7 +203,7 @@ def read_numbers(path: Path) -> NDArray[np.uint8]:
     pixels = read_image(path)
     if (pixels == pixels[..., :1]).all():
         return np.ascontiguousarray(pixels[..., 0])
-    raise ValueError(f"{path}: {colours_found(survey_array(coded(pixels), path, coloured=True))}")
+    raise ValueError(f"{path}: {colours_found(survey_picture(pixels, path))}")
 
 
 def colours_found(found: Survey) -> str:

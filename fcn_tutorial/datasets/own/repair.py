@@ -24,7 +24,7 @@ from fcn_tutorial.datasets.own.folder import orientation, turn
 from fcn_tutorial.datasets.own.labelling import Unnamed, beside
 from fcn_tutorial.datasets.own.mask_files import Colour, code, coded, colour
 from fcn_tutorial.datasets.own.pairing import LOSSY_SUFFIXES, MASK_SUFFIXES, Names
-from fcn_tutorial.datasets.own.survey import Survey, survey_array
+from fcn_tutorial.datasets.own.survey import Survey, survey_numbers, survey_picture
 from fcn_tutorial.datasets.readers.pascal import palette
 from fcn_tutorial.files import replacing
 
@@ -129,8 +129,7 @@ def _meaning(
     for path in masks:
         pixels = _read(path, coloured=False)
         grey = bool((pixels == pixels[..., :1]).all())
-        whole: NDArray[Any] = pixels[..., 0] if grey else coded(pixels)
-        found.add(survey_array(whole, path, coloured=not grey))
+        found.add(survey_numbers(pixels[..., 0], path) if grey else survey_picture(pixels, path))
     if found.coloured:
         raise Unnamed(folder, found)
     names = list(read_classes(classes)) if classes is not None else []

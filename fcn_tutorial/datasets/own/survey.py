@@ -26,7 +26,7 @@ from fcn_tutorial.datasets.own.mask_files import Colour, code, coded, distance, 
 MOST_COLOURS = 1 << 12  # of one mask; more are no labels, and are not counted one by one
 FEWEST_LEVELS = 64  # numbers below are classes, however few pixels they have
 _LEAST = 20  # single pixels on borders that are needed for an answer
-_BLOCK = 1 << 10  # rows that are counted at a time where colours are many
+_BLOCK = 1 << 8  # rows that are counted at a time where colours are many
 _ROWS = 32  # rows of a mask in which neighbours are compared
 _SOLID = 0.1  # a value is a label if this share of its pixels lies within 3×3 equal ones
 _NEAR = 40  # grey levels by which JPEG moves a value
@@ -175,26 +175,39 @@ def _survey(masks: tuple[tuple[Path, int, int], ...], colours: bool, title: str)
     return found
 
 
-def survey_array(values: NDArray[np.integer], path: Path, *, coloured: bool) -> Survey:
-    """The survey of one mask (H, W), of numbers or of coded colours."""
-    found = Survey(coloured=coloured, read=1)
+def survey_numbers(values: NDArray[np.integer], path: Path) -> Survey:
+    """The survey of one mask of numbers (H, W)."""
+    found = Survey(read=1)
     for row in _rows(len(values)):
         _look_at_rows(found, values[row - 1 : row + 2])
-    if coloured:
-        for start in range(0, len(values), _BLOCK):
-            _tally_colours(found, values[start : start + _BLOCK])
+    counts = np.bincount(values.ravel(), minlength=256)
+    found.pixels.update({int(value): int(counts[value]) for value in np.flatnonzero(counts)})
+    return _finished(found, path)
+
+
+def survey_picture(pixels: NDArray[np.uint8], path: Path, *, colours: bool = True) -> Survey:
+    """The survey of one mask (H, W, 3), of colours.
+
+    Not so where its channels are equal and not `colours` but numbers are asked for.
+    """
+    # Pillow counts a million pixels in 2 ms and gives up at once where there are too many.
+    counted = cast(
+        "list[tuple[int, Colour]] | None", Image.fromarray(pixels).getcolors(MOST_COLOURS)
+    )
+    if not colours and counted is not None and all(r == g == b for _, (r, g, b) in counted):
+        return survey_numbers(pixels[..., 0], path)
+    found = Survey(coloured=True, read=1)
+    for row in _rows(len(pixels)):
+        _look_at_rows(found, coded(pixels[row - 1 : row + 2]))
+    if counted is not None:
+        found.pixels.update({code(rgb): count for count, rgb in counted})
     else:
-        counts = np.bincount(values.ravel(), minlength=256)
-        found.pixels.update({int(value): int(counts[value]) for value in np.flatnonzero(counts)})
+        found.crowded.append(path)
+        _tally_solid(found, pixels)
     return _finished(found, path)
 
 
 def _finished(found: Survey, path: Path) -> Survey:
-    if len(found.pixels) > MOST_COLOURS:
-        found.crowded.append(path)
-        for name in ("pixels", "looked"):
-            kept = {v: n for v, n in getattr(found, name).items() if found.solid[v]}
-            setattr(found, name, Counter(kept))
     found.masks.update(found.pixels.keys())
     if found.is_plainly_blurred():
         found.blurred.append(path)
@@ -205,36 +218,17 @@ def _count(path: Path, colours: bool) -> Survey:
     try:
         mode = mask_mode(path)
         if not colours and (mode in ("1", "L", "P") or mode.startswith("I")):
-            return survey_array(read_index_image(path), path, coloured=False)
+            return survey_numbers(read_index_image(path), path)
         pixels = read_image(path)
     except (ValueError, OSError) as error:
         return Survey(coloured=colours, faults=[(path, str(error))])
-    # Pillow counts a million pixels in 2 ms and gives up at once where there are too many.
-    counted = cast(
-        "list[tuple[int, Colour]] | None", Image.fromarray(pixels).getcolors(MOST_COLOURS)
-    )
-    if not colours and counted is not None and all(r == g == b for _, (r, g, b) in counted):
-        return survey_array(pixels[..., 0], path, coloured=False)
-    found = Survey(coloured=True, read=1)
-    for row in _rows(len(pixels)):
-        _look_at_rows(found, coded(pixels[row - 1 : row + 2]))
-    if counted is not None:
-        found.pixels.update({code(rgb): count for count, rgb in counted})
-    else:
-        for start in range(0, len(pixels), _BLOCK):
-            _tally_colours(found, coded(pixels[start : start + _BLOCK]))
-    return _finished(found, path)
+    return survey_picture(pixels, path, colours=colours)
 
 
 def _rows(height: int) -> list[int]:
     """Rows with one above and one below, spread over the mask."""
     inner = max(0, height - 2)
     return [1 + i * inner // min(inner, _ROWS) for i in range(min(inner, _ROWS))]
-
-
-def _look_at_neighbours(found: Survey, values: NDArray[np.integer]) -> None:
-    for row in _rows(len(values)):
-        _look_at_rows(found, values[row - 1 : row + 2])
 
 
 def _look_at_rows(found: Survey, rows: NDArray[np.integer]) -> None:
@@ -261,14 +255,17 @@ def _look_at_rows(found: Survey, rows: NDArray[np.integer]) -> None:
         found.jumps += int((~alone & (abs(first - last) > 1)).sum())
 
 
-def _tally_colours(found: Survey, codes: NDArray[np.integer]) -> None:
-    """Count colours; of too many, those that are kept (`_finished`) and enough to know it."""
-    kinds, counts = np.unique(codes, return_counts=True)
-    if len(kinds) > MOST_COLOURS:
-        kept = np.isin(kinds, list(found.solid))
-        kept[: MOST_COLOURS + 1] = True
-        kinds, counts = kinds[kept], counts[kept]
-    found.pixels.update(dict(zip(kinds.tolist(), counts.tolist(), strict=True)))
+def _tally_solid(found: Survey, pixels: NDArray[np.uint8]) -> None:
+    """Count those colours that fill patches, and forget the others, which are too many."""
+    solid = np.array(sorted(found.solid), np.int64)
+    place = np.zeros(1 << 24, np.int32)  # of each colour among those; 0: elsewhere
+    place[solid] = np.arange(1, len(solid) + 1)
+    counts = np.zeros(len(solid) + 1, np.int64)
+    for start in range(0, len(pixels), _BLOCK):
+        codes = coded(pixels[start : start + _BLOCK])
+        counts += np.bincount(place[codes].ravel(), minlength=len(counts))
+    found.pixels.update(dict(zip(solid.tolist(), counts[1:].tolist(), strict=True)))
+    found.looked = Counter({colour: n for colour, n in found.looked.items() if found.solid[colour]})
 
 
 def _tally(counter: Counter[int], values: NDArray[np.integer]) -> None:

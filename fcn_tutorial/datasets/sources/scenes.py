@@ -10,13 +10,16 @@ from fcn_tutorial.datasets.scenes import Scenes
 from fcn_tutorial.datasets.source import Source
 from fcn_tutorial.datasets.spec import Data
 
-_MOST_PIXELS = 1 << 28  # of a split, which stays in memory: 16,384 scenes of 128×128
+_MOST_PIXELS = 1 << 27  # of a split, which stays in memory: 8,192 scenes of 128×128
+_LEAST_PIXELS = 1 << 14  # that a scene counts: smaller ones take as long to render
+_LARGEST = 1 << 22  # pixels of a scene
 
 
 class _Rendered(Source):
     def read(self, spec: Data, split: str, data: Path | None) -> Scenes:
         n = spec.train_images if split == "train" else spec.test_images
-        if n * math.prod(spec.crop) > _MOST_PIXELS:
+        pixels = math.prod(spec.crop)
+        if pixels > _LARGEST or n * max(pixels, _LEAST_PIXELS) > _MOST_PIXELS:
             height, width = spec.crop
             raise ValueError(
                 f"{n:,} scenes of {height}×{width} are too many to render and keep; lower "
