@@ -12,6 +12,7 @@ import re
 import shutil
 import sys
 from functools import cache
+from html import escape
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 
@@ -214,11 +215,200 @@ def name_proofs(app: Sphinx, doctree: nodes.document) -> None:
 
 
 def name_folds(app: Sphinx, doctree: nodes.document) -> None:
-    """Label a folded cell with its own `# @title`, as Colab does."""
+    """Label a folded cell with its own `# @title`, as Colab does; a check with what it claims."""
     for cell in doctree.findall(nodes.container):
-        title = re.match(r"# @title (.+)", cell.astext())
+        source = cell.astext()
+        title = re.match(r"# @title (.+)", source)
         if title and cell.get("hide_mode"):
-            cell["prompt_show"] = cell["prompt_hide"] = title[1]
+            label = title[1]
+            if any(name.startswith("tag_proves-") for name in cell["classes"]):
+                code = cell.children[0].astext()
+                claim = proofs.claim(code).replace("`", "")
+                label = f"{label}: {claim[0].lower()}{claim[1:-1]} ({proofs.holds(code)})"
+                cell["classes"].append("check")
+            cell["prompt_show"] = cell["prompt_hide"] = label
+
+
+def chapter_number(docname: str) -> int | None:
+    """The number that a chapter's file begins with, None for other pages."""
+    match = re.match(r"book/(\d\d)_", docname)
+    return int(match[1]) if match else None
+
+
+def number_titles(app: Sphinx, doctree: nodes.document) -> None:
+    """Put a chapter's number before its title: in the page, in the sidebar and in links."""
+    number = chapter_number(app.env.docname)
+    title = next(iter(doctree.findall(nodes.title)), None)
+    if number is not None and title is not None:
+        title.insert(0, nodes.inline("", f"{number}. ", classes=["chapter-number"]))
+
+
+def note_equations(app: Sphinx, doctree: nodes.document) -> None:
+    """Remember in which chapter each numbered equation stands, for links to it."""
+    places = {
+        name.removeprefix("equation-").replace("-", "."): app.env.docname
+        for node in doctree.findall(nodes.math_block)
+        for name in node["ids"]
+        if name.startswith("equation-")
+    }
+    _equations(app)[app.env.docname] = places
+
+
+def forget_equations(app: Sphinx, env: BuildEnvironment, docname: str) -> None:
+    """Drop those of a page that is read again or gone."""
+    _equations(app).pop(docname, None)
+
+
+def _equations(app: Sphinx) -> dict[str, dict[str, str]]:
+    """{page: {number: page}}; kept with the environment from one build to the next."""
+    if not hasattr(app.env, "equations_of_pages"):
+        app.env.equations_of_pages = {}  # type: ignore[attr-defined]
+    kept: dict[str, dict[str, str]] = app.env.equations_of_pages  # type: ignore[attr-defined]
+    return kept
+
+
+def link_numbers(app: Sphinx, doctree: nodes.document, docname: str) -> None:
+    """Lead "(4.3)", "chapter 4" and "figure 4.3" in the prose to what they name."""
+    equations = {n: page for places in _equations(app).values() for n, page in places.items()}
+    chapters = {chapter_number(name): name for name in sorted(app.env.found_docs)}
+    figures = {name for node in doctree.findall(nodes.Element) for name in node.get("ids", [])}
+
+    def target(match: re.Match[str]) -> tuple[str, str] | None:
+        if match["equation"]:
+            page = equations.get(match["equation"])
+            return (page, proofs.anchor("equation", match["equation"])) if page else None
+        if match["figure"]:
+            place = proofs.anchor(match["kind"].lower(), match["figure"])
+            return (docname, place) if place in figures else None
+        page = chapters.get(int(match["chapter"]))
+        return (page, "") if page and page != docname else None
+
+    pattern = re.compile(
+        r"\((?P<equation>\d+\.\d+)\)|(?<=[Cc]hapter )(?P<chapter>\d+)\b(?!\.\d)"
+        r"|(?P<kind>[Ff]igure|[Tt]able) (?P<figure>\d+\.\d+)"
+    )
+    for text in [*doctree.findall(nodes.Text)]:
+        if _has_parent(text, _NOT_PROSE) or not pattern.search(text):
+            continue
+        parts: list[nodes.Node] = []
+        end = 0
+        for match in pattern.finditer(text):
+            place = target(match)
+            if place is None:
+                continue
+            page, anchor = place
+            label = nodes.Text(match[0])
+            parts.append(nodes.Text(text[end : match.start()]))
+            if page == docname:
+                parts.append(nodes.reference("", "", label, refid=anchor, internal=True))
+            else:
+                parts.append(make_refnode(app.builder, docname, page, anchor, [label]))
+            end = match.end()
+        if parts:
+            text.parent.replace(text, [*parts, nodes.Text(text[end:])])
+
+
+_NOT_PROSE = (
+    nodes.reference, nodes.title, nodes.literal, nodes.literal_block, nodes.math, nodes.math_block,
+    nodes.raw, nodes.comment, nodes.citation,
+)  # fmt: skip
+PICTURE = re.compile(r'<img class="fcn-figure".*?>|<figure class="fcn-slider".*?</figure>', re.S)
+
+
+def number_outputs(app: Sphinx, doctree: nodes.document, docname: str) -> None:
+    """Number and caption the figures and tables that cells show, in the order of the page.
+
+    The caption is the cell's own title where its author gave one, such as "Figure: what is seen";
+    otherwise, of a figure, its alternative text.
+    """
+    chapter = chapter_number(docname)
+    if chapter is None:
+        return
+    counts = {"figure": 0, "table": 0}
+    for cell in [*doctree.findall(nodes.container)]:
+        if "cell" not in cell["classes"]:
+            continue
+        written = re.match(r"(?:Figure|Table): (.+)", str(cell.get("prompt_show", "")))
+        own = written[1] if written else ""
+        for shown in [*cell.findall(nodes.container)]:
+            if "cell_output" not in shown["classes"]:
+                continue
+            for raw in [*shown.findall(nodes.raw)]:
+                picture = PICTURE.search(raw.astext())
+                if picture is None or _has_parent(raw, (nodes.table,)):
+                    continue
+                counts["figure"] += 1
+                alt = re.search(r'alt="([^"]*)"', picture[0])
+                words = escape(own) or (alt[1] if alt else "")
+                raw.parent.replace(raw, _captioned(raw, f"{chapter}.{counts['figure']}", words))
+            for table in [*shown.findall(nodes.table)]:
+                counts["table"] += 1
+                number = f"{chapter}.{counts['table']}"
+                label = nodes.strong("", f"Table {number}")
+                caption = nodes.paragraph("", "", label, classes=["fcn-caption"])
+                caption["ids"].append(proofs.anchor("table", number))
+                if own:
+                    caption += nodes.Text(f" {own[0].upper()}{own[1:]}.".replace("..", "."))
+                table.parent.insert(table.parent.index(table), caption)
+
+
+def _captioned(raw: nodes.raw, number: str, words: str) -> nodes.Element:
+    """A figure with the line below it."""
+    ended = words if not words or words.endswith((".", "!", "?")) else f"{words}."
+    line = f'<p class="fcn-caption"><strong>Figure {number}</strong> {ended}</p>'
+    box = nodes.container(classes=["fcn-numbered"], ids=[proofs.anchor("figure", number)])
+    box += nodes.raw("", raw.astext(), format="html")
+    box += nodes.raw("", line, format="html")
+    return box
+
+
+def show_way(app: Sphinx, doctree: nodes.document, docname: str) -> None:
+    """Put a strip of all chapters below a chapter's title, with this one marked."""
+    if chapter_number(docname) is None:
+        return
+    stops = []
+    for name in sorted(filter(lambda n: chapter_number(n) is not None, app.env.found_docs)):
+        title = escape(app.env.titles[name].astext())
+        number = chapter_number(name)
+        if name == docname:
+            stops.append(f'<strong title="{title}" aria-current="page">{number}</strong>')
+        else:
+            address = app.builder.get_relative_uri(docname, name)
+            stops.append(f'<a href="{address}" title="{title}" aria-label="{title}">{number}</a>')
+    strip = f'<nav class="fcn-way" aria-label="Chapters">{"".join(stops)}</nav>'
+    title = next(iter(doctree.findall(nodes.title)))
+    title.parent.insert(title.parent.index(title) + 1, nodes.raw("", strip, format="html"))
+
+
+def compact_head(app: Sphinx, doctree: nodes.document, docname: str) -> None:
+    """Lead with a chapter's question; fold the rest of its contract; leave out the set-up cell.
+
+    The stored notebook keeps the table and the cell, which Colab shows.
+    """
+    if chapter_number(docname) is None:
+        return
+    for cell in [*doctree.findall(nodes.container)]:
+        if "tag_colab-setup" in cell["classes"]:
+            cell.parent.remove(cell)
+    table = next(iter(doctree.findall(nodes.table)), None)
+    rows = [*table.findall(nodes.row)] if table is not None else []
+    named = {row[0].astext(): row for row in rows if len(row) == 2}
+    if table is None or "Question" not in named:
+        return
+    question = nodes.paragraph("", "", classes=["fcn-question"])
+    question += [*named["Question"][1][0].children] if len(named["Question"][1]) else []
+    named["Question"].parent.remove(named["Question"])
+    times = [
+        f"{named[row][1].astext().split(',')[0]} to {verb}"
+        for row, verb in (("Reading time", "read"), ("Running time", "run"))
+        if row in named
+    ]
+    summary = escape("; ".join(["What it takes and what it gives", *times]))
+    head = f'<details class="fcn-contract"><summary>{summary}</summary>'
+    parent = table.parent
+    at = parent.index(table)
+    raw = [nodes.raw("", text, format="html") for text in (head, "</details>")]
+    parent[at : at + 1] = [question, raw[0], table, raw[1]]
 
 
 def setup(app: Sphinx) -> ExtensionMetadata:
@@ -241,5 +431,12 @@ def setup(app: Sphinx) -> ExtensionMetadata:
     app.connect("doctree-read", name_folds)
     app.connect("autodoc-process-docstring", name_chapters)
     app.connect("autodoc-skip-member", skip_aliases)
+    app.connect("doctree-read", number_titles, priority=400)  # before titles are collected
+    app.connect("doctree-read", note_equations, priority=600)
+    app.connect("env-purge-doc", forget_equations)
+    app.connect("doctree-resolved", compact_head, priority=300)
+    app.connect("doctree-resolved", number_outputs, priority=400)
     app.connect("doctree-resolved", link_names)
+    app.connect("doctree-resolved", link_numbers, priority=600)
+    app.connect("doctree-resolved", show_way, priority=700)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

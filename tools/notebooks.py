@@ -5,6 +5,7 @@ A chapter is `book/NN_name.ipynb`, committed with its outputs, and its text twin
 """
 
 import argparse
+import ast
 import copy
 import hashlib
 import os
@@ -52,6 +53,21 @@ if in_colab and importlib.util.find_spec("{module}") is None:
     importlib.invalidate_caches()
     if importlib.util.find_spec("{module}") is None:
         raise RuntimeError(f"pip could not install {name} from {{source}}")"""
+
+
+# A cell that begins with a title is folded to it, in the page and in Colab. What is not the
+# argument is given one, unless its tags say that it is: the calls that tell its kind, its title.
+TITLE = "# @title "
+OPEN = "argument"
+LIVE = "Any value, with a running kernel"
+TITLES = (
+    ({"live"}, LIVE),
+    ({"figure", "interact"}, "Draw the figure below"),
+    ({"Markdown"}, "Make the table below"),
+)
+IMPORTS = "Imports and settings"
+WORDS_PER_MINUTE = 200
+SETTINGS = {"use_style", "manual_seed", "set_num_threads", "environ"}
 
 
 @dataclass(frozen=True)
@@ -106,8 +122,72 @@ def relative_links(source: str) -> str:
     return re.sub(rf"(?<!\[Open in Colab){site}{inside}", r"](\1)", source)
 
 
+def reading_minutes(notebook: Notebook) -> int:
+    """Minutes that the prose takes, without code, outputs and displayed equations."""
+    prose = "\n".join(c.source for c in notebook.cells if c.cell_type == "markdown")
+    bare = re.sub(r"\$\$.*?\$\$|\]\([^)]*\)|<[^>]*>", " ", prose, flags=re.S)
+    return -(-len(re.findall(r"[^\W\d_][\w'’-]*", bare)) // WORDS_PER_MINUTE)
+
+
+def stamp_reading_time(notebook: Notebook) -> None:
+    """Write the row about reading into the contract, below the one about running."""
+    row = f"| **Reading time** | {reading_minutes(notebook)} minutes, code and outputs aside |"
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown" and "| **Running time**" in cell.source:
+            bare = re.sub(r"(?m)^\| \*\*Reading time\*\*.*\n?", "", cell.source).rstrip("\n")
+            cell.source = re.sub(
+                r"(?m)^(\| \*\*Running time\*\*.*)$", lambda m: f"{m[1]}\n{row}", bare, count=1
+            )
+            return
+
+
+def _called(tree: ast.AST) -> set[str]:
+    """Last names of all that a cell calls."""
+    calls = (node.func for node in ast.walk(tree) if isinstance(node, ast.Call))
+    return {getattr(f, "attr", getattr(f, "id", "")) for f in calls}
+
+
+def fold_title(source: str, tags: Sequence[str]) -> str:
+    """What a cell is folded to where its author gave it no title; empty: it stands open.
+
+    A check of equations, a figure, its live twin, a table and imports are folded; the tag
+    `argument` keeps a cell open.
+    """
+    if OPEN in tags:
+        return ""
+    proved = [tag.removeprefix("proves-") for tag in tags if tag.startswith("proves-")]
+    if proved:
+        return "Check of " + ", ".join(f"({number})" for number in proved)
+    tree = ast.parse(source)
+    called = _called(tree)
+    for names, title in TITLES:
+        if names & called:
+            return title
+    imports = [isinstance(node, ast.Import | ast.ImportFrom) for node in tree.body]
+    if any(imports) and all(
+        found or (isinstance(node, ast.Expr | ast.Assign) and _called(node) <= SETTINGS)
+        for found, node in zip(imports, tree.body, strict=True)
+    ):
+        return IMPORTS
+    return ""
+
+
+def fold(cell: Notebook) -> None:
+    """Give a code cell its title, and every titled cell what folds it in the page and in Colab."""
+    tags = list(cell.metadata.get("tags", []))
+    if not cell.source.startswith(TITLE):
+        title = fold_title(cell.source, tags)
+        if not title:
+            return
+        cell.source = f"{TITLE}{title}\n{cell.source}"
+    if not {"hide-input", "hide-cell"} & set(tags):
+        # Of a live twin the page has nothing to show.
+        tags.append("hide-cell" if cell.source.startswith(TITLE + LIVE) else "hide-input")
+    cell.metadata = nbformat.from_dict({**cell.metadata, "cellView": "form", "tags": tags})
+
+
 def stamp(notebook: Notebook, stem: str, project: Project) -> None:
-    """Write the generated parts into a chapter: addresses and the set-up cell."""
+    """Write the generated parts into a chapter: addresses, the set-up cell, titles of folds."""
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             cell.source = re.sub(
@@ -117,6 +197,9 @@ def stamp(notebook: Notebook, stem: str, project: Project) -> None:
         elif "colab-setup" in cell.metadata.get("tags", []):
             cell.source = setup_cell(project)
             cell.metadata = nbformat.from_dict({"cellView": "form", "tags": list(SETUP_TAGS)})
+        elif cell.cell_type == "code" and "solution" not in cell.metadata.get("tags", []):
+            fold(cell)
+    stamp_reading_time(notebook)
 
 
 def stamp_page(text: str, project: Project) -> str:
@@ -223,9 +306,9 @@ def execute(notebook: Notebook, name: str) -> None:
 
 
 def keep_outputs(notebook: Notebook, chapter: Chapter) -> None:
-    """Take the outputs of the stored notebook; only the prose and the set-up cell may differ.
+    """Take the outputs of the stored notebook; only prose, comments and folds may differ.
 
-    Raises SystemExit if its other code is not that of the text.
+    Raises SystemExit if its code, that of the set-up cell aside, is not that of the text.
     """
     stored = nbformat.read(chapter.notebook, as_version=4)
     old, new = ([c for c in n.cells if c.cell_type == "code"] for n in (stored, notebook))
@@ -237,13 +320,13 @@ def keep_outputs(notebook: Notebook, chapter: Chapter) -> None:
 
 def _compared(cell: Notebook) -> object:
     """What of a cell its outputs follow from; the set-up cell prints nothing and is stamped."""
-    return "colab-setup" in cell.metadata.get("tags", []) or (cell.source, cell.metadata)
+    return "colab-setup" in cell.metadata.get("tags", []) or ast.dump(ast.parse(cell.source))
 
 
 def build(chapter: Chapter, project: Project, prose: bool = False) -> float:
     """Execute a chapter from its text and write both files; returns the seconds it took.
 
-    prose: only the prose changed, so the stored outputs are kept and nothing is executed.
+    prose: no code changed, so the stored outputs are kept and nothing is executed.
     """
     text = chapter.text.read_text(encoding="utf-8")
     notebook = from_text(text, chapter.stem, project)
@@ -278,7 +361,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="tools.notebooks", description=__doc__)
     parser.add_argument("--chapter", default="", help="start of a chapter's file name, such as 04")
     parser.add_argument(
-        "--prose", action="store_true", help="execute nothing, keep the stored outputs"
+        "--prose", action="store_true", help="only prose, comments, folds changed: execute nothing"
     )
     options = parser.parse_args(arguments)
     project = read_project()

@@ -44,9 +44,9 @@ class Proof:
 def claim(source: str) -> str:
     """The sentence after `# Claim:`, over all the comment lines that it takes.
 
-    Raises ValueError if the first line of the cell is not one.
+    Raises ValueError if the first line of the cell, its title aside, is not one.
     """
-    lines = source.splitlines()
+    lines = [line for line in source.splitlines() if not line.startswith("# @title ")]
     start = re.match(r"# Claim: (\S+ \S.*)", lines[0]) if lines else None
     if start is None:
         raise ValueError("its first line is not `# Claim: …`, a sentence that says what is equal")

@@ -43,6 +43,28 @@ TOO_WIDE = """() => document.documentElement.scrollWidth > document.documentElem
       return box.width && box.right > document.documentElement.clientWidth + 1;
     }).map(element => element.outerHTML.slice(0, 100)) : []"""
 
+# The share of a page's height that is code standing open.
+OPEN_CODE = """() => {
+  const article = document.querySelector('.bd-article');
+  const cells = [...article.querySelectorAll('div.cell_input')].filter(c => c.checkVisibility());
+  const heights = cells.map(cell => cell.getBoundingClientRect().height);
+  return heights.reduce((sum, height) => sum + height, 0) / article.getBoundingClientRect().height;
+}"""
+
+# Where the first picture begins, in pixels from the top of the page.
+FIRST_PICTURE = """() => {
+  const picture = [...document.querySelectorAll('.bd-article img')].find(i => i.checkVisibility());
+  return picture ? picture.getBoundingClientRect().top + scrollY : Infinity;
+}"""
+
+# Boxes that hide an end of what they hold, and show nothing that says so.
+WITHOUT_CUE = """() => [...document.querySelectorAll('.bd-article *')].filter(box => {
+  const style = getComputedStyle(box);
+  return box.scrollWidth > box.clientWidth + 1 && box.clientWidth && box.checkVisibility()
+    && style.overflowX !== 'visible' && !style.backgroundImage.includes('gradient')
+    && !box.closest('mjx-container');  // holds a hidden twin for screen readers
+}).map(box => box.outerHTML.slice(0, 100))"""
+
 LIGHT_CARDS = """() => [...document.querySelectorAll('.cell_output img')].filter(image => {
   const style = getComputedStyle(image);
   const ground = style.backgroundColor.match(/[\\d.]+/g).map(Number);

@@ -130,6 +130,43 @@ def test_page_fits_a_phone(html: Path, visit: Visitor, page: str) -> None:
     assert visit(html, page, width=390).page.evaluate(looks.TOO_WIDE) == []
 
 
+@pytest.mark.parametrize("width", [360, 390])
+def test_what_goes_on_beyond_its_box_says_so(
+    html: Path, visit: Visitor, page: str, width: int
+) -> None:
+    assert visit(html, page, width=width).page.evaluate(looks.WITHOUT_CUE) == []
+
+
+def test_the_argument_stands_open_and_little_else(html: Path, visit: Visitor, page: str) -> None:
+    assert visit(html, page).page.evaluate(looks.OPEN_CODE) <= 0.25
+
+
+def test_a_chapter_shows_a_picture_on_its_first_screen(
+    html: Path, visit: Visitor, page: str
+) -> None:
+    if re.match(r"book/\d\d_", page):
+        assert visit(html, page).page.evaluate(looks.FIRST_PICTURE) < 900
+
+
+def test_equations_are_linked_where_they_are_named(html: Path, page: str) -> None:
+    source = (html / page).read_text(encoding="utf-8")
+    stated = set(re.findall(r'id="equation-(\d+-\d+)"', source))
+    prose = re.sub(
+        r"(?s)<(a|pre|code|script|h\d|summary)\b.*?</\1>|<div class=\"math.*?</div>", "", source
+    )
+    unlinked = {n for n in re.findall(r"\((\d+\.\d+)\)", prose) if n.replace(".", "-") in stated}
+    assert not unlinked
+
+
+def test_figures_are_numbered_in_their_order(html: Path, page: str) -> None:
+    source = (html / page).read_text(encoding="utf-8")
+    for kind in ("figure", "table"):
+        numbers = re.findall(rf'id="{kind}-(\d+)-(\d+)"', source)
+        chapter = re.match(r"book/(\d\d)_", page)
+        assert [int(n) for _, n in numbers] == list(range(1, len(numbers) + 1))
+        assert {int(c) for c, _ in numbers} <= ({int(chapter[1])} if chapter else set())
+
+
 def test_figures_have_no_light_card_in_dark_mode(html: Path, visit: Visitor, page: str) -> None:
     opened = visit(html, page, dark=True).page
     assert opened.locator("html").get_attribute("data-theme") == "dark"

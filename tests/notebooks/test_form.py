@@ -14,7 +14,17 @@ import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
 from tools.chapter_form import complaints, unlisted_pages
-from tools.notebooks import BATCH, Chapter, build, chapters, from_text, setup_cell, to_text
+from tools.notebooks import (
+    BATCH,
+    Chapter,
+    build,
+    chapters,
+    fold,
+    from_text,
+    reading_minutes,
+    setup_cell,
+    to_text,
+)
 from tools.project import ROOT, read_project
 
 PROJECT = read_project()
@@ -87,6 +97,48 @@ def test_prose_changes_without_execution_and_code_does_not(chapter: Chapter) -> 
     replace(chapter.text, "for n in (5, 6, 7)", "for n in (5, 6, 8)")
     with pytest.raises(SystemExit, match="code changed too"):
         build(chapter, PROJECT, prose=True)
+
+
+def test_folds_and_comments_change_without_execution(chapter: Chapter) -> None:
+    replace(chapter.text, "# @title Draw the figure below", "# @title Another title")
+    replace(chapter.text, "print([output_size", "# a comment\nprint([output_size")
+    build(chapter, PROJECT, prose=True)
+    assert complaints(chapter, PROJECT) == []
+
+
+# A cell, its tags, and the line that it is folded to; none: it stands open.
+FOLDS = {
+    "a figure": ("visualize.figure(fig, alt='x')", [], "Draw the figure below"),
+    "one that moves": ("widgets.interact(draw, [1], alt='x')", [], "Draw the figure below"),
+    "a live twin": ("widgets.live(draw, 1, 8, alt='x')", [], "Any value, with a running kernel"),
+    "a table": ("Markdown('| a |')", [], "Make the table below"),
+    "a check": ("assert 1 + 1 == 2", ["proves-0.1", "proves-0.2"], "Check of (0.1), (0.2)"),
+    "imports": ("import torch\n_ = torch.manual_seed(0)", [], "Imports and settings"),
+    "a title of one's own": ("# @title Mine\nprint(1)", [], "Mine"),
+    "the argument": ("visualize.figure(fig, alt='x')", ["argument"], ""),
+    "other code": ("print(figure)", [], ""),
+    "imports and more": ("import torch\nprint(torch.ones(2))", [], ""),
+}
+
+
+@pytest.mark.parametrize("what", FOLDS)
+def test_what_is_not_the_argument_is_folded_to_a_title(what: str) -> None:
+    source, tags, title = FOLDS[what]
+    cell = nbformat.v4.new_code_cell(source, metadata={"tags": [*tags]})
+    fold(cell)
+    assert cell.source.startswith(f"# @title {title}\n") if title else cell.source == source
+    folded = {"hide-input", "hide-cell"} & set(cell.metadata.tags)
+    assert bool(folded) == bool(title) == (cell.metadata.get("cellView") == "form")
+    assert ("hide-cell" in folded) == (what == "a live twin")
+    once = nbformat.from_dict(cell)
+    fold(once)
+    assert once == cell
+
+
+def test_reading_takes_a_minute_for_two_hundred_words_of_prose() -> None:
+    words = "word " * 1000 + "$$ a b c d e f g h $$ " * 50
+    cells = [nbformat.v4.new_markdown_cell(words), nbformat.v4.new_code_cell("one two " * 500)]
+    assert reading_minutes(nbformat.v4.new_notebook(cells=cells)) == 5
 
 
 @pytest.mark.parametrize("arrives", [True, False])
@@ -178,11 +230,13 @@ def test_a_page_edited_by_another_tool_is_brought_to_one_form(chapter: Chapter) 
 # What is changed in the text, and what must then be said. The notebook is made anew without
 # running it, so its outputs are missing as well; only the sentence in question is looked for.
 BREAKS = {
-    "unproved equation": ("[proves-0.2]", "[other]", r"equation \(0\.2\) has no cell"),
+    "unproved equation": (
+        "[proves-0.2, hide-input]", "[other, hide-input]", r"equation \(0\.2\) has no cell",
+    ),
     "proof of nothing": (r"\tag{0.2}", "", r"tagged proves-0\.2, but no equation"),
     "proof without assert": ("assert a // 2 + 1 ==", "a // 2 + 1 ==", "asserts nothing"),
     "ignored proof": (
-        "[proves-0.2]", "[proves-0.2, nbval-ignore-output]", "output may not be ignored",
+        "[proves-0.2, hide", "[proves-0.2, nbval-ignore-output, hide", "output may not be ignored",
     ),
     "proof of nothing said": ("# Claim: the two", "# The two", "first line is not `# Claim: …`"),
     "unlinked term": ("[stride](glossary.md#stride)", "stride", r"first uses 'stride' without a l"),
@@ -191,7 +245,7 @@ BREAKS = {
     "no contract": ("**Builds on**", "**Needs**", "no row 'Builds on'"),
     "no Colab link": ("[Open in Colab]", "[Open it]", "no Colab link"),
     "no set-up cell": ("colab-setup, ", "", "does not begin its code with the set-up cell"),
-    "hidden failure": ("[proves-0.2]", "[proves-0.2, nbval-skip]", "lets a failure pass"),
+    "hidden failure": ("[proves-0.2, hide", "[proves-0.2, nbval-skip, hide", "lets a failure pass"),
     "solution of nothing": ("Solution 0.1", "Solution 0.9", r"exercise 0\.9, which is not stated"),
     "solution not folded": ("[solution, hide-cell]", "[solution]", "without the tag hide-cell"),
     "wide comment": ("ALT =", "# " + "x" * 90 + "\nALT =", "wider than 79 columns"),
