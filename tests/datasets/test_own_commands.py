@@ -10,6 +10,7 @@ from PIL import Image
 
 from fcn_tutorial import training
 from fcn_tutorial.cli import main
+from fcn_tutorial.datasets import Folder
 from fcn_tutorial.datasets.sources.folder import FOLDER
 from tests.datasets.test_own_masks import PAINT, discs, through_jpeg
 
@@ -75,6 +76,62 @@ def test_check_counts_the_colours_and_writes_a_map_to_fill_in(
     recipe, _ = training.override(training.get("folder"), [])
     for split in ("train", "val", "test"):
         assert f"{split}: {len(FOLDER.read(recipe.data, split, own))} images" in said
+
+
+def test_what_an_eraser_left_is_not_painted_and_the_report_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A stroke in a class's colour under alpha 0, in RGBA masks among palette ones."""
+    labels = [np.array(mask) for mask in discs((0, 1, 2), 12)]
+    masks = []
+    for i, plain in enumerate(labels):
+        pixels = np.dstack([PAINT[plain], np.where(plain, 255, 0)]).astype(np.uint8)
+        pixels[:9, :9] = (*PAINT[1], 0)
+        plain[:9, :9] = 0
+        masks.append(Image.fromarray(pixels if i % 2 else PAINT[plain]))
+    own = lay(tmp_path / "own", masks)
+    names = ",".join(f"{n}=#{''.join(f'{v:02x}' for v in PAINT[i])}"
+                     for i, n in enumerate(("ground", "cat", "dog")))  # fmt: skip
+    assert main(["data", "check", "folder", str(own), "--colours", names]) == 0
+    said = capsys.readouterr().out
+    clear = np.sum([plain == 0 for plain in labels[1::2]]) / np.size(labels)
+    assert f"{100 * clear:.3f} % are transparent: they are read as (0, 0, 0)" in said
+    found = Folder(own / "images", own / "masks", colours=names)
+    for i, plain in enumerate(labels):
+        assert np.array_equal(found[i][1].numpy(), plain)
+    new = tmp_path / "new"
+    assert main(["data", "fix", "folder", str(own), "--colours", names, "--out", str(new)]) == 0
+    assert np.array_equal(np.array(Image.open(new / "masks" / "01.png")), labels[1])
+
+
+def test_masks_that_are_transparent_everywhere_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    masks = [Image.fromarray(np.dstack([PAINT[np.array(m)], 0 * np.array(m)]).astype(np.uint8))
+             for m in discs((0, 1, 2), 4)]  # fmt: skip
+    assert main(["data", "check", "folder", str(lay(tmp_path / "own", masks))]) == 1
+    assert "every pixel of every mask is transparent (alpha 0)" in "".join(capsys.readouterr())
+
+
+def test_names_for_numbers_from_one_are_told_of_the_zero(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The remedy is a name for 0, not one for 3."""
+    own = lay(tmp_path / "own", discs((1, 2, 3), 12))
+    assert main(["data", "check", "folder", str(own), "--classes", "ground,cat,dog"]) == 1
+    assert "seem to count from 1, and 0 never occurs: put 'void' first" in capsys.readouterr().out
+
+
+def test_one_mask_resized_smoothly_opens_no_classes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Bicubic steps between 1 and 7, and beyond them, in one mask of many."""
+    (drawn,) = discs((0, 1, 7), 1)
+    size = (3 * drawn.width // 2, 3 * drawn.height // 2)
+    smooth = drawn.resize(size, Image.Resampling.BICUBIC)
+    own = lay(tmp_path / "own", [*discs((0, 1), 11), smooth])
+    assert main(["data", "check", "folder", str(own)]) == 1
+    assert "nowhere fill 3×3 pixels, as what JPEG or smooth" in capsys.readouterr().err
 
 
 def test_each_value_is_reported_with_its_class_share_and_masks(

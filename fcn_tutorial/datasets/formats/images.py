@@ -26,6 +26,7 @@ __all__ = [
     "Transforms",
     "read_image",
     "read_index_image",
+    "read_painted",
     "sample",
 ]
 
@@ -34,6 +35,7 @@ MAX_PIXELS = 1 << 27  # 11,585 × 11,585; larger declared sizes are refused befo
 #: minutes over a file of a few bytes.
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "PPM")
 _BAND = 1 << 22  # pixels that are converted at a time
+_IS_CLEAR = [255] + [0] * 255  # of each alpha
 _DEEP = ("I", "F")  # first letters of Pillow's modes with more than 8 bits a channel
 
 Transforms = Callable[[Any, Any], tuple[Any, Any]] | None
@@ -48,6 +50,26 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     """
     with picture(path) as image:
         return _to_rgb(image)
+
+
+def read_painted(path: Path) -> tuple[NDArray[np.uint8], int]:
+    """The same, but black (0, 0, 0) where a picture is transparent, and how many pixels these are.
+
+    Nobody sees the colour beneath an alpha of 0: an eraser leaves the one that was painted.
+    """
+    clear = 0
+
+    def visible(band: Image.Image) -> Image.Image:
+        nonlocal clear
+        nothing = band.getchannel("A").point(_IS_CLEAR)
+        clear += nothing.histogram()[255]
+        colours = band.convert("RGB")
+        colours.paste((0, 0, 0), mask=nothing)
+        return colours
+
+    with picture(path) as image:
+        pixels = _to_rgb(image, visible if image.mode in ("RGBA", "LA") else _opaque)
+    return pixels, clear
 
 
 def read_index_image(path: Path) -> NDArray[np.uint8]:
@@ -105,14 +127,20 @@ def picture(path: Path) -> Iterator[ImageFile.ImageFile]:
         raise ValueError(f"{path}: not a readable image ({error or repr(error)})") from error
 
 
-def _to_rgb(image: ImageFile.ImageFile) -> NDArray[np.uint8]:
+def _opaque(band: Image.Image) -> Image.Image:
+    return band.convert("RGB")
+
+
+def _to_rgb(
+    image: ImageFile.ImageFile, shown: Callable[[Image.Image], Image.Image] = _opaque
+) -> NDArray[np.uint8]:
     if image.mode.startswith(_DEEP) or _is_deep(image):  # Pillow would clip or round these
         raise ValueError(f"mode {image.mode} of 16 bits: save it with 8 bits a channel")
     image.load()
     image.info.pop("transparency", None)
     pixels = np.empty((image.height, image.width, 3), np.uint8)
     for top, band in _bands(image):
-        pixels[top : top + band.height] = np.asarray(band.convert("RGB"))
+        pixels[top : top + band.height] = np.asarray(shown(band))
     return pixels
 
 
@@ -130,6 +158,9 @@ def _is_deep(image: ImageFile.ImageFile) -> bool:
 def _bands(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
     """(first row, rows) of a picture that is loaded: a copy of all would double its memory."""
     rows = max(1, _BAND // image.width)
+    if rows >= image.height:
+        yield 0, image
+        return
     for top in range(0, image.height, rows):
         yield top, image.crop((0, top, image.width, min(image.height, top + rows)))
 

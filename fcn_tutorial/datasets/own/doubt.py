@@ -19,6 +19,11 @@ _FIX = (
 
 def doubt(found: Survey) -> str:
     """Why masks with these values are no label images, and what to do; "" where they may be."""
+    if found.transparent and found.transparent == found.total:
+        return (
+            "every pixel of every mask is transparent (alpha 0), so nothing is painted; where "
+            "alpha means something else, save the masks without it"
+        )
     labels = found.labels()
     looked, solid = found.looked.total(), found.solid.total()
     many = len(found.values) > _MANY and 5 * solid < looked and 2 * len(labels) < len(found.values)

@@ -55,7 +55,7 @@ class Folder(torch.utils.data.Dataset[tuple[Any, Any]]):
         transforms: joint transform of (image, mask).
         colours: for masks painted in colours: a mapping {"road": (128, 64, 128), …}, a text
             "road=#804080,…", or a CSV, text or YAML file (see `own.colours`). A name may have
-            several colours. Alpha is ignored.
+            several colours. What is transparent (alpha 0) is black.
         names: what file names have more than the part that an image and its mask share.
         shares: of the images, for val and for test. None: a fifth for val, no test.
 

@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from fcn_tutorial.datasets.formats.images import picture, read_image, read_index_image
+from fcn_tutorial.datasets.formats.images import picture, read_index_image, read_painted
 from fcn_tutorial.datasets.own.classes import VOID, checked, is_void, listed, read_classes
 from fcn_tutorial.datasets.own.colours import Colours, read_colours
 from fcn_tutorial.datasets.own.doubt import doubt
@@ -25,6 +25,7 @@ from fcn_tutorial.datasets.own.survey import (
 from fcn_tutorial.datasets.readers.pascal import palette
 from fcn_tutorial.files import first_few
 
+_LEAST_STRAY = 8  # pixels of unnamed labels by which blur is suspected
 _BAND = 1 << 22  # pixels whose colours are looked up at a time
 _FROM_ONE = (
     "The labels seem to count from 1, and 0 never occurs: put 'void' first in classes, before the "
@@ -95,7 +96,7 @@ class Numbers:
             found = survey_numbers(numbers, path)
             if why := doubt(found):
                 raise ValueError(f"{path}: {why}")
-            raise ValueError(f"{path}: {_unnamed(found, wrong, len(self.names))}")
+            raise ValueError(f"{path}: {unnamed_numbers(found, wrong, len(self.names))}")
         table = np.full(256, VOID, np.uint8)
         kept = [position for position, name in enumerate(self.names) if not is_void(name)]
         table[kept] = np.arange(len(kept))
@@ -114,7 +115,7 @@ class Numbers:
 
 @dataclass(frozen=True)
 class ColourCode:
-    """Masks whose RGB colours stand for classes; alpha is ignored."""
+    """Masks whose RGB colours stand for classes; what is transparent is black."""
 
     classes: tuple[str, ...]
     entries: tuple[tuple[str, Colour], ...]  # a name may have several colours
@@ -132,7 +133,7 @@ class ColourCode:
         unreadable one.
         """
         mask_mode(path)
-        pixels = read_image(path)
+        pixels, _ = read_painted(path)
         index = {name: i for i, name in enumerate(self.classes)}
         known = sorted((code(c), index.get(name, VOID)) for name, c in self.entries)
         keys = np.array([key for key, _ in known])
@@ -200,7 +201,7 @@ def read_numbers(path: Path) -> NDArray[np.uint8]:
                 f"{error}. A mask of 16 or 32 bits is read only where its labels are below 256; "
                 "save it as an 8-bit PNG that numbers the classes from 0"
             ) from error
-    pixels = read_image(path)
+    pixels, _ = read_painted(path)
     if (pixels == pixels[..., :1]).all():
         return np.ascontiguousarray(pixels[..., 0])
     raise ValueError(f"{path}: {colours_found(survey_picture(pixels, path))}")
@@ -293,10 +294,23 @@ def _count_classes(masks: Sequence[Path]) -> tuple[str, ...]:
         )
     if hint := _looks_grey(used) or ("" if used[0] == 0 else _FROM_ONE):
         raise ValueError(f"{folder}: {listed('label', used)} in the masks. {hint}")
+    stray = [value for value in used if not found.solid[value]]
+    seen, filling = sum(found.looked[value] for value in stray), len(used) - len(stray)
+    if seen >= _LEAST_STRAY and len(stray) > max(2, filling) and filling:
+        raise ValueError(f"{folder}: {_stray(stray, used[-1])}")
     return tuple(f"class {label}" for label in range(used[-1] + 1))
 
 
-def _unnamed(found: Survey, wrong: Sequence[int], count: int) -> str:
+def _stray(values: Sequence[int], highest: int) -> str:
+    return (
+        f"{listed('label', values)} nowhere fill 3×3 pixels, as what JPEG or smooth resizing "
+        "leaves between labels: look for masks that were saved so. If they are classes of thin "
+        f"things, name all {highest + 1}, as in classes=['ground', 'wire', …]"
+    )
+
+
+def unnamed_numbers(found: Survey, wrong: Sequence[int], count: int) -> str:
+    """The message for numbers that none of `count` names stands for."""
     pixels = sum(found.pixels[value] for value in wrong)
     text = (
         f"{listed('label', wrong)} on {pixels:,} pixels, but the {count} classes have labels 0 to "

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fcn_tutorial.datasets.formats.images import read_image
+from fcn_tutorial.datasets.formats.images import read_painted
 from fcn_tutorial.datasets.own import pairing
 from fcn_tutorial.datasets.own.classes import VOID, is_void, read_classes
 from fcn_tutorial.datasets.own.colours import read_colours
@@ -216,7 +216,7 @@ def _read(path: Path, coloured: bool) -> NDArray[np.uint8]:
         with Image.open(path) as image:
             if image.mode == "P":
                 return np.repeat(np.array(image)[..., None], 3, -1)
-    return read_image(path)
+    return read_painted(path)[0]
 
 
 def _fit(labels: NDArray[np.uint8], image: Path, mask: Path) -> NDArray[np.uint8]:

@@ -10,7 +10,7 @@ from fcn_tutorial.datasets.own.classes import is_void
 from fcn_tutorial.datasets.own.colours import HEADING
 from fcn_tutorial.datasets.own.doubt import doubt, name_blurred
 from fcn_tutorial.datasets.own.folder import Folder
-from fcn_tutorial.datasets.own.labelling import ColourCode, Unnamed
+from fcn_tutorial.datasets.own.labelling import ColourCode, Numbers, Unnamed, unnamed_numbers
 from fcn_tutorial.datasets.own.mask_files import colour
 from fcn_tutorial.datasets.own.survey import Survey
 from fcn_tutorial.datasets.source import Findings
@@ -34,7 +34,8 @@ def mask_report(parts: Sequence[Folder]) -> Findings:
         lines.append(f"  without a pixel: {first_few(absent)}")
     unnamed = [value for value, name in names.items() if name is None]
     mapped = isinstance(labelling, ColourCode)
-    return Findings(tuple(lines), tuple(_problems(folder, found, unnamed, mapped)))
+    count = len(labelling.names) if isinstance(labelling, Numbers) else 0
+    return Findings(tuple(lines), tuple(_problems(folder, found, unnamed, count, mapped)))
 
 
 def unnamed_report(error: Unnamed) -> Findings:
@@ -64,6 +65,12 @@ def _table(found: Survey, folder: Path, meanings: Sequence[str]) -> list[str]:
         lines.append(f"  {left}  {right}")
     if (more := len(found.values) - _ROWS) > 0:
         lines.append(f"  and {more:,} more values")
+    if found.transparent:
+        black = "(0, 0, 0)" if found.coloured else "0"
+        lines.append(
+            f"  {100 * found.transparent / found.total:.3f} % are transparent: they are read as "
+            f"{black}, whatever colour lies beneath"
+        )
     return lines
 
 
@@ -77,7 +84,9 @@ def _taken_for(name: str | None) -> str:
     return f"void ({name})" if is_void(name) and name.lower() != "void" else name
 
 
-def _problems(folder: Path, found: Survey, unnamed: Sequence[int], mapped: bool) -> Iterator[str]:
+def _problems(
+    folder: Path, found: Survey, unnamed: Sequence[int], count: int, mapped: bool
+) -> Iterator[str]:
     """A map of colours that names every value settles what it means; else the values may not."""
     if mapped and not unnamed:
         return
@@ -87,16 +96,13 @@ def _problems(folder: Path, found: Survey, unnamed: Sequence[int], mapped: bool)
         pixels = sum(found.pixels[value] for value in unnamed)
         shown = [_shown(found, value) for value in unnamed]
         if mapped:
+            clear = " (what is transparent is black)" if 0 in unnamed and found.transparent else ""
             yield (
-                f"{folder}: {pixels:,} pixels have colours that the map lacks: {first_few(shown)}. "
-                "Add them to colours, under the name 'void' to leave them out"
+                f"{folder}: {pixels:,} pixels have colours that the map lacks: {first_few(shown)}"
+                f"{clear}. Add them to colours, under the name 'void' to leave them out"
             )
         else:
-            what = "labels" if len(unnamed) > 1 else "label"
-            yield (
-                f"{folder}: {what} {first_few(shown)} on {pixels:,} pixels, which no class has. "
-                "Name the missing classes, or set these pixels to 255 to leave them out"
-            )
+            yield f"{folder}: {unnamed_numbers(found, unnamed, count)}"
     if found.blurred and not why:
         names = first_few([path.name for path in found.blurred])
         yield f"{folder}: {name_blurred(found.blurred, names)}"

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fcn_tutorial.datasets.formats.images import read_image, read_index_image
+from fcn_tutorial.datasets.formats.images import read_index_image, read_painted
 from fcn_tutorial.datasets.own.mask_files import Colour, code, coded, distance, mask_mode
 
 MOST_COLOURS = 1 << 12  # of one mask; more are no labels, and are not counted one by one
@@ -43,7 +43,8 @@ class Survey:
     the pixels whose neighbours were looked at, and those whose eight neighbours are equal to it.
     between: of each number, how often a single pixel of it separates two others, one above and one
     below it; beyond: how often a single pixel separates two others otherwise; jumps: how often two
-    numbers touch that do not follow each other. crowded: masks of more than `MOST_COLOURS` colours,
+    numbers touch that do not follow each other. transparent: pixels without a colour of their own,
+    which count as black. crowded: masks of more than `MOST_COLOURS` colours,
     of which only solid ones are counted. blurred: masks that are no label images for themselves.
     faults: files that could not be read, and why.
     """
@@ -57,6 +58,7 @@ class Survey:
     beyond: int = 0
     jumps: int = 0
     read: int = 0
+    transparent: int = 0
     crowded: list[Path] = field(default_factory=list)
     blurred: list[Path] = field(default_factory=list)
     faults: list[tuple[Path, str]] = field(default_factory=list)
@@ -78,7 +80,7 @@ class Survey:
                 part.as_colours()
         for name in (*_COUNTS, "between"):
             getattr(self, name).update(getattr(other, name))
-        for name in ("beyond", "jumps", "read"):
+        for name in ("beyond", "jumps", "read", "transparent"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.crowded += other.crowded
         self.blurred += other.blurred
@@ -219,10 +221,12 @@ def _count(path: Path, colours: bool) -> Survey:
         mode = mask_mode(path)
         if not colours and (mode in ("1", "L", "P") or mode.startswith("I")):
             return survey_numbers(read_index_image(path), path)
-        pixels = read_image(path)
+        pixels, clear = read_painted(path)
     except (ValueError, OSError) as error:
         return Survey(coloured=colours, faults=[(path, str(error))])
-    return survey_picture(pixels, path, colours=colours)
+    found = survey_picture(pixels, path, colours=colours)
+    found.transparent = clear
+    return found
 
 
 def _rows(height: int) -> list[int]:
