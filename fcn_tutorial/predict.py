@@ -103,11 +103,6 @@ class Predictor:
             first += count
         return found
 
-    @property
-    def longest_side(self) -> int:
-        """Pixels that larger images are shrunk to, as they were in training; 0: never."""
-        return self.model.longest_side
-
     def label(self, image: Picture) -> Tensor | dict[str, Tensor]:
         """Class indices int64 (H, W) of an image, at its own size; {task: indices} for several.
 

@@ -185,8 +185,8 @@ def _export(options: argparse.Namespace) -> int:
     print(f"{options.out}: {done.inputs}")
     print(f"largest difference from PyTorch {done.error:.1e} (scores up to {done.largest:.3g}), "
           f"at {sizes}")  # fmt: skip
-    if predictor.longest_side and options.to == "onnx":
-        print(f"pictures above {predictor.longest_side} pixels are shrunk to it, as in training")
+    if (longest := predictor.model.longest_side) and options.to == "onnx":
+        print(f"pictures above {longest} pixels are shrunk to it, as in training")
     return 0
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 Modality = Literal["rgb", "depth", "hha", "rgbd", "rgb-hha"]
 #: What an item of each modality has; of one part it is the first half itself, of two a dict.
@@ -14,6 +14,14 @@ PARTS: dict[str, tuple[str, ...]] = {
     "rgbd": ("rgb", "depth"),
     "rgb-hha": ("rgb", "hha"),
 }
+#: The geometric classes of Tighe and Lazebnik 2010, and colours for them.
+GEOMETRIC = {"sky": (135, 206, 235), "horizontal": (120, 200, 60), "vertical": (150, 80, 40)}
+
+
+def of_task(task: str, semantic: Any, geometric: Any) -> Any:
+    """What there is for a task, "semantic" or "geometric"; a dict of the two for "both"."""
+    both = {"semantic": semantic, "geometric": geometric}
+    return both if task == "both" else both[task]
 
 
 @dataclass(frozen=True)

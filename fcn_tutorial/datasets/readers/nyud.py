@@ -30,6 +30,7 @@ from fcn_tutorial.datasets.formats.hdf5 import opened, stored_array
 from fcn_tutorial.datasets.formats.images import Transforms, picture, read_image
 from fcn_tutorial.datasets.formats.mat import read_mat
 from fcn_tutorial.datasets.hha import Camera, hha
+from fcn_tutorial.datasets.readers.pascal import palette
 from fcn_tutorial.datasets.readers.reader import Reader
 from fcn_tutorial.datasets.spec import PARTS
 from fcn_tutorial.files import numbered_lines, one_of, require
@@ -42,13 +43,6 @@ _LABELLED = "nyu_depth_v2_labeled.mat"
 _MAPPING = "classMapping40.mat"
 _SPLITS = "splits.mat"
 _FIRST = 5001  # the lists and files of Gupta et al. count frames from here
-
-
-def _voc_colour(label: int) -> tuple[int, int, int]:
-    """Colour of a label in the VOC scheme: its bits, dealt to red, green, blue from the top."""
-    bits = [(label >> 3 * k, 7 - k) for k in range(3)]
-    red, green, blue = (sum((b >> c & 1) << place for b, place in bits) for c in range(3))
-    return red, green, blue
 
 
 class NYUDv2(Reader):
@@ -86,9 +80,7 @@ class NYUDv2(Reader):
         "shower curtain", "box", "whiteboard", "person", "night stand", "toilet", "sink", "lamp",
         "bathtub", "bag", "otherstructure", "otherfurniture", "otherprop",
     )  # fmt: skip  # spelt as in the files
-    palette: ClassVar[tuple[tuple[int, int, int], ...]] = tuple(
-        _voc_colour(label) for label in range(1, 41)
-    )
+    palette: ClassVar[tuple[tuple[int, int, int], ...]] = palette(41)[1:]
     splits: ClassVar[tuple[str, ...]] = ("train", "val", "trainval", "test")
     counts: ClassVar[dict[str, int]] = {"train": 381, "val": 414, "trainval": 795, "test": 654}
     modalities: ClassVar[tuple[str, ...]] = tuple(PARTS)

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from fcn_tutorial.datasets.formats.images import Transforms, read_image, sample
 from fcn_tutorial.datasets.formats.mat import read_mat
 from fcn_tutorial.datasets.readers.reader import Reader
+from fcn_tutorial.datasets.spec import GEOMETRIC, of_task
 from fcn_tutorial.files import inside, numbered_lines, one_of, require
 
 __all__ = ["SIFTFlow"]
@@ -66,12 +67,8 @@ class SIFTFlow(Reader):
         (130, 120, 110), (230, 220, 160), (30, 60, 200), (225, 170, 225), (255, 230, 0),
         (135, 206, 235), (170, 170, 180), (0, 0, 0), (255, 190, 60), (0, 100, 40), (60, 200, 200),
     )  # fmt: skip
-    geometric_classes: ClassVar[tuple[str, ...]] = ("sky", "horizontal", "vertical")
-    geometric_palette: ClassVar[tuple[tuple[int, int, int], ...]] = (
-        (135, 206, 235),
-        (120, 200, 60),
-        (150, 80, 40),
-    )
+    geometric_classes: ClassVar[tuple[str, ...]] = tuple(GEOMETRIC)
+    geometric_palette: ClassVar[tuple[tuple[int, int, int], ...]] = tuple(GEOMETRIC.values())
     splits: ClassVar[tuple[str, ...]] = ("trainval", "test")
     counts: ClassVar[dict[str, int]] = {"trainval": 2486, "test": 200}
     tasks: ClassVar[tuple[str, ...]] = ("semantic", "geometric", "both")
@@ -98,11 +95,8 @@ class SIFTFlow(Reader):
         super().__init__(root, split, transforms)
         self.task = one_of("task", task, self.tasks)
         # These shadow the class attributes: code that asks finds the labels the data set serves.
-        if task == "geometric":
-            self.classes, self.palette = self.geometric_classes, self.geometric_palette  # type: ignore[misc]
-        elif task == "both":
-            self.classes = {"semantic": self.classes, "geometric": self.geometric_classes}  # type: ignore[misc]
-            self.palette = {"semantic": self.palette, "geometric": self.geometric_palette}  # type: ignore[misc]
+        self.classes = of_task(task, self.classes, self.geometric_classes)  # type: ignore[misc]
+        self.palette = of_task(task, self.palette, self.geometric_palette)  # type: ignore[misc]
         self.names = _read_split(self.root, split)
 
     def __len__(self) -> int:

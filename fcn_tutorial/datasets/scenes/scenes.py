@@ -14,7 +14,6 @@ Depth is that of the geometry that was rendered, so that it agrees with the came
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, ClassVar, NamedTuple
 
@@ -36,7 +35,7 @@ from fcn_tutorial.datasets.scenes.canvas import Canvas, Floats
 from fcn_tutorial.datasets.scenes.difficulty import DIFFICULTIES, Difficulty, adjust
 from fcn_tutorial.datasets.scenes.draw import draw
 from fcn_tutorial.datasets.scenes.street import Street, invent
-from fcn_tutorial.datasets.spec import PARTS
+from fcn_tutorial.datasets.spec import GEOMETRIC, PARTS, of_task
 from fcn_tutorial.files import one_of
 from fcn_tutorial.transforms import HHA, Depth
 from fcn_tutorial.vision import tv_tensors
@@ -84,39 +83,16 @@ class Scenes(torch.utils.data.Dataset[tuple[Any, Any]]):
     """
 
     classes: ClassVar[Any] = (
-        "sky",
-        "road",
-        "pavement",
-        "grass",
-        "water",
-        "building",
-        "tree",
-        "fence",
-        "car",
-        "person",
-        "pole",
-        "sign",
-    )
+        "sky", "road", "pavement", "grass", "water", "building", "tree", "fence", "car", "person",
+        "pole", "sign",
+    )  # fmt: skip
     palette: ClassVar[Any] = (
-        (135, 206, 235),
-        (90, 90, 100),
-        (225, 170, 225),
-        (120, 200, 60),
-        (30, 60, 200),
-        (150, 80, 40),
-        (0, 100, 40),
-        (250, 200, 130),
-        (200, 20, 60),
-        (255, 110, 0),
-        (250, 250, 250),
-        (255, 230, 0),
-    )
-    geometric_classes: ClassVar[tuple[str, ...]] = ("sky", "horizontal", "vertical")
-    geometric_palette: ClassVar[tuple[tuple[int, int, int], ...]] = (
-        (135, 206, 235),
-        (120, 200, 60),
-        (150, 80, 40),
-    )
+        (135, 206, 235), (90, 90, 100), (225, 170, 225), (120, 200, 60), (30, 60, 200),
+        (150, 80, 40), (0, 100, 40), (250, 200, 130), (200, 20, 60), (255, 110, 0),
+        (250, 250, 250), (255, 230, 0),
+    )  # fmt: skip
+    geometric_classes: ClassVar[tuple[str, ...]] = tuple(GEOMETRIC)
+    geometric_palette: ClassVar[tuple[tuple[int, int, int], ...]] = tuple(GEOMETRIC.values())
     ignore_index: ClassVar[int] = 255
     splits: ClassVar[tuple[str, ...]] = _SPLITS
     source: ClassVar[str] = "rendered from a seed"
@@ -149,11 +125,8 @@ class Scenes(torch.utils.data.Dataset[tuple[Any, Any]]):
         self.modality = one_of("modality", modality, self.modalities)
         self.difficulty = one_of("difficulty", difficulty, self.difficulties)
         # These shadow the class attributes: code that asks finds the labels the data set serves.
-        if task == "geometric":
-            self.classes, self.palette = self.geometric_classes, self.geometric_palette  # type: ignore[misc]
-        elif task == "both":
-            self.classes = {"semantic": self.classes, "geometric": self.geometric_classes}  # type: ignore[misc]
-            self.palette = {"semantic": self.palette, "geometric": self.geometric_palette}  # type: ignore[misc]
+        self.classes = of_task(task, self.classes, self.geometric_classes)  # type: ignore[misc]
+        self.palette = of_task(task, self.palette, self.geometric_palette)  # type: ignore[misc]
 
     def __len__(self) -> int:
         return self.n
@@ -162,10 +135,11 @@ class Scenes(torch.utils.data.Dataset[tuple[Any, Any]]):
         scene = self._scene(index)
         names = PARTS[self.modality]
         parts = {name: _as_tensor(name, scene) for name in names}
-        masks = self._masks(scene.labels)
+        masks = of_task(self.task, scene.labels, _GEOMETRY[scene.labels])
+        both = isinstance(masks, dict)
         item = (
             parts[names[0]] if len(names) == 1 else parts,
-            masks if self.task == "both" else masks[self.task],
+            {t: self._mask(m) for t, m in masks.items()} if both else self._mask(masks),
         )
         return item if self.transforms is None else self.transforms(*item)
 
@@ -184,13 +158,8 @@ class Scenes(torch.utils.data.Dataset[tuple[Any, Any]]):
             self.seed, self.split, position % self.n, self.size, DIFFICULTIES[self.difficulty]
         )
 
-    def _masks(self, labels: NDArray[np.uint8]) -> Mapping[str, tv_tensors.Mask]:
-        wanted = ("semantic", "geometric") if self.task == "both" else (self.task,)
-        drawn = {"semantic": labels, "geometric": _GEOMETRY[labels]}
-        return {
-            task: tv_tensors.Mask(torch.from_numpy(void_borders(drawn[task], self.ignore_index)))
-            for task in wanted
-        }
+    def _mask(self, labels: NDArray[np.uint8]) -> tv_tensors.Mask:
+        return tv_tensors.Mask(torch.from_numpy(void_borders(labels, self.ignore_index)))
 
 
 class Scene(NamedTuple):
