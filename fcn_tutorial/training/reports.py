@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -27,14 +28,49 @@ from fcn_tutorial.training.stream import Stream
 FETCH_EVERY = 20
 #: Images on the sheet of samples that each validation redraws.
 SAMPLES = 4
-#: Steps the loss on the progress bar is averaged over.
+#: Steps over which the loss is averaged that is shown between two epochs.
 SHOWN_LOSSES = 50
+#: Seconds of training between two lines on how far a run is, where there is no bar; the first
+#: comes sooner.
+SAID_EVERY, SAID_FIRST = 30.0, 10.0
 
 
 def say(line: str) -> None:
-    """A line above the progress bar, from the first process only."""
+    """A line above the progress bar, from the first process only; at once, through a pipe too."""
     if distributed.rank() == 0:
         tqdm.write(line)
+        sys.stdout.flush()
+
+
+class Pace:
+    """How fast a run is and when it will end, for whoever reads a file or a pipe.
+
+    Args:
+        step, seconds: those already done, as after `--resume`.
+    """
+
+    def __init__(self, step: int, seconds: float) -> None:
+        self._from = step, seconds
+        self._next = seconds + SAID_FIRST
+
+    def due(self, seconds: float) -> bool:
+        """Whether a line is due after so many seconds of training."""
+        if seconds < self._next:
+            return False
+        self._next = seconds + SAID_EVERY
+        return True
+
+    def line(self, step: int, steps: int, images: int, seconds: float, loss: float) -> str:
+        """Steps done of all, the loss, and, from `images` a step, the speed and the time left."""
+        each = (seconds - self._from[1]) / (step - self._from[0])
+        left = _duration((steps - step) * each)
+        return f"step {step} of {steps}  loss {loss:.3f}  {images / each:.1f} img/s  {left} left"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 class Report:
@@ -42,6 +78,7 @@ class Report:
 
     def __init__(self, run: Run, stream: Stream, bar: Any, board: Board) -> None:
         self._run, self._stream, self._bar, self._board = run, stream, bar, board
+        self._pace = Pace(run.progress.step, run.seconds)
 
     def step(self) -> None:
         """After a step: the bar moves on; now and then its loss; at an epoch's end, the log."""
@@ -56,6 +93,11 @@ class Report:
             self._board.step(run)
         if early:
             _look_early(run)
+        if self._bar.disable and not epoch and self._pace.due(run.seconds):
+            run.fetch()
+            images = self._stream.images_a_step
+            say(self._pace.line(progress.step, self._stream.steps, images, run.seconds,
+                                self._loss()))  # fmt: skip
         if epoch:
             loss = sum(progress.losses) / len(progress.losses)
             progress.losses.clear()
@@ -111,8 +153,9 @@ class Report:
         return line, better
 
     def _line(self) -> str:
-        row = self._run.progress.rows[-1]
-        return f"epoch {row['epoch']:3d}  {self._run.seconds:6.0f} s  loss {row['loss']:.3f}"
+        row, all_of_them = self._run.progress.rows[-1], self._stream.epoch(self._stream.steps)
+        count = f"epoch {row['epoch']:{len(str(all_of_them))}d} of {all_of_them}"
+        return f"{count}  {self._run.seconds:6.0f} s  loss {row['loss']:.3f}"
 
     def _log(self, line: str) -> None:
         if distributed.rank() == 0:
@@ -123,9 +166,13 @@ class Report:
     def _show(self) -> None:
         """Loss and the share of the time spent waiting for data, on the bar."""
         progress = self._run.progress
-        latest = progress.losses[-SHOWN_LOSSES:]
         waiting = f"{100 * progress.waited / max(self._run.seconds, 1e-9):.0f}% wait"
-        self._bar.set_postfix_str(f"loss {sum(latest) / len(latest):.3f}, {waiting}", refresh=False)
+        self._bar.set_postfix_str(f"loss {self._loss():.3f}, {waiting}", refresh=False)
+
+    def _loss(self) -> float:
+        """The mean of the latest steps of this epoch."""
+        latest = self._run.progress.losses[-SHOWN_LOSSES:]
+        return sum(latest) / len(latest)
 
 
 @contextmanager

@@ -2,12 +2,15 @@
 
 import csv
 import dataclasses
+import itertools
 import json
 import math
 import os
+import re
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,7 +24,7 @@ from fcn_tutorial.cli import main
 from fcn_tutorial.datasets.loading import Augmented
 from fcn_tutorial.files import write_atomically
 from fcn_tutorial.models import FCN
-from fcn_tutorial.training import Recipe, loop, optimisation
+from fcn_tutorial.training import Recipe, checkpoint, loop, optimisation
 from fcn_tutorial.training.records.record import describe
 from fcn_tutorial.training.run import RunFolder
 from fcn_tutorial.training.stream import EpochSampler
@@ -74,6 +77,37 @@ def test_a_run_leaves_a_complete_folder_and_its_scores_repeat(
     confusion = training.evaluate(model, dataset)
     assert describe(confusion, dataset.classes, "test", 4) == record["test"]
     assert record["test"]["confusion"] == confusion.matrix.tolist()
+
+
+def test_a_file_or_a_pipe_is_told_of_steps_speed_and_the_time_left(
+    small: Recipe,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """By a clock on which each of twenty steps of four images takes 16 s."""
+    clock = SimpleNamespace(now=1000.0)
+    monkeypatch.setattr(checkpoint, "time", SimpleNamespace(perf_counter=lambda: clock.now))
+    learn, asked = loop.learn, itertools.count()
+
+    def sixteen_seconds(*arguments: Any) -> Tensor:
+        clock.now += 16
+        return learn(*arguments)
+
+    monkeypatch.setattr(loop, "learn", sixteen_seconds)
+    changed = ["model.width=0.06", "data.crop=32,32", "data.train_images=40", "epochs=2"]
+    few, _ = training.override(small, changed)
+    with pytest.raises(training.Interrupted):
+        training.train(few, tmp_path / "run", stop=lambda: next(asked) == 16)
+    lines = capsys.readouterr().out.splitlines()
+    told = [re.fullmatch(r"step (\d+) of 20  loss \d\.\d+  0\.2 img/s  (.*) left", line)
+            for line in lines if line.startswith("step ")]  # fmt: skip
+    # After 16 s, then whenever 30 s have gone by; the tenth step ends an epoch.
+    assert [(int(m[1]), m[2]) for m in told if m] == [
+        (1, "5 min"), (3, "5 min"), (5, "4 min"), (7, "3 min"), (9, "3 min"), (11, "2 min"),
+        (13, "2 min"), (15, "80 s"),
+    ]  # fmt: skip
+    assert len([line for line in lines if re.match(r"epoch 1 of 2 +160 s  loss", line)]) == 1
 
 
 def test_a_recipe_chooses_what_its_loss_is_made_of(
