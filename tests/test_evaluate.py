@@ -196,11 +196,14 @@ def test_tasks_are_matched_by_name_too() -> None:
 
 
 def test_the_record_of_a_run_says_it_too_and_so_does_its_card(
-    root: Path, tmp_path: Path, evaluate: Evaluate
+    root: Path, tmp_path: Path, evaluate: Evaluate, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ["--data", str(root / "own"), "--out", str(tmp_path / "run"), "--device", "cpu"]
     settings = ["--set", "data.longest_side=40", "--set", "baselines=false", "--smoke"]
-    assert main(["train", "folder-tiny", *arguments, *settings]) == 0
+    weights = ["--weights", str(root / "run" / "best.safetensors")]
+    capsys.readouterr()
+    assert main(["train", "folder-tiny", *arguments, *settings, *weights]) == 0
+    assert "has no place for --weights; they are left aside" in capsys.readouterr().err
     record = json.loads((tmp_path / "run" / "record.json").read_text())
     said = "photos above 40 pixels were shrunk to it, and scored at that size"
     assert record["val"]["note"] == record["test"]["note"] == said

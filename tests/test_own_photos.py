@@ -10,15 +10,19 @@ import pytest
 import torch
 from PIL import Image
 
-from fcn_tutorial import training
+from fcn_tutorial import models, training
 from fcn_tutorial.cli import main
 from fcn_tutorial.datasets import Scenes
+from fcn_tutorial.predict import read_image
 from fcn_tutorial.training.recipes.config import read_config
 from tools.readme import README
 
 #: A run of seconds: README's has its recipe's windows and epochs.
 SHORT = ["--set", "epochs=1", "--set", "data.epoch_images=48", "--set", "data.crop=48,48",
          "--set", "baselines=false"]  # fmt: skip
+
+#: Width and height of further photos, one of them larger than training lets them be.
+SIZES = {"native": (64, 48), "odd": (101, 75), "larger": (640, 480)}
 
 
 def section() -> str:
@@ -72,8 +76,21 @@ def test_the_commands_of_readme_lead_from_painted_masks_to_a_checked_model(
     assert sum(parts) == 100 and set(record["test"]["iu"]) == set(names.values()) - {"void"}
     for command in others:
         assert main(command) == 0, command
-    labels = np.array(Image.open(tmp_path / "labels" / "IMG_000.png"))
-    assert labels.shape == (48, 64) and (tmp_path / "my.onnx").is_file()
+    # The exported file labels photos of every size and side as `predict` does.
+    for name, size in SIZES.items():
+        Image.open(photo).resize(size).save(tmp_path / "new-photos" / f"{name}.png")
+    assert main(next(command for command in others if command[0] == "predict")) == 0
+    session = pytest.importorskip("onnxruntime").InferenceSession(str(tmp_path / "my.onnx"))
+    network, card = models.load(tmp_path / "runs" / "my" / "best.safetensors")
+    assert max(max(size) for size in SIZES.values()) > network.longest_side > 0
+    for path in sorted((tmp_path / "new-photos").iterdir()):
+        images = network.preprocess(read_image(path)[None])
+        (scores,) = session.run(None, {"images": images.numpy()})
+        labels = np.array(Image.open(tmp_path / "labels" / f"{path.stem}.png"))
+        assert labels.shape == images.shape[-2:] and len(np.unique(labels)) > 1
+        assert np.mean(scores[0].argmax(0) == labels) > 0.999, path
+    (entry,) = pytest.importorskip("onnx").load(tmp_path / "my.onnx").metadata_props
+    assert json.loads(entry.value)["classes"] == list(card.classes) == list(record["test"]["iu"])
 
 
 def _no_network(*_: object) -> None:

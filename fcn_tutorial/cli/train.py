@@ -105,6 +105,12 @@ def _train(options: argparse.Namespace) -> int:
     if options.smoke:
         recipe = training.smoke(recipe)
         overrides["smoke"] = True
+        if options.weights:
+            print(
+                "note: --smoke trains a sixteenth of the width, which has no place for --weights; "
+                "they are left aside",
+                file=sys.stderr,
+            )
 
     def vary(stage: Recipe) -> Recipe:
         changed, _ = configuring.override(stage, config, settings, options.data)

@@ -28,6 +28,7 @@ from fcn_tutorial.vision import feature_extraction
 Norms = Literal["batch", "folded"]
 STRIDES = (8, 16, 32)
 
+_UNREAD = "num_batches_tracked"  # of a norm, last part of the name
 #: Side of the image on which a trunk is traced: large enough for every layer to have work.
 TRACED_SIZE = 512
 
@@ -225,12 +226,14 @@ def load_trunk(trunk: nn.Module, path: Path | str) -> None:
     stored = read_tensors(path)
     own = trunk.state_dict()
     # Files from before 2018 do not count the batches of a norm, which nothing here reads.
-    own = {key: value for key, value in own.items() if not key.endswith("num_batches_tracked")}
+    own = {key: value for key, value in own.items() if not key.endswith(_UNREAD)}
     missing = [key for key in own if key not in stored]
     if missing:
+        fitting = _fitting(stored)
+        hint = f"these are weights of {fitting}" if fitting else "it must hold torchvision's names"
         raise ValueError(
             f"weights={str(path)!r} lacks {len(missing)} of {len(own)} tensors of this trunk, "
-            f"the first being {missing[0]!r}; it must hold torchvision's key names"
+            f"the first being {missing[0]!r}; {hint}"
         )
     for key, value in own.items():
         if stored[key].numel() != value.numel():
@@ -245,6 +248,17 @@ def load_trunk(trunk: nn.Module, path: Path | str) -> None:
             )
         own[key] = stored[key].reshape(value.shape)
     trunk.load_state_dict(own, strict=False)
+
+
+def _fitting(stored: Mapping[str, Tensor]) -> str:
+    """The trunk whose tensors these are, "" for none."""
+    sizes = {key: tensor.numel() for key, tensor in stored.items()}
+    for name, plan in trunks.PLANS.items():
+        with torch.device("meta"):
+            own = plan.build().state_dict()
+        if all(sizes.get(k) == v.numel() for k, v in own.items() if not k.endswith(_UNREAD)):
+            return name
+    return ""
 
 
 def read_tensors(path: Path | str) -> dict[str, Tensor]:

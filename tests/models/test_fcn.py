@@ -326,3 +326,14 @@ def test_a_pytorch_file_that_unfolds_to_more_than_it_is_is_refused(tmp_path: Pat
     assert bomb.stat().st_size < 10_000
     with pytest.raises(ValueError, match=r"bomb\.pth': .*its parts are compressed"):
         read_tensors(bomb)
+
+
+def test_weights_of_another_trunk_are_called_by_its_name(tmp_path: Path) -> None:
+    file = tmp_path / "weights.safetensors"
+    whole = vision.squeezenet1_1(weights=None, num_classes=10).state_dict()
+    save_file({key: t for key, t in whole.items() if not key.startswith("classifier")}, file)
+    with pytest.raises(ValueError, match="of this trunk.*; these are weights of squeezenet1_1$"):
+        FCN("tiny", num_classes=3, weights=file)
+    save_file({"conv.weight": torch.zeros(3)}, file)
+    with pytest.raises(ValueError, match="; it must hold torchvision's names$"):
+        FCN("tiny", num_classes=3, weights=file)
