@@ -312,7 +312,9 @@ _NOT_PROSE = (
     nodes.reference, nodes.title, nodes.literal, nodes.literal_block, nodes.math, nodes.math_block,
     nodes.raw, nodes.comment, nodes.citation,
 )  # fmt: skip
-PICTURE = re.compile(r'<img class="fcn-figure".*?>|<figure class="fcn-slider".*?</figure>', re.S)
+PICTURE = re.compile(
+    r'<img class="fcn-figure".*?>|<figure class="fcn-(?:slider|playground)".*?</figure>', re.S
+)
 
 
 def number_outputs(app: Sphinx, doctree: nodes.document, docname: str) -> None:

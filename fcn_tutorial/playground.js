@@ -1,0 +1,299 @@
+(function (figure) {
+  "use strict";
+  if (!figure || figure.dataset.running) return;
+  figure.dataset.running = "yes";
+  const net = JSON.parse(figure.querySelector('script[type="application/json"]').textContent);
+  const [H, W] = net.size, C = net.classes.length;
+
+  // ---- The network ---------------------------------------------------------------------------
+
+  // Maps are {c, h, w, v}: v holds c × h × w numbers.
+  const blank = (c, h, w) => ({c, h, w, v: new Float32Array(c * h * w)});
+
+  function unpack(packed) {
+    const bytes = Uint8Array.from(atob(packed.values), letter => letter.charCodeAt(0));
+    if (packed.kind === "int8") return Float32Array.from(new Int8Array(bytes.buffer));
+    return new Float32Array(bytes.buffer);
+  }
+  for (const step of net.steps) if (step.weight) step.weights = unpack(step.weight);
+
+  // 3×3, padding 1; then the batch norm as gain and bias, and the ReLU.
+  function conv(x, step) {
+    const {c, h, w} = x, wide = w + 2, padded = new Float32Array(c * (h + 2) * wide);
+    for (let k = 0; k < c; k++) for (let y = 0; y < h; y++)
+      padded.set(x.v.subarray((k * h + y) * w, (k * h + y + 1) * w), (k * (h + 2) + y + 1) * wide + 1);
+    const out = blank(step.out, h, w), K = step.weights, sum = new Float32Array(h * w);
+    for (let o = 0; o < step.out; o++) {
+      sum.fill(0);
+      for (let k = 0; k < c; k++) {
+        const q = (o * c + k) * 9, base = k * (h + 2) * wide;
+        const a = K[q], b = K[q + 1], d = K[q + 2], e = K[q + 3], f = K[q + 4], g = K[q + 5],
+          i = K[q + 6], j = K[q + 7], l = K[q + 8];
+        for (let y = 0; y < h; y++) {
+          let p = base + y * wide, r = p + wide, s = r + wide, t = y * w;
+          const end = t + w;
+          for (; t < end; t++, p++, r++, s++) {
+            sum[t] += a * padded[p] + b * padded[p + 1] + d * padded[p + 2]
+              + e * padded[r] + f * padded[r + 1] + g * padded[r + 2]
+              + i * padded[s] + j * padded[s + 1] + l * padded[s + 2];
+          }
+        }
+      }
+      const gain = step.gain[o], bias = step.bias[o], start = o * h * w;
+      for (let t = 0; t < h * w; t++) {
+        const value = sum[t] * gain + bias;
+        out.v[start + t] = value > 0 ? value : 0;
+      }
+    }
+    return out;
+  }
+
+  function pool(x) {
+    const out = blank(x.c, x.h >> 1, x.w >> 1);
+    for (let k = 0, t = 0; k < x.c; k++) for (let y = 0; y < out.h; y++) {
+      let p = (k * x.h + 2 * y) * x.w;
+      for (let n = 0; n < out.w; n++, p += 2, t++)
+        out.v[t] = Math.max(x.v[p], x.v[p + 1], x.v[p + x.w], x.v[p + x.w + 1]);
+    }
+    return out;
+  }
+
+  function score(x, step) {
+    const out = blank(step.out, x.h, x.w), n = x.h * x.w;
+    for (let o = 0; o < step.out; o++) {
+      const to = out.v.subarray(o * n, (o + 1) * n).fill(step.bias[o]);
+      for (let k = 0; k < x.c; k++) {
+        const weight = step.weights[o * x.c + k], start = k * n;
+        for (let t = 0; t < n; t++) to[t] += weight * x.v[start + t];
+      }
+    }
+    return out;
+  }
+
+  // Where pixel n of the finer map lies between two of the coarser: half-pixel aligned, borders repeated.
+  function places(size, factor) {
+    return Array.from({length: size * factor}, (_, n) => {
+      const at = (n + 0.5) / factor - 0.5, low = Math.floor(at);
+      return [Math.max(low, 0), Math.min(low + 1, size - 1), at - low];
+    });
+  }
+
+  function enlarge(x, factor) {
+    const out = blank(x.c, x.h * factor, x.w * factor);
+    const rows = places(x.h, factor), columns = places(x.w, factor);
+    for (let k = 0, t = 0; k < x.c; k++) for (const [top, bottom, dy] of rows) {
+      const one = (k * x.h + top) * x.w, two = (k * x.h + bottom) * x.w;
+      for (const [left, right, dx] of columns) {
+        const upper = x.v[one + left] + dx * (x.v[one + right] - x.v[one + left]);
+        const lower = x.v[two + left] + dx * (x.v[two + right] - x.v[two + left]);
+        out.v[t++] = upper + dy * (lower - upper);
+      }
+    }
+    return out;
+  }
+
+  function add(x, y) {
+    for (let t = 0; t < x.v.length; t++) x.v[t] += y.v[t];
+    return x;
+  }
+
+  // RGBA bytes of the picture -> scores of every pixel. `skips` says which finer layers may speak.
+  function run(rgba, skips) {
+    let x = blank(3, H, W);
+    for (let k = 0; k < 3; k++) for (let t = 0; t < H * W; t++)
+      x.v[k * H * W + t] = (rgba[4 * t + k] * net.scale - net.mean[k]) / net.std[k];
+    const scores = {};
+    for (const step of net.steps) {
+      if (step.op === "conv") x = conv(x, step);
+      else if (step.op === "pool") x = pool(x);
+      else scores[step.stride] = score(x, step);
+    }
+    let fused = scores[32];
+    for (const stride of [16, 8]) {
+      fused = enlarge(fused, 2);
+      if (skips[stride]) fused = add(fused, scores[stride]);
+    }
+    return enlarge(fused, 8);
+  }
+
+  function best(scores) {
+    const n = H * W, labels = new Uint8Array(n);
+    for (let t = 0; t < n; t++) {
+      let top = 0;
+      for (let k = 1; k < C; k++) if (scores.v[k * n + t] > scores.v[top * n + t]) top = k;
+      labels[t] = top;
+    }
+    return labels;
+  }
+
+  function probabilities(scores, t) {
+    const n = H * W, all = net.classes.map((_, k) => scores.v[k * n + t]);
+    const most = Math.max(...all), powers = all.map(s => Math.exp(s - most));
+    const sum = powers.reduce((a, b) => a + b);
+    return powers.map(p => p / sum);
+  }
+  figure.network = {run, best, probabilities};
+
+  // ---- The page ------------------------------------------------------------------------------
+
+  const make = (name, attributes = {}, ...inside) => {
+    const element = Object.assign(document.createElement(name), attributes);
+    element.append(...inside);
+    return element;
+  };
+  const still = figure.querySelector(".still");
+  const style = make("style", {textContent: `
+    .fcn-playground{margin:1em 0;color:inherit}
+    .fcn-playground .both{display:flex;flex-wrap:wrap;gap:.5em}
+    .fcn-playground canvas{flex:1 1 16em;width:16em;max-width:100%;image-rendering:pixelated;
+      touch-action:none;cursor:crosshair;border-radius:4px}
+    .fcn-playground canvas:focus-visible{outline:2px solid currentColor}
+    .fcn-playground .controls{display:flex;flex-wrap:wrap;gap:.2em 1em;align-items:center;margin:.4em 0}
+    .fcn-playground label,.fcn-playground button{min-height:32px;display:inline-flex;align-items:center;gap:.35em}
+    .fcn-playground output{display:block;min-height:3em;font-variant-numeric:tabular-nums}`});
+  const view = name => make("canvas", {width: W, height: H, tabIndex: 0, role: "img", ariaLabel: name});
+  const left = view("The picture. Drag a thing through it, or paint. Arrow keys move the last thing.");
+  const right = view("What the network answers."), said = make("output");
+  said.setAttribute("aria-live", "polite");
+  const skips = {16: true, 8: true};
+  const boxes = [16, 8].map(stride => {
+    const box = make("input", {type: "checkbox", checked: true});
+    box.onchange = () => { skips[stride] = box.checked; answer(); };
+    return make("label", {}, box, `skip at stride ${stride}`);
+  });
+  const shows = make("select", {onchange: () => draw()},
+    make("option", {value: "-1"}, "the best class"),
+    ...net.classes.map((name, k) => make("option", {value: k}, `probability of ${name}`)));
+  const brush = make("select", {}, make("option", {value: ""}, "drag things"),
+    ...net.classes.map((name, k) => make("option", {value: net.palette[k].join()}, `paint in the colour of ${name}`)));
+  const file = make("input", {type: "file", accept: "image/*"});
+  const again = make("button", {type: "button"}, "start again");
+  const controls = make("div", {className: "controls"}, ...boxes,
+    make("label", {}, "show", shows), make("label", {}, "pointer", brush),
+    make("label", {}, "your picture", file), again);
+  figure.append(style, make("div", {className: "both"}, left, right), controls, said);
+
+  const ink = left.getContext("2d", {willReadFrequently: true}), answerInk = right.getContext("2d");
+  const ground = make("canvas", {width: W, height: H}), groundInk = ground.getContext("2d");
+  const picture = address => new Promise((done, failed) => {
+    const image = new Image();
+    image.onload = () => done(image);
+    image.onerror = failed;
+    image.src = address;
+  });
+  let things = [], held = null, last = null, scores = null, pixels = null, pointer = null;
+
+  function compose() {
+    ink.drawImage(ground, 0, 0);
+    for (const thing of things) ink.drawImage(thing.image, thing.x, thing.y);
+    pixels = ink.getImageData(0, 0, W, H);
+  }
+  function answer() {
+    compose();
+    scores = run(pixels.data, skips);
+    draw();
+  }
+  let waiting = false;
+  function soon() {
+    if (waiting) return;
+    waiting = true;
+    requestAnimationFrame(() => { waiting = false; answer(); });
+  }
+
+  function draw() {
+    const shown = answerInk.createImageData(W, H), which = +shows.value, labels = best(scores);
+    for (let t = 0; t < H * W; t++) {
+      const colour = which < 0 ? net.palette[labels[t]]
+        : Array(3).fill(Math.round(255 * probabilities(scores, t)[which]));
+      shown.data.set([...colour, 255], 4 * t);
+    }
+    answerInk.putImageData(shown, 0, 0);
+    if (pixels) ink.putImageData(pixels, 0, 0);
+    if (pointer) tell();
+  }
+  function tell() {
+    const {x, y} = pointer, found = probabilities(scores, y * W + x);
+    const order = found.map((p, k) => [p, k]).sort((a, b) => b[0] - a[0]).slice(0, 3);
+    const words = order.map(([p, k]) => `${net.classes[k]} ${p.toFixed(2)}`).join(", ");
+    const speaking = [32, ...[16, 8].filter(stride => skips[stride])];
+    said.textContent = `Pixel ${x}, ${y}: ${words}. The frames are what its scores at stride `
+      + `${speaking.join(", ")} look at: ${speaking.map(s => `${net.fields[s]}²`).join(", ")} pixels.`;
+    ink.strokeStyle = "#fff";
+    for (const stride of speaking) {
+      const field = net.fields[stride], middle = n => (Math.floor(n / stride) + 0.5) * stride;
+      ink.strokeRect(middle(x) - field / 2, middle(y) - field / 2, field, field);
+    }
+  }
+
+  const place = (canvas, event) => {
+    const box = canvas.getBoundingClientRect();
+    const clip = (value, size) => Math.min(Math.max(Math.floor(value), 0), size - 1);
+    return {x: clip((event.clientX - box.left) / box.width * W, W), y: clip((event.clientY - box.top) / box.height * H, H)};
+  };
+  function paint(at) {
+    groundInk.fillStyle = `rgb(${brush.value})`;
+    groundInk.fillRect(at.x - 3, at.y - 3, 7, 7);
+    soon();
+  }
+  left.onpointerdown = event => {
+    const at = place(left, event);
+    left.setPointerCapture(event.pointerId);
+    if (brush.value) { held = {}; paint(at); return; }
+    const hit = [...things].reverse().find(thing => {
+      const x = at.x - thing.x, y = at.y - thing.y;
+      return x >= 0 && y >= 0 && x < thing.image.width && y < thing.image.height;
+    });
+    if (hit) held = {thing: last = hit, x: at.x - hit.x, y: at.y - hit.y};
+  };
+  const moved = canvas => event => {
+    const at = pointer = place(canvas, event);
+    if (held && canvas === left) {
+      if (held.thing) { held.thing.x = at.x - held.x; held.thing.y = at.y - held.y; soon(); } else paint(at);
+    } else if (scores) draw();
+  };
+  left.onpointermove = moved(left);
+  right.onpointermove = moved(right);
+  left.onpointerup = left.onpointercancel = () => { held = null; };
+  left.onpointerleave = right.onpointerleave = () => { if (!held) { pointer = null; if (scores) draw(); } };
+  left.onkeydown = event => {
+    const step = {ArrowLeft: [-2, 0], ArrowRight: [2, 0], ArrowUp: [0, -2], ArrowDown: [0, 2]}[event.key];
+    if (!step || !last) return;
+    event.preventDefault();
+    event.stopPropagation();
+    last.x += step[0];
+    last.y += step[1];
+    soon();
+  };
+
+  async function own(chosen) {
+    if (!chosen) return;
+    const address = URL.createObjectURL(chosen);
+    try {
+      const image = await picture(address), scale = Math.max(W / image.width, H / image.height);
+      const w = image.width * scale, h = image.height * scale;
+      groundInk.drawImage(image, (W - w) / 2, (H - h) / 2, w, h);
+      things = [];
+      answer();
+    } catch { said.textContent = `${chosen.name} is no picture that this browser reads.`; }
+    URL.revokeObjectURL(address);
+  }
+  file.onchange = () => own(file.files[0]);
+  figure.ondragover = event => event.preventDefault();
+  figure.ondrop = event => { event.preventDefault(); own(event.dataTransfer.files[0]); };
+
+  async function begin() {
+    groundInk.drawImage(await picture(net.image), 0, 0);
+    const images = await Promise.all(net.things.map(picture));
+    let x = 4;
+    things = images.map(image => {
+      const thing = {image, x, y: Math.round(0.86 * H) - image.height};
+      x += image.width + 6;
+      return thing;
+    });
+    last = things[0] || null;
+    answer();
+    still.style.display = "none";
+  }
+  again.onclick = begin;
+  figure.ready = begin();
+})(document.getElementById("FIGURE_ID"));
