@@ -5,8 +5,7 @@
   const net = JSON.parse(figure.querySelector('script[type="application/json"]').textContent);
   const [H, W] = net.size, C = net.classes.length;
 
-  // ---- The network ---------------------------------------------------------------------------
-
+  // ---- The network ----
   // Maps are {c, h, w, v}: v holds c × h × w numbers.
   const blank = (c, h, w) => ({c, h, w, v: new Float32Array(c * h * w)});
 
@@ -134,14 +133,12 @@
   }
   figure.network = {run, best, probabilities};
 
-  // ---- The page ------------------------------------------------------------------------------
-
+  // ---- The page ----
   const make = (name, attributes = {}, ...inside) => {
     const element = Object.assign(document.createElement(name), attributes);
     element.append(...inside);
     return element;
   };
-  const still = figure.querySelector(".still");
   const style = make("style", {textContent: `
     .fcn-playground{margin:1em 0;color:inherit}
     .fcn-playground .both{display:flex;flex-wrap:wrap;gap:.5em}
@@ -150,6 +147,7 @@
     .fcn-playground canvas:focus-visible{outline:2px solid currentColor}
     .fcn-playground .controls{display:flex;flex-wrap:wrap;gap:.2em 1em;align-items:center;margin:.4em 0}
     .fcn-playground label,.fcn-playground button{min-height:32px;display:inline-flex;align-items:center;gap:.35em}
+    .fcn-playground i{display:inline-block;width:1em;height:1em;margin-right:.3em;vertical-align:-.1em;border:1px solid}
     .fcn-playground output{display:block;min-height:3em;font-variant-numeric:tabular-nums}`});
   const view = name => make("canvas", {width: W, height: H, tabIndex: 0, role: "img", ariaLabel: name});
   const left = view("The picture. Drag a thing through it, or paint. Arrow keys move the last thing.");
@@ -171,7 +169,12 @@
   const controls = make("div", {className: "controls"}, ...boxes,
     make("label", {}, "show", shows), make("label", {}, "pointer", brush),
     make("label", {}, "your picture", file), again);
-  figure.append(style, make("div", {className: "both"}, left, right), controls, said);
+  const legend = make("div", {className: "controls"}, ...net.classes.map((name, k) => {
+    const chip = make("i");
+    chip.style.background = `rgb(${net.palette[k]})`;
+    return make("span", {}, chip, name);
+  }));
+  figure.append(style, make("div", {className: "both"}, left, right), legend, controls, said);
 
   const ink = left.getContext("2d", {willReadFrequently: true}), answerInk = right.getContext("2d");
   const ground = make("canvas", {width: W, height: H}), groundInk = ground.getContext("2d");
@@ -251,8 +254,7 @@
       if (held.thing) { held.thing.x = at.x - held.x; held.thing.y = at.y - held.y; soon(); } else paint(at);
     } else if (scores) draw();
   };
-  left.onpointermove = moved(left);
-  right.onpointermove = moved(right);
+  for (const canvas of [left, right]) canvas.onpointermove = moved(canvas);
   left.onpointerup = left.onpointercancel = () => { held = null; };
   left.onpointerleave = right.onpointerleave = () => { if (!held) { pointer = null; if (scores) draw(); } };
   left.onkeydown = event => {
@@ -260,8 +262,7 @@
     if (!step || !last) return;
     event.preventDefault();
     event.stopPropagation();
-    last.x += step[0];
-    last.y += step[1];
+    [last.x, last.y] = [last.x + step[0], last.y + step[1]];
     soon();
   };
 
@@ -292,7 +293,7 @@
     });
     last = things[0] || null;
     answer();
-    still.style.display = "none";
+    figure.querySelector(".still").style.display = "none";
   }
   again.onclick = begin;
   figure.ready = begin();

@@ -179,12 +179,13 @@ def _steps(stage: nn.Module) -> Iterator[tuple[dict[str, Any], Layer]]:
         if not plain:
             raise ValueError(f"network: its trunk holds {module}, which the script does not run")
         norm: Any = leaves[0]
+        weight: Any = module.weight
         del leaves[:2]
         gain = norm.weight / (norm.running_var + norm.eps).sqrt()
         step = {
             "op": "conv",
             "out": module.out_channels,
-            "weight": _packed(module.weight),
+            "weight": _packed(weight),
             "gain": gain.tolist(),
             "bias": (norm.bias - gain * norm.running_mean).tolist(),
         }
