@@ -155,8 +155,12 @@ def _fix(options: argparse.Namespace) -> int:
     from fcn_tutorial.datasets import sources
 
     source = sources.get(options.name)
-    for line in source.mended(_settings(source, options), options.folder, options.out):
-        print(line)
+    found = source.mended(_settings(source, options), options.folder, options.out)
+    print("\n".join(found.lines))
+    if found.form is not None:
+        _write_form(*found.form)
+    if found.problems:
+        raise ValueError(found.problems[0])
     print(f"`fcn-tutorial data check {source.name} {options.out}` reads it")
     return 0
 

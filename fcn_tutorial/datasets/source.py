@@ -222,8 +222,11 @@ class Source:
         """What the values of its labels were taken for; nothing where that is published."""
         return Findings()
 
-    def mended(self, spec: Data, data: Path | None, out: Path) -> tuple[str, ...]:
-        """Write a copy into `out` with what can be mended mechanically; says what was done."""
+    def mended(self, spec: Data, data: Path | None, out: Path) -> Findings:
+        """Write a copy into `out` with what can be mended mechanically; says what was done.
+
+        Nothing is written where there are problems first.
+        """
         raise ValueError(f"{self.name}: is read as it was published; there is nothing to mend")
 
     def small(self, spec: Data) -> Data:

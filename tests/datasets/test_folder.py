@@ -443,7 +443,7 @@ WRONG: list[tuple[Callable[[Home], Folder], list[str]]] = [
     (_floats, ["photo0.tif: holds floats", "8-bit PNG"]),
     (_coloured, ["masks: holds colours", "(255, 0, 0)", "colours={'name'"]),
     (_grey_levels, ["labels 0, 85, 170", "levels of grey", "colours="]),
-    (_orphan_mask, ["1 of 3 masks have no image: photo2.png", "Add the missing"]),
+    (_orphan_mask, ["1 of 3 masks has no image: photo2.png", "Add what is missing"]),
     (_endings, ["end in '_gt'", "give names=Names(mask_suffix='_gt')"]),
     (_case, ["upper and lower case"]),
     (_smoothed, ["more colours", "JPEG compression or from smoothing", "export"]),

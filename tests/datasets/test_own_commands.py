@@ -189,6 +189,64 @@ def test_training_refuses_what_check_finds(
         FOLDER.open(recipe.data, "train", own)
 
 
+def test_painted_masks_of_every_kind_are_mended_once_their_colours_have_names(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """JPEG, palettes and RGBA in one folder: `fix` writes the map to fill in, and then copies."""
+    labels = [np.array(mask) for mask in discs((0, 1, 2), 9)]
+    own = lay(tmp_path / "own", [Image.fromarray(PAINT[plain]) for plain in labels])
+    for i, plain in enumerate(labels):
+        path = own / "masks" / f"{i:02}.png"
+        if i % 3 == 0:
+            Image.fromarray(PAINT[plain]).save(path.with_suffix(".jpg"), quality=90)
+            path.unlink()
+        elif i % 3 == 1:
+            palette = Image.fromarray(plain)
+            palette.putpalette(PAINT.ravel().tolist())
+            palette.save(path)
+    new = tmp_path / "new"
+    arguments = ["data", "fix", "folder", str(own), "--out", str(new)]
+    assert main(["data", "check", "folder", str(own)]) == 1
+    assert "let `fcn-tutorial data fix folder` write copies" in capsys.readouterr().err
+    assert main(arguments) == 1 and not new.exists()
+    streams = capsys.readouterr()
+    assert "which colour is which class? Give each a name, then fix again" in streams.err
+    assert f"written: {own / 'colours.csv'}" in streams.out
+    head, *rows = (own / "colours.csv").read_text().splitlines()
+    found = {tuple(int(v) for v in row.split(",")[1:4]): row for row in rows}
+    assert {*found} == {tuple(PAINT[i]) for i in range(3)}
+    named = [f"{name}{found[tuple(PAINT[i])]}" for i, name in enumerate(("ground", "cat", "dog"))]
+    (own / "colours.csv").write_text("\n".join([head, *named]))
+    assert main(arguments) == 0
+    for i, plain in enumerate(labels):
+        mended = np.array(Image.open(new / "masks" / f"{i:02}.png"))
+        assert np.mean(mended == plain) > (0.99 if i % 3 == 0 else 0.9999)
+    assert main(["data", "check", "folder", str(new)]) == 0
+
+
+def test_palettes_among_painted_masks_count_with_their_colours(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    masks = painted(8)
+    masks[3] = masks[3].convert("RGB").quantize()
+    own = lay(tmp_path / "own", masks)
+    assert main(["data", "check", "folder", str(own)]) == 1
+    rows = (own / "colours.csv").read_text().splitlines()[1:]
+    colours = {tuple(int(v) for v in row.split(",")[1:4]) for row in rows}
+    assert colours == {tuple(PAINT[i]) for i in range(4)}
+
+
+def test_photos_in_a_format_that_is_not_read_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = lay(tmp_path / "own", discs((0, 1), 3))
+    (own / "images" / "01.jpg").rename(own / "images" / "01.heic")
+    assert main(["data", "check", "folder", str(own)]) == 1
+    assert "1 of 3 masks has no image: 01.png. 01.heic cannot be read: convert" in (
+        capsys.readouterr().err
+    )
+
+
 def test_fix_writes_a_folder_that_check_accepts(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -149,7 +149,7 @@ def test_a_published_test_folder_without_masks_is_left_out(tmp_path: Path) -> No
     photo(tmp_path / "images" / "test" / "9.jpg")
     assert len(opened(tmp_path)) == 6
     photo(tmp_path / "images" / "val" / "9.jpg")
-    with pytest.raises(ValueError, match=r"1 of 7 images have no mask .*: 9\.jpg"):
+    with pytest.raises(ValueError, match=r"1 of 7 images has no mask .*: 9\.jpg"):
         opened(tmp_path)
 
 

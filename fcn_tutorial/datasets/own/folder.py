@@ -18,17 +18,18 @@ from fcn_tutorial.datasets.own.doubt import doubt
 from fcn_tutorial.datasets.own.labelling import (
     Labelling,
     Numbers,
-    Unnamed,
     beside,
     check_not_binary,
     colour_code,
     numbering,
+    without_names,
 )
 from fcn_tutorial.datasets.own.lists import Pair, read_list
 from fcn_tutorial.datasets.own.mask_files import Colour
 from fcn_tutorial.datasets.own.pairing import Names
 from fcn_tutorial.datasets.own.parts import Shares, part
 
+_FIX = "or let `fcn-tutorial data fix folder` do so in a copy"
 _PROBED = 8  # masks looked at when the data set is opened
 
 
@@ -129,7 +130,8 @@ class Folder(torch.utils.data.Dataset[tuple[Any, Any]]):
         if found.faults:
             return  # the item says what is wrong with it
         if found.coloured:
-            raise Unnamed(self.masks, self.labelling.survey([mask for _, mask in self.files]))
+            masks = [mask for _, mask in self.files]
+            raise without_names(self.masks, self.labelling.survey(masks), masks)
         if why := doubt(found):
             raise ValueError(f"{self.masks}: {why}")
         check_not_binary(self.masks, set(found.pixels), self.labelling.names)
@@ -185,8 +187,11 @@ def _explain_sizes(image: Path, mask: Path, pixels: Sequence[int], labels: Seque
     if tuple(labels) == (pixels[1], pixels[0]):
         turned = orientation(image) in (5, 6, 7, 8)
         why = " as its EXIF orientation says" if turned else ""
-        return f"{text}: one of them is turned by 90° (the image is shown upright{why}); turn it"
+        return (
+            f"{text}: one of them is turned by 90° (the image is shown upright{why}); turn it, "
+            f"{_FIX}"
+        )
     return (
-        f"{text} (width×height); export the mask at the image's size, or resize it with "
-        "nearest-neighbour sampling"
+        f"{text} (width×height); export the mask at the image's size, resize it with "
+        f"nearest-neighbour sampling, {_FIX}"
     )

@@ -232,6 +232,13 @@ def numbering(
     return Numbers(names, _stored_palette(masks, len(names)) or palette(len(names)))
 
 
+def without_names(folder: Path, found: Survey, masks: Sequence[Path]) -> Unnamed:
+    """The error for painted masks; palettes among them count with the colours they are seen in."""
+    if found.palettes:
+        found = survey(masks, colours=True, title="counting colours")
+    return Unnamed(folder, found)
+
+
 def beside(folder: Path, name: str) -> Path | None:
     """A file of that name in the folder of masks or in the folder above."""
     return next((p for p in (folder / name, folder.parent / name) if p.is_file()), None)
@@ -277,7 +284,7 @@ def _count_classes(masks: Sequence[Path]) -> tuple[str, ...]:
     found = survey(masks, title="reading labels")
     folder = masks[0].parent
     if found.coloured:
-        raise Unnamed(folder, found)
+        raise without_names(folder, found, masks)
     if found.faults and not found.pixels:
         read_numbers(found.faults[0][0])  # whose message says more
         raise ValueError(found.faults[0][1])

@@ -6,6 +6,7 @@ suffix that `Names` states, in Unicode's composed form (macOS stores "é" as two
 
 from __future__ import annotations
 
+import glob
 import os
 import unicodedata
 from bisect import bisect_left
@@ -272,17 +273,31 @@ def check_partners(files: Files, chosen: Mapping[str, Path] | None = None) -> No
     there = set(masks.values())
     wanted = {key: masks.get(key) for key in images} if chosen is None else chosen
     if alone := [key for key, mask in wanted.items() if mask not in there]:
+        have = "has" if len(alone) == 1 else "have"
         raise ValueError(
-            f"{len(alone)} of {len(wanted)} images have no mask in {files.folders[1]}: "
+            f"{len(alone)} of {len(wanted)} images {have} no mask in {files.folders[1]}: "
             f"{first_few([images[key].name for key in alone])}. "
             f"{_remedy(alone, [key for key in masks if key not in images])}"
         )
     if chosen is None and (left := [key for key in masks if key not in images]):
+        have = "has" if len(left) == 1 else "have"
         raise ValueError(
-            f"{len(left)} of {len(masks)} masks have no image: "
-            f"{first_few([masks[key].name for key in left])}. Add the missing images, or remove "
-            "these masks"
+            f"{len(left)} of {len(masks)} masks {have} no image: "
+            f"{first_few([masks[key].name for key in left])}. "
+            f"{_unread(files.folders[0], left) or 'Add what is missing, or move these masks away'}"
         )
+
+
+def _unread(folder: Path, keys: Sequence[str]) -> str:
+    """What to do where files of these keys are there, in a format that is not read; else ""."""
+    there = [
+        p
+        for key in keys[:_TRIED]
+        for p in (folder / key).parent.glob(f"{glob.escape(Path(key).name)}.*")
+    ]
+    if not there:
+        return ""
+    return f"{first_few([p.name for p in there])} cannot be read: convert to JPEG or PNG"
 
 
 def _remedy(alone: Sequence[str], masks: Sequence[str]) -> str:
@@ -290,8 +305,8 @@ def _remedy(alone: Sequence[str], masks: Sequence[str]) -> str:
     if {key.lower() for key in alone} & {key.lower() for key in masks}:
         return "Names differ in upper and lower case: rename one side"
     return _guess(alone, masks) or (
-        "A mask has its image's name, as in a.jpg and a.png; add the missing masks, or name the "
-        "images that have one in a text file and pass it as split"
+        "A mask has its image's name, as in a.jpg and a.png; add what is missing, move these "
+        "images away, or name the images that have one in a text file and pass it as split"
     )
 
 

@@ -131,7 +131,10 @@ def _meaning(
         grey = bool((pixels == pixels[..., :1]).all())
         found.add(survey_numbers(pixels[..., 0], path) if grey else survey_picture(pixels, path))
     if found.coloured:
-        raise Unnamed(folder, found)
+        seen = Survey(coloured=True)
+        for path in masks:
+            seen.add(survey_picture(_read(path, coloured=True), path))
+        raise Unnamed(folder, seen)
     names = list(read_classes(classes)) if classes is not None else []
     levels = _levels(found, names, folder)
     names = names or list(levels.values())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -29,7 +29,7 @@ def mask_report(parts: Sequence[Folder]) -> Findings:
     masks = dict.fromkeys(mask for part in parts for _, mask in part.files)
     found = labelling.survey(sorted(masks))
     names = {value: labelling.meaning(value) for value in found.values}
-    lines = _table(found, folder, [_taken_for(names[value]) for value in found.values])
+    lines = _table(found, folder, {value: _taken_for(name) for value, name in names.items()})
     if absent := [name for name in labelling.classes if name not in names.values()]:
         lines.append(f"  without a pixel: {first_few(absent)}")
     unnamed = [value for value, name in names.items() if name is None]
@@ -38,23 +38,26 @@ def mask_report(parts: Sequence[Folder]) -> Findings:
     return Findings(tuple(lines), tuple(_problems(folder, found, unnamed, count, mapped)))
 
 
-def unnamed_report(error: Unnamed) -> Findings:
-    """The colours of painted masks that have no names yet, and a CSV file to write these in."""
+def unnamed_report(error: Unnamed, problem: str = "") -> Findings:
+    """The colours of painted masks that have no names yet, and a CSV file to write these in.
+
+    problem: in place of the error's own words.
+    """
     found = error.found
     chosen = (found.centres() if doubt(found) else found.values)[:_FORM_ROWS]
-    lines = _table(found, error.folder, ["?" for _ in found.values])
+    lines = _table(found, error.folder, {value: "?" for value in chosen})
     rows = [",".join((*HEADING, "percent of pixels", "masks"))]
     for value in chosen:
         share, masks = 100 * found.pixels[value] / found.total, found.masks[value]
         rows.append(f",{','.join(map(str, colour(value)))},{share:.3f},{masks}")
     place = error.folder.parent if error.folder.name == "masks" else error.folder
     form = (place / "colours.csv", "\n".join(rows) + "\n")
-    return Findings(tuple(lines), (str(error),), form)
+    return Findings(tuple(lines), (problem or str(error),), form)
 
 
-def _table(found: Survey, folder: Path, meanings: Sequence[str]) -> list[str]:
+def _table(found: Survey, folder: Path, meanings: Mapping[int, str]) -> list[str]:
     rows = [("value", "taken for", "pixels", "masks")]
-    for value, meaning in islice(zip(found.values, meanings, strict=True), _ROWS):
+    for value, meaning in islice(meanings.items(), _ROWS):
         share = f"{100 * found.pixels[value] / max(1, found.total):.3f} %"
         rows.append((_shown(found, value), meaning, share, str(found.masks[value])))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -63,7 +66,7 @@ def _table(found: Survey, folder: Path, meanings: Sequence[str]) -> list[str]:
         left = "  ".join(cell.ljust(w) for cell, w in zip(row[:2], widths[:2], strict=True))
         right = "  ".join(cell.rjust(w) for cell, w in zip(row[2:], widths[2:], strict=True))
         lines.append(f"  {left}  {right}")
-    if (more := len(found.values) - _ROWS) > 0:
+    if (more := len(found.values) - min(_ROWS, len(meanings))) > 0:
         lines.append(f"  and {more:,} more values")
     if found.transparent:
         black = "(0, 0, 0)" if found.coloured else "0"

@@ -44,7 +44,8 @@ class Survey:
     between: of each number, how often a single pixel of it separates two others, one above and one
     below it; beyond: how often a single pixel separates two others otherwise; jumps: how often two
     numbers touch that do not follow each other. transparent: pixels without a colour of their own,
-    which count as black. crowded: masks of more than `MOST_COLOURS` colours,
+    which count as black. palettes: masks of which numbers were counted, though they have colours.
+    crowded: masks of more than `MOST_COLOURS` colours,
     of which only solid ones are counted. blurred: masks that are no label images for themselves.
     faults: files that could not be read, and why.
     """
@@ -59,6 +60,7 @@ class Survey:
     jumps: int = 0
     read: int = 0
     transparent: int = 0
+    palettes: int = 0
     crowded: list[Path] = field(default_factory=list)
     blurred: list[Path] = field(default_factory=list)
     faults: list[tuple[Path, str]] = field(default_factory=list)
@@ -80,7 +82,7 @@ class Survey:
                 part.as_colours()
         for name in (*_COUNTS, "between"):
             getattr(self, name).update(getattr(other, name))
-        for name in ("beyond", "jumps", "read", "transparent"):
+        for name in ("beyond", "jumps", "read", "transparent", "palettes"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.crowded += other.crowded
         self.blurred += other.blurred
@@ -220,7 +222,9 @@ def _count(path: Path, colours: bool) -> Survey:
     try:
         mode = mask_mode(path)
         if not colours and (mode in ("1", "L", "P") or mode.startswith("I")):
-            return survey_numbers(read_index_image(path), path)
+            found = survey_numbers(read_index_image(path), path)
+            found.palettes = int(mode == "P")
+            return found
         pixels, clear = read_painted(path)
     except (ValueError, OSError) as error:
         return Survey(coloured=colours, faults=[(path, str(error))])

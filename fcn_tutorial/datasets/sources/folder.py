@@ -166,19 +166,22 @@ class _OwnFolder(Source):
         except Unnamed as error:
             return unnamed_report(error)
 
-    def mended(self, spec: Data, data: Path | None, out: Path) -> tuple[str, ...]:
+    def mended(self, spec: Data, data: Path | None, out: Path) -> Findings:
         own = _own(spec)
-        done = repair(
-            *_folders(own, data), out, names_or_file(own.classes), own.colours or None, own.names
-        )
+        folders, classes = _folders(own, data), names_or_file(own.classes)
+        try:
+            done = repair(*folders, out, classes, own.colours or None, own.names)
+        except Unnamed as error:
+            why = f"{error.folder}: which colour is which class? Give each a name, then fix again"
+            return unnamed_report(error, why)
         said = [f"{done.masks} masks with the classes {first_few(done.classes, 20)} are in {out}"]
         for count, what in (
             (done.moved[0], f"had {done.moved[1]:,} pixels of no label's value, now the nearest's"),
-            (done.turned, "were turned as their photo's EXIF orientation says"),
-            (done.resized, "were brought to their photo's size"),
+            (done.turned, "turned as the photo's EXIF orientation says"),
+            (done.resized, "brought to the photo's size"),
         ):
             said += [f"{count} {what}"] * bool(count)
-        return tuple(said)
+        return Findings(tuple(said))
 
     def window(self, spec: Data, train_set: Any) -> tuple[int, int]:
         """`spec.crop`, but no larger than the photos.
