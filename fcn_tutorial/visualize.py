@@ -49,7 +49,7 @@ OKABE_ITO: dict[str, str] = {  # Okabe and Ito 2008, "Color Universal Design"
     "yellow": "#F0E442",
     "black": "#000000",
 }
-GREY = "#7b7b7b"  # text and axes: contrast of at least 4 with white, #121212 and #14181e
+GREY = "#757575"  # text and axes: contrast of at least 4.5 with white and with black (WCAG 1.4.3)
 VOID_COLOUR = (224, 224, 192)  # the cream of the VOC palette's entry 255
 WRONG_COLOUR = (213, 94, 0)  # Okabe-Ito vermillion
 UNSCORED_COLOUR = (150, 150, 150)
@@ -214,7 +214,7 @@ class Picture:
         """The `<img>` element; `attributes` and the declarations `css` are added as they stand."""
         # The theme puts a white card behind images in dark mode; these grounds are transparent.
         style = (
-            "max-width:100%;height:auto;background:none!important;padding:0!important;"
+            "max-width:100%;height:auto;background:var(--fcn-ground,none)!important;padding:0!important;"
             "filter:none!important"
         )
         if self.width > self.pixels[0]:

@@ -37,8 +37,8 @@ _CSS = """
 .fcn-slider output{min-width:5em;font-variant-numeric:tabular-nums}
 .fcn-slider input{appearance:none;-webkit-appearance:none;flex:1 1 8em;min-width:6em;height:44px;
 margin:0;background:none;cursor:pointer;border-radius:6px}
-.fcn-slider input::-webkit-slider-runnable-track{height:6px;border-radius:3px;background:#7b7b7b}
-.fcn-slider input::-moz-range-track{height:6px;border-radius:3px;background:#7b7b7b}
+.fcn-slider input::-webkit-slider-runnable-track{height:6px;border-radius:3px;background:#757575}
+.fcn-slider input::-moz-range-track{height:6px;border-radius:3px;background:#757575}
 .fcn-slider input::-webkit-slider-thumb{-webkit-appearance:none;width:24px;height:24px;
 margin-top:-9px;border-radius:50%;background:#0072b2;border:2px solid currentColor}
 .fcn-slider input::-moz-range-thumb{width:20px;height:20px;border-radius:50%;background:#0072b2;

@@ -65,6 +65,11 @@ WITHOUT_CUE = """() => [...document.querySelectorAll('.bd-article *')].filter(bo
     && !box.closest('mjx-container');  // holds a hidden twin for screen readers
 }).map(box => box.outerHTML.slice(0, 100))"""
 
+# The grounds of our figures that are to be seen, each once.
+FIGURE_GROUNDS = """() => [...new Set([...document.querySelectorAll('img.fcn-figure')]
+  .filter(image => image.checkVisibility())
+  .map(image => getComputedStyle(image).backgroundColor))]"""
+
 LIGHT_CARDS = """() => [...document.querySelectorAll('.cell_output img')].filter(image => {
   const style = getComputedStyle(image);
   const ground = style.backgroundColor.match(/[\\d.]+/g).map(Number);

@@ -173,6 +173,12 @@ def test_figures_have_no_light_card_in_dark_mode(html: Path, visit: Visitor, pag
     assert opened.evaluate(looks.LIGHT_CARDS) == []
 
 
+def test_figures_lie_on_black_in_dark_mode(html: Path, visit: Visitor, page: str) -> None:
+    """There their grey has a contrast of 4.5; see the tests of `visualize.GREY`."""
+    grounds = visit(html, page, dark=True).page.evaluate(looks.FIGURE_GROUNDS)
+    assert set(grounds) <= {"rgb(0, 0, 0)"}
+
+
 def test_solutions_are_folded_and_open(html: Path, visit: Visitor, page: str) -> None:
     opened = visit(html, page, width=390).page
     for solution in opened.locator(".cell.tag_solution").all():
