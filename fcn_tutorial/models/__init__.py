@@ -2,6 +2,8 @@
 
 from fcn_tutorial.models import backbones, inference
 from fcn_tutorial.models.classifier import CropClassifier
+from fcn_tutorial.models.deeplab import DeepLab
+from fcn_tutorial.models.dilated import Dilated8
 from fcn_tutorial.models.fcn import FCN, FCNConfig
 from fcn_tutorial.models.fusion import LateFusion
 from fcn_tutorial.models.magnified import Magnified
@@ -10,9 +12,12 @@ from fcn_tutorial.models.own import Own
 from fcn_tutorial.models.published import load_published
 from fcn_tutorial.models.segnet import SegNet, SegNetBasic
 from fcn_tutorial.models.unet import UNet
+from fcn_tutorial.models.vit import ViT
 from fcn_tutorial.models.weights import Card, load, save
 
 NETWORKS |= {
+    "deeplab": DeepLab,
+    "dilated8": Dilated8,
     "fcn": FCN,
     "late-fusion": LateFusion,
     "magnified": Magnified,
@@ -20,6 +25,7 @@ NETWORKS |= {
     "segnet": SegNet,
     "segnet-basic": SegNetBasic,
     "unet": UNet,
+    "vit": ViT,
 }
 
 __all__ = [
@@ -27,6 +33,8 @@ __all__ = [
     "NETWORKS",
     "Card",
     "CropClassifier",
+    "DeepLab",
+    "Dilated8",
     "FCNConfig",
     "LateFusion",
     "Magnified",
@@ -35,6 +43,7 @@ __all__ = [
     "SegNet",
     "SegNetBasic",
     "UNet",
+    "ViT",
     "backbones",
     "inference",
     "load",

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from fcn_tutorial import surgery
+from fcn_tutorial.models import backbones, trunks
 
 
 def load_layers(
@@ -83,3 +84,19 @@ def _shaped(blob: Tensor, wanted: torch.Size) -> Tensor:
     """The blob as (out, in, rows, columns), or (channels,), where it has these values."""
     fits = blob.numel() == wanted.numel() and (len(wanted) == 1 or len(blob) == wanted[0])
     return blob.reshape(wanted) if fits else blob
+
+
+def vgg16_blobs(path: Path | str) -> dict[str, Tensor]:
+    """The weights of a `.caffemodel`, or torchvision's VGG16 under the names of its Caffe layers.
+
+    Raises ValueError as `surgery.load_caffemodel` and `backbones.read_tensors`.
+    """
+    if Path(path).suffix == ".caffemodel":
+        return surgery.load_caffemodel(path)
+    stored = backbones.read_tensors(path)
+    features = enumerate(trunks.vgg16_features(1 / 64))
+    theirs = [f"features.{i}" for i, layer in features if isinstance(layer, nn.Conv2d)]
+    layers = trunks.PLANS["vgg16"].caffe_layers
+    names = dict(zip([*theirs, "classifier.0", "classifier.3"], layers, strict=True))
+    split = ((key, *key.rpartition(".")) for key in stored)
+    return {f"{names[at]}.{part}": stored[key] for key, at, _, part in split if at in names}

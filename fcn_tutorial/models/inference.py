@@ -12,12 +12,13 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from fcn_tutorial.files import one_of
 from fcn_tutorial.models.network import Network, size_of
 from fcn_tutorial.transforms import holding_pixel, map_sample
 
@@ -25,6 +26,9 @@ from fcn_tutorial.transforms import holding_pixel, map_sample
 LARGE = 1 << 22
 #: Side in pixels of the parts of larger ones, without their margins.
 TILE = 1024
+
+
+Combine = Literal["mean", "max"]
 
 
 class Part(NamedTuple):
@@ -66,6 +70,7 @@ def scores(
     scales: Sequence[float] = (1.0,),
     flip: bool = False,
     tile: int | None = None,
+    combine: Combine = "mean",
 ) -> Tensor | dict[str, Tensor]:
     """Class probabilities of an image at its own size, averaged over `scales` and, with `flip`,
     over each scale's mirror image.
@@ -79,6 +84,8 @@ def scores(
         tile: largest side in pixels of what is computed at once, its margin left out, and at least
             as large as that; 0: the whole image. None takes an image of more than `LARGE` pixels,
             at the largest size the network sees of it, in tiles that have `TILE` pixels there.
+        combine: "mean" of the probabilities; "max", the softmax of each class's largest score, as
+            DeepLab joins its scales (arXiv 1606.00915v2, §4.1.2).
 
     Returns softmax probabilities (C, H, W), {task: probabilities} for several tasks. Tiles change
     them by rounding only. Raises ValueError for scales that are not positive numbers and for a
@@ -86,7 +93,7 @@ def scores(
     """
     like = next(model.parameters())
     found = torch.empty(model.num_classes, *size_of(image), dtype=like.dtype, device=like.device)
-    for part, values in probabilities(model, image, scales, flip, tile):
+    for part, values in probabilities(model, image, scales, flip, tile, combine):
         found[part.slices] = values
     return model.unnamed(model.split(found, 0))
 
@@ -98,6 +105,7 @@ def probabilities(
     scales: Sequence[float] = (1.0,),
     flip: bool = False,
     tile: int | None = None,
+    combine: Combine = "mean",
 ) -> Iterator[tuple[Part, Tensor]]:
     """`scores` one part after the other: (part, values), each pixel once.
 
@@ -106,16 +114,17 @@ def probabilities(
     Arguments and errors as those of `scores`; a tile at a time is in memory.
     """
     model.check_inputs(image, "scores")
+    one_of("combine", combine, _COMBINED)
     if not scales or not all(0 < scale < math.inf for scale in scales):
         raise ValueError(f"scales={tuple(scales)}: expected at least one, each more than 0")
     if tile is not None and tile < 0:
         raise ValueError(f"tile={tile}: expected the side of a tile in pixels, or 0 for no tiles")
     seen = map_sample(model.limited, image)
     if size_of(seen) == size_of(image):
-        yield from _in_parts(model, image, scales, flip, tile)
+        yield from _in_parts(model, image, scales, flip, tile, combine)
         return
     small = torch.empty(model.num_classes, *size_of(seen))
-    for part, values in _in_parts(model, seen, scales, flip, tile):
+    for part, values in _in_parts(model, seen, scales, flip, tile, combine):
         small[part.slices] = values
     pairs = zip(size_of(image), size_of(seen), strict=True)
     rows, columns = (holding_pixel(want, have) for want, have in pairs)
@@ -130,8 +139,9 @@ def _in_parts(
     scales: Sequence[float],
     flip: bool,
     tile: int | None,
+    combine: Combine,
 ) -> Iterator[tuple[Part, Tensor]]:
-    answer = averaged(model, pixels(model, image), scales, flip)
+    answer = _COMBINED[combine](model, pixels(model, image), scales, flip)
     seen = max(scales) * model.magnification
     if model.plain.margin() is None:
         tile = 0
@@ -174,14 +184,7 @@ def pixels(model: Network, image: Tensor | Mapping[str, Tensor]) -> Lazy:
 
 def averaged(model: Network, image: Lazy, scales: Sequence[float], flip: bool) -> Lazy:
     """Probabilities over every scale and, with `flip`, mirror image: their mean."""
-    passes = []
-    for scale in scales:
-        size = _scaled(image.size, scale)
-        passes.append(resized(_softmax(model, scored(model, resized(image, size))), image.size))
-        if flip:
-            mirrored = resized(flipped(image), size)
-            back = resized(_softmax(model, scored(model, mirrored)), image.size)
-            passes.append(flipped(back))
+    passes = _passes(model, image, scales, flip, lambda found: _softmax(model, found))
 
     def read(part: Part) -> Tensor:
         total = passes[0].read(part)
@@ -190,6 +193,40 @@ def averaged(model: Network, image: Lazy, scales: Sequence[float], flip: bool) -
         return total / len(passes)
 
     return Lazy(image.size, read)
+
+
+def strongest(model: Network, image: Lazy, scales: Sequence[float], flip: bool) -> Lazy:
+    """Probabilities of the largest score that each class has at any scale or mirror image."""
+    passes = _passes(model, image, scales, flip, lambda found: found)
+
+    def read(part: Part) -> Tensor:
+        largest = passes[0].read(part)
+        for other in passes[1:]:
+            largest = torch.maximum(largest, other.read(part))
+        return largest
+
+    return _softmax(model, Lazy(image.size, read))
+
+
+_COMBINED = {"mean": averaged, "max": strongest}
+
+
+def _passes(
+    model: Network,
+    image: Lazy,
+    scales: Sequence[float],
+    flip: bool,
+    finish: Callable[[Lazy], Lazy],
+) -> list[Lazy]:
+    """What the network says at each scale and mirror image, finished, at the size of the image."""
+    passes = []
+    for scale in scales:
+        size = _scaled(image.size, scale)
+        passes.append(resized(finish(scored(model, resized(image, size))), image.size))
+        if flip:
+            mirrored = resized(flipped(image), size)
+            passes.append(flipped(resized(finish(scored(model, mirrored)), image.size)))
+    return passes
 
 
 def scored(model: Network, image: Lazy) -> Lazy:

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from fcn_tutorial.models import (
     FCN,
+    DeepLab,
+    Dilated8,
     FCNConfig,
     LateFusion,
     Magnified,
@@ -17,6 +19,7 @@ from fcn_tutorial.models import (
     SegNet,
     SegNetBasic,
     UNet,
+    ViT,
     backbones,
 )
 
@@ -83,6 +86,12 @@ NETWORKS: dict[str, Callable[[], Network]] = {
     "own-trunk": _own,
     "segnet": lambda: SegNet(5, width=1 / 16, preprocessing="centred"),
     "segnet-basic": lambda: SegNetBasic({"a": 3, "b": 2}, width=1 / 8, preprocessing="centred"),
+    "deeplab": lambda: DeepLab("largefov", 5, width=1 / 32),
+    "deeplab-aspp": lambda: DeepLab("aspp-vgg16", {"a": 3, "b": 2}, width=1 / 32),
+    "deeplab-resnet": lambda: DeepLab("aspp-resnet101", 5, width=1 / 32),
+    "deeplab-tiny": lambda: DeepLab("aspp-tiny", 5, width=1 / 4),
+    "dilated8": lambda: Dilated8(5, width=1 / 64),
+    "vit": lambda: ViT(5, depth=2, width=1 / 12, learned_on=64),
     "unet": lambda: UNet(5, width=1 / 16),
     "unet-same": lambda: UNet({"a": 3, "b": 2}, padding="same", width=1 / 16),
 }

@@ -158,3 +158,21 @@ def test_tiles_far_smaller_than_their_margin_are_raised_to_it() -> None:
     found = [part for part, _ in inference.probabilities(model, image, tile=1)]
     assert len(found) == 40
     assert sum(part.right - part.left for part in found) == image.shape[-1]
+
+
+def test_the_largest_score_at_any_scale_decides_where_it_is_asked_for() -> None:
+    """DeepLab's fusion: each class's scores at every scale, brought to the image, their maximum."""
+    model, image = network(), picture(48, 64)
+    pixels = model.preprocess(image)[None].double()
+    maps = []
+    with torch.no_grad():
+        for size in ((24, 32), (36, 48), (48, 64)):
+            seen = interpolate(pixels, size, mode="bilinear", antialias=True)
+            fine = model.full_scores(seen)
+            maps.append(interpolate(fine, (48, 64), mode="bilinear", antialias=True))
+    expected = torch.stack(maps).amax(0).softmax(1)[0]
+    for tile in (0, 20):
+        found = scores(model, image, (0.5, 0.75, 1.0), tile=tile, combine="max")
+        assert isinstance(found, Tensor) and torch.allclose(found, expected, atol=1e-6)
+    with pytest.raises(ValueError, match="combine='median' is not one of mean, max"):
+        scores(model, image, combine="median")  # type: ignore[arg-type]
