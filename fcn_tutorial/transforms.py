@@ -298,6 +298,45 @@ def _window(have: int, want: int, factor: float) -> tuple[int, int, int, int]:
     return first, source, shown, before
 
 
+class ElasticDeformation(nn.Module):
+    """Move the pixels of image and mask by a smooth random field.
+
+    Displacements on a grid of 3×3 points, corners on corners, are drawn from a normal distribution
+    and interpolated bicubically. The image is resampled bilinearly and filled with its mean colour
+    where the field leads out of it; a `Mask` takes the nearest pixel and is filled with void,
+    `Depth` with 0. Source: Ronneberger, Fischer, Brox, MICCAI 2015, §3.1.
+
+    Args:
+        sigma: standard deviation of a displacement along each axis, in pixels.
+        points: of the grid along each axis.
+        ignore_index: the void label; of several, the first is written.
+    """
+
+    def __init__(self, sigma: float = 10.0, points: int = 3, ignore_index: Void = 255) -> None:
+        super().__init__()
+        if not sigma >= 0 or points < 2:
+            raise ValueError(f"sigma={sigma}, points={points}: expected at least 0 and 2")
+        self.sigma, self.points, self.ignore_index = sigma, points, ignore_index
+
+    def forward(self, image: Any, mask: Any) -> tuple[Any, Any]:
+        """Input and target, each a tensor (…, H, W) or a dict of such, moved alike."""
+        height, width = _parts(image)[0].shape[-2:]
+        field = torch.randn(1, 2, self.points, self.points) * self.sigma
+        shifts = interpolate(field, (height, width), mode="bicubic", align_corners=True)[0]
+        # As `functional.elastic` takes them: (1, H, W, 2), columns first, sides from -1 to 1.
+        scaled = torch.stack([2 * shifts[0] / width, 2 * shifts[1] / height], -1)[None]
+
+        def moved(part: Tensor) -> Any:
+            if isinstance(part, tv_tensors.Image):
+                fill: Any = mean_colour(part)
+                return F.elastic(part, scaled, F.InterpolationMode.BILINEAR, fill)
+            depth = isinstance(part, Depth)
+            fill = 0 if depth else writable_void(part.dtype, self.ignore_index, "mask")
+            return F.elastic(part, scaled, F.InterpolationMode.NEAREST, fill)
+
+        return map_sample(moved, image), map_sample(moved, mask)
+
+
 class LimitSide(nn.Module):
     """Shrink image and mask until the longer side has `longest` pixels; smaller ones stay.
 
@@ -354,9 +393,10 @@ def augmentation(
     scale: tuple[float, float] = (1.0, 1.0),
     flip: bool = True,
     jitter: float = 0.0,
+    elastic: float = 0.0,
     ignore_index: Void = 255,
 ) -> nn.Module:
-    """The joint training transform: scale and crop, mirror, change the light.
+    """The joint training transform: deform, scale and crop, mirror, change the light.
 
     Args:
         crop: (H, W) of what comes out, in pixels.
@@ -364,8 +404,11 @@ def augmentation(
         flip: mirror left and right half the time.
         jitter: largest relative change of brightness, contrast and saturation (colours only: not
             of masks, depth and HHA); the hue turns by a tenth of it.
+        elastic: standard deviation in pixels of a smooth deformation (see `ElasticDeformation`).
     """
     steps: list[nn.Module] = [RandomScaleCrop(crop, scale, ignore_index)]
+    if elastic:
+        steps.insert(0, ElasticDeformation(elastic, ignore_index=ignore_index))
     if flip:
         steps.append(v2.RandomHorizontalFlip())
     if jitter:

@@ -348,3 +348,41 @@ def test_preprocessing_refuses_what_it_cannot_mean() -> None:
         Preprocess("caffe")(torch.zeros(4, 4, 4, dtype=torch.uint8))
     with pytest.raises(TypeError, match="depth of dtype torch.uint8"):
         Preprocess("nyud-depth")(torch.zeros(1, 4, 4, dtype=torch.uint8))
+
+
+# --- Elastic deformation ------------------------------------------------------------------------
+
+
+def test_a_deformation_moves_image_and_mask_by_one_smooth_field() -> None:
+    from fcn_tutorial.transforms import ElasticDeformation
+
+    ramp = torch.arange(96, dtype=torch.float32).expand(3, 80, 96)
+    image = tv_tensors.Image(ramp.round().to(torch.uint8))
+    mask = tv_tensors.Mask(image[0].clone())
+    torch.manual_seed(3)
+    moved, labels = ElasticDeformation(4.0)(image, mask)
+    torch.manual_seed(3)
+    field = torch.randn(1, 2, 3, 3) * 4
+    wanted = torch.nn.functional.interpolate(field, (80, 96), mode="bicubic", align_corners=True)
+    rows = torch.arange(80.0)[:, None] + wanted[0, 1]
+    columns = ramp[0] + wanted[0, 0]
+    inside = (rows > 0) & (rows < 79) & (columns > 0) & (columns < 95)
+    assert moved.shape == image.shape and inside.float().mean() > 0.8
+    # Brightness and label both are the column that a pixel comes from.
+    assert (moved[0].float() - columns)[inside].abs().max() <= 0.51  # whole levels
+    assert (labels.float() - columns)[inside].abs().max() <= 0.51  # the nearest pixel
+    outside = (rows < -0.6) | (rows > 79.6) | (columns < -0.6) | (columns > 95.6)
+    assert outside.any() and bool((labels[outside] == 255).all())
+    assert torch.allclose(wanted[0, 0, 0, 0], field[0, 0, 0, 0], atol=1e-5)  # corners on corners
+
+
+def test_no_deformation_changes_nothing_and_labels_are_never_mixed() -> None:
+    from fcn_tutorial.transforms import ElasticDeformation
+
+    image, mask = _pair(40, 50)
+    same, labels = ElasticDeformation(0.0)(image, mask)
+    assert torch.equal(same, image) and torch.equal(labels, mask)
+    _, labels = ElasticDeformation(6.0)(image, mask)
+    assert set(labels.unique().tolist()) <= {*mask.unique().tolist(), 255}
+    with pytest.raises(ValueError, match="points=1: expected"):
+        ElasticDeformation(points=1)

@@ -38,6 +38,7 @@ class Data:
     scale: Annotated[tuple[float, float], "range of the random magnification"] = (1.0, 1.0)
     flip: Annotated[bool, "mirror half the images"] = True
     jitter: Annotated[float, "largest change of brightness, contrast, saturation"] = 0.0
+    elastic: Annotated[float, "pixels by which a smooth random field moves others; 0: none"] = 0.0
     train_images: Annotated[int, "the first so many; 0: all there are"] = 0
     test_images: Annotated[int, "the same for val and for test"] = 0
     modality: Annotated[Modality, "what of NYUDv2 is read"] = "rgb"

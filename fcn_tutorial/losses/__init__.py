@@ -7,6 +7,7 @@ summed over them (the reference code of Long, Shelhamer, Darrell 2015) or averag
 - `pixel_cross_entropy`, and `upsample_cross_entropy` without the full-resolution scores;
 - `focal_loss`, `dice_loss` and `lovasz_softmax`; `upsample_loss`, made of `Terms` as a recipe asks;
 - `multitask_loss`, the sum of that over several heads, which training minimises;
+- `border_weights` between regions that almost touch, and `weighted_cross_entropy`;
 - `sample_pixels`, training on a random part of the pixels;
 - `translate` and `match_momentum`, between conventions;
 - `median_frequency_weights` and `frequency_weights`, against classes that are rare.
@@ -14,6 +15,7 @@ summed over them (the reference code of Long, Shelhamer, Darrell 2015) or averag
 
 from fcn_tutorial.losses._common import Reduction
 from fcn_tutorial.losses.banded import upsample_cross_entropy
+from fcn_tutorial.losses.border import border_weights, weighted_cross_entropy
 from fcn_tutorial.losses.class_weights import (
     WeightRule,
     frequency_weights,
@@ -34,6 +36,7 @@ __all__ = [
     "TaskLosses",
     "Terms",
     "WeightRule",
+    "border_weights",
     "dice_loss",
     "focal_loss",
     "frequency_weights",
@@ -46,4 +49,5 @@ __all__ = [
     "translate",
     "upsample_cross_entropy",
     "upsample_loss",
+    "weighted_cross_entropy",
 ]

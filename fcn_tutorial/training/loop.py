@@ -18,7 +18,7 @@ from fcn_tutorial.datasets import sources
 from fcn_tutorial.datasets.loading import mix
 from fcn_tutorial.models import Network
 from fcn_tutorial.models.network import named
-from fcn_tutorial.training import diagnosis, distributed, initial, optimisation, reports
+from fcn_tutorial.training import diagnosis, distributed, initial, norms, optimisation, reports
 from fcn_tutorial.training.checkpoint import Progress, Run
 from fcn_tutorial.training.evaluation import scored
 from fcn_tutorial.training.optimisation import rate, set_rates
@@ -121,10 +121,10 @@ def start(
             notes.append(warning)
     network = network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimisation.freeze(network, recipe.frozen_stride)
-    notes += optimisation.norms_apart(recipe, network)
+    notes += norms.apart(recipe, network)
     average = copy.deepcopy(network) if recipe.ema else network
     if recipe.sync_norms and distributed.world_size() > 1:
-        optimisation.share_norms(network, device)
+        norms.share(network, device)
     learned: nn.Module = _TrainingScores(network)
     shared = None
     if distributed.world_size() > 1:
@@ -134,7 +134,7 @@ def start(
         learned = cast(nn.Module, torch.compile(learned, dynamic=False))
     learned.train()
     if recipe.frozen_norms:
-        optimisation.freeze_norms(network)
+        norms.freeze(network)
     precision = optimisation.choose_precision(recipe.precision, device)
     weighing = optimisation.class_weights(recipe, train_set)
     return Run(

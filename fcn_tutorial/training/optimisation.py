@@ -59,7 +59,25 @@ class Objective:
         return losses.multitask_loss(
             self._network.split(scores.float()), labels, factor, offset, terms,
             class_weights=self._weights, reduction="sum", border=border, divisors=divisors,
-        ).total  # fmt: skip
+        ).total + self._beside_borders(scores, target, divisors)  # fmt: skip
+
+    def _beside_borders(
+        self, scores: Tensor, target: Mapping[str, Tensor], divisors: Mapping[str, Tensor] | None
+    ) -> Tensor | float:
+        """What pixels between regions that almost touch cost more (see `losses.border_weights`)."""
+        recipe, network = self._recipe, self._network
+        if not recipe.border_weight:
+            return 0.0
+        total = torch.zeros((), device=scores.device)
+        for task, mine in network.split(scores.float()).items():
+            # Of whole labels: a cell outside of what is scored has a border, too.
+            weights = losses.border_weights(
+                target[task], recipe.border_weight, recipe.border_sigma
+            ).to(scores.device)
+            labels, weights = (network.supervised(t) for t in (target[task], weights))
+            loss = losses.weighted_cross_entropy(mine, labels, weights, *network.placement())
+            total = total + (loss if divisors is None else loss / divisors[task])
+        return total
 
     def mean(self, share: Tensor) -> Tensor:
         """A share as a mean over pixels, for a log: a sum is divided by the first task's."""
@@ -74,18 +92,38 @@ def counted(labels: Tensor, weight: Tensor) -> Tensor:
 
 
 def class_weights(recipe: Recipe, train_set: Any) -> dict[str, Tensor]:
-    """{task: (C,) float32} weights of the loss by true class, from the training labels' pixels."""
+    """{task: (C,) float32} weights of the loss by true class: given, or from the training labels.
+
+    Raises ValueError where there are not as many given as classes.
+    """
     classes = named(train_set.classes)
+    if recipe.class_factors:
+        return {task: _given(recipe.class_factors, names) for task, names in classes.items()}
     if recipe.class_weights == "none":
         return {task: torch.ones(len(names)) for task, names in classes.items()}
     counts = {task: torch.zeros(256, dtype=torch.int64) for task in classes}
+    within = {task: torch.zeros(256, dtype=torch.int64) for task in classes}
     for i in range(len(train_set)):
         for task, mask in named(train_set[i][1]).items():
-            counts[task] += torch.bincount(mask.flatten(), minlength=256)
-    return {
-        task: losses.frequency_weights(counts[task][: len(names)], recipe.class_weights)
-        for task, names in classes.items()
-    }
+            pixels = torch.bincount(mask.flatten(), minlength=256)
+            counts[task] += pixels
+            within[task] += (pixels > 0) * mask.numel()
+    found = {}
+    for task, names in classes.items():
+        pixels, images = (every[task][: len(names)] for every in (counts, within))
+        if recipe.class_weights == "median":
+            found[task] = losses.median_frequency_weights(pixels, images)
+        else:
+            found[task] = losses.frequency_weights(pixels, recipe.class_weights)
+    return found
+
+
+def _given(factors: Sequence[float], names: Sequence[str]) -> Tensor:
+    if len(factors) != len(names):
+        raise ValueError(
+            f"class_factors: {len(factors)} numbers for {len(names)} classes ({', '.join(names)})"
+        )
+    return torch.tensor(factors)
 
 
 def make(spec: Optimiser, network: Network) -> torch.optim.Optimizer:
@@ -142,39 +180,6 @@ def freeze(network: Network, stride: int) -> None:
         return
     for parameter in network.freezable(stride):
         parameter.requires_grad_(False)
-
-
-def freeze_norms(model: nn.Module) -> None:
-    """Let batch norms use their stored statistics though the network is in training mode."""
-    for module in model.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            module.eval()
-
-
-def share_norms(network: Network, device: torch.device) -> None:
-    """Let batch norms take their statistics from the images of all processes, not each its own.
-
-    Raises ValueError on a device that PyTorch's `SyncBatchNorm` does not know.
-    """
-    if device.type != "cuda":
-        raise ValueError(
-            f"--set sync_norms=true: batch norms are shared on CUDA only, not on {device.type}; "
-            "frozen_norms=true needs no sharing"
-        )
-    nn.SyncBatchNorm.convert_sync_batchnorm(network)
-
-
-def norms_apart(recipe: Recipe, network: Network) -> list[str]:
-    """What must be known of batch norms where processes share each step."""
-    kinds = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-    alone = distributed.world_size() == 1 or recipe.frozen_norms or recipe.sync_norms
-    if alone or not any(isinstance(module, kinds) for module in network.modules()):
-        return []
-    return [
-        f"batch norms took their statistics from the {recipe.batch // recipe.accumulate} images at "
-        "a time of each process: not what one process with all images learns; sync_norms=true "
-        "shares them (CUDA), frozen_norms=true needs none"
-    ]
 
 
 def update_average(average: nn.Module, model: nn.Module, decay: float) -> None:

@@ -18,7 +18,7 @@ from fcn_tutorial.metrics import Scores
 from fcn_tutorial.metrics import shown as measures
 from fcn_tutorial.models import Network
 from fcn_tutorial.models.network import named
-from fcn_tutorial.training import diagnosis, distributed
+from fcn_tutorial.training import diagnosis, distributed, norms
 from fcn_tutorial.training.checkpoint import Run
 from fcn_tutorial.training.evaluation import evaluate_tasks, judging
 from fcn_tutorial.training.recipes import settings
@@ -116,6 +116,8 @@ class Report:
         if not self._due(self._stream.epoch(progress.step)) or progress.validated == progress.step:
             return
         with run.paused():
+            if run.recipe.recompute_norms:
+                norms.recompute(run.average, run.splits["train"], run.recipe.batch)
             line, better = self._score(run.splits["val"])
             if distributed.rank() == 0:
                 if better or not run.folder.best.exists():

@@ -62,7 +62,7 @@ class Stream:
         if spec.crop != (0, 0):
             window = source.window(spec, train_set)
             scale = (spec.scale[0] * magnified, spec.scale[1] * magnified)
-            transform = augmentation(window, scale, spec.flip, spec.jitter)
+            transform = augmentation(window, scale, spec.flip, spec.jitter, spec.elastic)
         self._sampler = EpochSampler(
             source.epoch_images(spec, len(train_set)),
             recipe.batch,

@@ -96,5 +96,5 @@ def test_its_settings_are_explained_and_checked(capsys: pytest.CaptureFixture[st
     assert "model.backbone" not in shown and "model.num_classes" not in shown
     with pytest.raises(ValueError, match=r"no setting 'stride'"):
         training.override(toy, ["model.stride=8"])
-    with pytest.raises(ValueError, match=r"model\.network='unet' is not one of fcn"):
-        training.override(toy, ["model.network=unet"])
+    with pytest.raises(ValueError, match=r"model\.network='hourglass' is not one of"):
+        training.override(toy, ["model.network=hourglass"])

@@ -132,8 +132,14 @@ class Recipe:
         "over a step's pixels; image_mean: of each image, then of the images",
     ] = "mean"
     class_weights: Annotated[
-        Literal["none", "log", "inverse_sqrt", "inverse"], "how the loss favours rare classes"
+        Literal["none", "log", "inverse_sqrt", "inverse", "median"],
+        "how the loss favours rare classes",
     ] = "none"
+    class_factors: Annotated[
+        tuple[float, ...], "of the loss, class by class, instead of class_weights"
+    ] = ()
+    border_weight: Annotated[float, "most a pixel between two regions counts more; 0: none"] = 0.0
+    border_sigma: Annotated[float, "how far from both regions, in pixels, it does so"] = 5.0
     focal: Annotated[float, "exponent by which pixels that are right count less; 0: all alike"] = (
         0.0
     )
@@ -144,6 +150,9 @@ class Recipe:
     frozen_stride: Annotated[int, "trunk layers up to this stride keep their weights"] = 1
     frozen_norms: Annotated[bool, "batch norms keep their stored statistics"] = False
     sync_norms: Annotated[bool, "batch norms share their statistics among processes (CUDA)"] = False
+    recompute_norms: Annotated[
+        bool, "statistics of batch norms from a pass over the training images before they are used"
+    ] = False
     ema: Annotated[float, "decay a step of the averaged weights; 0: none"] = 0.0
     precision: Annotated[
         Literal["float32", "bfloat16", "float16", "auto"], "auto: bfloat16 where hardware has it"

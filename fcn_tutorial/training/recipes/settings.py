@@ -47,7 +47,11 @@ def check(recipe: Recipe) -> None:
     for key in ("batch", "epochs", "validate_every", "accumulate", "save_every"):
         if getattr(recipe, key) < 1:
             raise ValueError(f"--set {key}={getattr(recipe, key)}: expected 1 or more")
-    for key in ("focal", "region_weight"):
+    if recipe.recompute_norms and recipe.frozen_norms:
+        raise ValueError("recompute_norms=true: norms with frozen_norms=true keep their statistics")
+    if not 0 < recipe.border_sigma < math.inf:
+        raise ValueError(f"--set border_sigma={recipe.border_sigma}: expected more than 0")
+    for key in ("focal", "region_weight", "border_weight"):
         if not 0 <= getattr(recipe, key) < math.inf:
             raise ValueError(f"--set {key}={getattr(recipe, key)}: expected 0 or more")
     _check_data(recipe.data)
@@ -102,7 +106,7 @@ def from_dict(fields: Mapping[str, Any]) -> Recipe:
         rest["data"] = kind(**{k: _tuple(v) for k, v in rest["data"].items()})
         rest["optimiser"] = Optimiser(**rest["optimiser"])
         rest["published"] = tuple(Published(**p) for p in rest["published"])
-        recipe = Recipe(**rest)
+        recipe = Recipe(**{key: _tuple(value) for key, value in rest.items()})
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"not a recipe: {error}") from error
     for name, hint, value in _fields(recipe, ""):
@@ -236,7 +240,9 @@ def _parse(key: str, hint: Any, value: str) -> Any:
             raise ValueError(f"--set {key}={value}: expected one of {', '.join(arguments)}")
         return value
     if origin is tuple:
-        parts = value.strip("()[] ").replace("x", ",").split(",")
+        parts = [part for part in value.strip("()[] ").replace("x", ",").split(",") if part]
+        if arguments[-1] is Ellipsis:
+            arguments = (arguments[0],) * len(parts)
         if len(parts) != len(arguments):
             raise ValueError(f"--set {key}={value}: expected {len(arguments)} numbers, as in 1,2")
         return tuple(_parse(key, kind, part) for kind, part in zip(arguments, parts, strict=True))
