@@ -47,6 +47,9 @@ def test_smoke_training_prints_the_baselines_beside_the_network(
 ) -> None:
     record = json.loads((run / "record.json").read_text())
     assert record["train"]["steps"] == 2 and record["overrides"] == {"smoke": True}
+    card = (run / "model_card.md").read_text()
+    means = [f"{100 * part['mean_iu']:.1f}" for part in record["baselines"].values()]
+    assert "| | majority | colour |" in card and f"| **mean IU** | {' | '.join(means)} |" in card
     assert set(record["baselines"]) == {"majority", "colour"}
     assert list(record["test"]["iu"]) == list(Scenes.classes)
 

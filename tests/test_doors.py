@@ -128,6 +128,8 @@ PHOTOS = ["small.png", "larger.png", "odd.png", "grey.png", "turned.jpg", "large
 @pytest.mark.parametrize("door", DOORS)
 @pytest.mark.parametrize("name", PHOTOS)
 def test_every_door_gives_the_labels_of_predict(name: str, door: str, folder: Path) -> None:
+    if (name, door) == ("large.jpg", "onnx"):
+        pytest.skip("the uint8 file holds the same graph, and 12 megapixels take ten seconds")
     photo = folder / "photos" / name
     wanted = _wanted(folder, photo)
     assert wanted.unique().numel() > 1 or name == "wide.png"  # a strip of one class

@@ -13,6 +13,7 @@ from PIL import Image
 from fcn_tutorial import models, training
 from fcn_tutorial.cli import main
 from fcn_tutorial.datasets import Scenes
+from fcn_tutorial.datasets.sources.folder import FolderData
 from fcn_tutorial.predict import read_image
 from fcn_tutorial.training.recipes.config import read_config
 from tools.readme import README
@@ -104,7 +105,9 @@ def test_the_file_of_settings_in_readme_is_one(tmp_path: Path) -> None:
     assert recipe.epochs == 30 and config.out == tmp_path / "runs/my"
 
 
-def test_the_shares_that_readme_states_are_those_of_the_recipe() -> None:
+def test_the_shares_and_sizes_that_readme_states_are_those_of_the_recipe() -> None:
     spec = training.get("folder").data
+    assert isinstance(spec, FolderData)
     shares = [int(share) for share in re.findall(r"(\d+) %", section())]
     assert shares == [100 * spec.val_fraction, 100 * spec.test_fraction]
+    assert f"above {spec.longest_side} pixels" in section()

@@ -205,7 +205,11 @@ def _with_weights(
         began: str = last.read_state()["recipe"]["name"]
         return training.get(began) if began == recipe.otherwise else recipe
     if reason := initial.missing(chosen.model.weights):
-        print(f"note: {reason}; {recipe.otherwise} is trained instead", file=sys.stderr)
+        print(
+            f"note: {reason}; {recipe.otherwise} is trained instead (a file that you have: "
+            "--weights FILE)",
+            file=sys.stderr,
+        )
         return training.get(recipe.otherwise)
     return recipe
 

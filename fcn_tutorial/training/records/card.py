@@ -6,7 +6,7 @@ weights file, its classes and colours, is in the file itself (`models.Card`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from fcn_tutorial.datasets.sources import SOURCES
@@ -76,6 +76,10 @@ def _scores(record: Mapping[str, Any]) -> Iterator[str]:
     for task in tasks(next(iter(splits.values()))):
         yield from ("", *([f"### {task}", ""] if task else []))
         yield from _tables({name: tasks(split)[task] for name, split in splits.items()})
+    if baselines := record.get("baselines"):
+        (split,) = {part["split"] for part in baselines.values()}
+        yield from ("", f"Without a network, on the same images ({split}):", "")
+        yield from _whole(baselines, list(baselines))
     if record["published"]:
         yield from ("", "Published:", "")
         for entry in record["published"]:
@@ -88,18 +92,23 @@ def _scores(record: Mapping[str, Any]) -> Iterator[str]:
 def _tables(splits: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     """The scores of each split, and under them those of its classes, as far as they are known."""
     found = {name: scored(split) for name, split in splits.items()}
-    yield "| | " + " | ".join(f"{n}, {s['images']:,} images" for n, s in splits.items()) + " |"
-    yield "|---|" + "--:|" * len(splits)
-    for m in shown("card"):
-        if any(m.key in scores for scores in found.values()):
-            cells = " | ".join(m.text(scores.get(m.key)) for scores in found.values())
-            yield f"| **{m.title}** | {cells} |"
+    yield from _whole(splits, [f"{n}, {s['images']:,} images" for n, s in splits.items()])
     pairs = [(n, m) for n in found for m in shown("card", per_class=True) if m.key in found[n]]
     yield from ("", "| class | " + " | ".join(f"{m.title}, {n}" for n, m in pairs) + " |")
     yield "|---|" + "--:|" * len(pairs)
     for label in next(iter(splits.values()))["iu"]:
         cells = " | ".join(m.text(found[n][m.key].get(label)) for n, m in pairs)
         yield f"| {label} | {cells} |"
+
+
+def _whole(parts: Mapping[str, Mapping[str, Any]], heads: Sequence[str]) -> Iterator[str]:
+    """A table of the measures that are one number, a column for each part of a record."""
+    found = [scored(part) for part in parts.values()]
+    yield f"| | {' | '.join(heads)} |"
+    yield "|---|" + "--:|" * len(heads)
+    for m in shown("card"):
+        if any(m.key in scores for scores in found):
+            yield f"| **{m.title}** | {' | '.join(m.text(s.get(m.key)) for s in found)} |"
 
 
 def _limits(record: Mapping[str, Any]) -> Iterator[str]:
