@@ -103,11 +103,11 @@ browser: $(STAMP) $(if $(FRESH),,book) ## stage: the rendered pages in headless 
 mutants: $(STAMP) ## break each formula of tests/mutants.toml and see its test fail (minutes)
 	OMP_NUM_THREADS=1 $(PY) -m tools.mutants
 
-damage: $(STAMP) ## read 10,000 damaged files of every format; none may crash, hang or mislead (minutes)
+damage: $(STAMP) ## read 10,000 damaged and hostile files; none may crash, hang or mislead (minutes)
 	OMP_NUM_THREADS=1 $(PY) -m tools.damage
 
-kills: $(STAMP) ## kill a training run 20 times at random moments, go on each time, compare (minutes)
-	OMP_NUM_THREADS=1 $(PY) -m tests.training.killing 20
+kills: $(STAMP) ## end training runs in every way machines do, go on each time, compare (minutes)
+	OMP_NUM_THREADS=1 $(PY) -m tests.training.killing
 
 camvid: $(STAMP) ## CamVid from the raw folder to the table: DATA=folder WEIGHTS=mobilenet_v2 file
 	@test -n "$(DATA)" -a -n "$(WEIGHTS)" || { echo "name the folder and the weights:" \

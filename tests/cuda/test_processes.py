@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -26,20 +26,16 @@ runpy.run_module("fcn_tutorial", run_name="__main__", alter_sys=True)
 def test_killed_runs_end_with_the_same_bits_under_deterministic_algorithms(
     device: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    on_cpu = killing.command
+    def start(given: Sequence[str], limit: int) -> killing.Running:
+        line = [device if word == "cpu" else word for word in given]
+        return killing.cold([sys.executable, "-c", DETERMINISTIC, *line])
 
     # Fewer epochs than on a CPU: each starts the workers that load its images.
-    other = {"cpu": device, "epochs=120": "epochs=30", "validate_every=40": "validate_every=10"}
-
-    def command(out: Path, *more: str) -> list[str]:
-        line = [other.get(word, word) for word in on_cpu(out, *more)]
-        assert set(other.values()) <= set(line)
-        return [sys.executable, "-c", DETERMINISTIC, *line[line.index("fcn_tutorial") + 1 :]]
-
-    monkeypatch.setattr(killing, "command", command)
+    more = ("--set", "epochs=30", "--set", "validate_every=10")
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS asks for in this mode
-    subprocess.run(command(tmp_path / "calm"), check=True, capture_output=True)
-    killing.kill_and_resume(tmp_path / "cut", 3)
+    status, said = start(killing.arguments(tmp_path / "calm", *more), 0).finish()
+    assert status == 0, said
+    killing.kill_and_resume(tmp_path / "cut", 3, more=more, start=start)
     assert killing.differences(tmp_path / "calm", tmp_path / "cut") == []
 
 
