@@ -41,6 +41,18 @@ def no_class(labels: Any, num_classes: int) -> Any:
     return below | (labels >= num_classes) if holds(labels.dtype, num_classes) else below
 
 
+def check_labels(target: Any, num_classes: int, ignore_index: Void) -> Any:
+    """Which of an integer tensor's labels are not void; ValueError if one of those is no class."""
+    valid = ~is_void(target, ignore_index)
+    wrong = valid & no_class(target, num_classes)
+    if bool(wrong.any()):
+        raise ValueError(
+            f"target holds {int(target[wrong][0])}, which is not a class: expected 0 … "
+            f"{num_classes - 1} {'' if ignore_index is None else 'or '}{named(ignore_index)}"
+        )
+    return valid
+
+
 def writable_void(dtype: Any, ignore_index: Void, name: str = "target") -> int:
     """The label that marks further pixels as void: the first one.
 

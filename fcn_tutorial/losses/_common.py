@@ -7,7 +7,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from fcn_tutorial.void import Void, is_void, named, no_class
+from fcn_tutorial.void import Void, check_labels, is_void
 
 Reduction = Literal["mean", "sum"]
 
@@ -66,9 +66,4 @@ def check(
             f"weight must have one entry for each of {classes} classes, got {tuple(weight.shape)}"
         )
     if target.device.type == "cpu" and not torch.compiler.is_compiling():
-        wrong = ~is_void(target, ignore_index) & no_class(target, classes)
-        if bool(wrong.any()):
-            raise ValueError(
-                f"target holds {int(target[wrong][0])}, which is not a class: "
-                f"expected 0 … {classes - 1} or {named(ignore_index)}"
-            )
+        check_labels(target, classes, ignore_index)

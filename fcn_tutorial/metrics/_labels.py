@@ -9,20 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from fcn_tutorial.void import Void, is_void, named, no_class
-
-
-def check_labels(truth: Tensor, num_classes: int, ignore_index: Void) -> Tensor:
-    """Which pixels are not void; ValueError if one of them is not a class."""
-    valid: Tensor = ~is_void(truth, ignore_index)
-    wrong = valid & no_class(truth, num_classes)
-    if bool(wrong.any()):
-        raise ValueError(
-            f"target holds {int(truth[wrong][0])}, which is not a class: "
-            f"expected 0 … {num_classes - 1} {'' if ignore_index is None else 'or '}"
-            f"{named(ignore_index)}"
-        )
-    return valid
+from fcn_tutorial.void import no_class
 
 
 def check_predictions(predicted: Tensor, num_classes: int) -> None:

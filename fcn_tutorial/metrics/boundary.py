@@ -11,9 +11,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from fcn_tutorial.metrics._labels import check_labels, check_predictions, integers
+from fcn_tutorial.metrics._labels import check_predictions, integers
 from fcn_tutorial.metrics.confusion import Absent, ConfusionMatrix
-from fcn_tutorial.void import Void, is_void, writable_void
+from fcn_tutorial.void import Void, check_labels, is_void, writable_void
 
 Labels = Tensor | npt.NDArray[Any]
 

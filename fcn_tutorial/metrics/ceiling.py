@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fcn_tutorial.metrics._labels import check_labels, integers
+from fcn_tutorial.metrics._labels import integers
 from fcn_tutorial.metrics.confusion import Absent, ConfusionMatrix, Scores
-from fcn_tutorial.void import Void
+from fcn_tutorial.void import Void, check_labels
 
 CeilingMethod = Literal["nearest", "majority", "bilinear"]
 

@@ -16,8 +16,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from fcn_tutorial.metrics._labels import check_labels, check_predictions, integers
-from fcn_tutorial.void import Void, void_labels
+from fcn_tutorial.metrics._labels import check_predictions, integers
+from fcn_tutorial.void import Void, check_labels, void_labels
 
 Absent = Literal["score_zero_if_predicted", "truth_only"]
 FloatArray = npt.NDArray[np.float64]

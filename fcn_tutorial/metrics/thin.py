@@ -14,10 +14,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from fcn_tutorial.metrics._labels import check_labels, integers
+from fcn_tutorial.metrics._labels import integers
 from fcn_tutorial.metrics.boundary import boundary_band
 from fcn_tutorial.metrics.confusion import Scores
-from fcn_tutorial.void import Void
+from fcn_tutorial.void import Void, check_labels
 
 
 def thin_classes(

@@ -118,11 +118,6 @@ class LateFusion(Network):
         pairs = zip(config.streams, plain, strict=True)
         return cls([FCN.from_trained(own, [other]) for own, other in pairs], config.shares)
 
-    @classmethod
-    def from_coarser(cls, coarser: LateFusion) -> Self:
-        """As `FCN.from_coarser`, stream by stream."""
-        return cls([FCN.from_coarser(stream) for stream in coarser._all()], coarser.shares)
-
     # ---- What it is ------------------------------------------------------------------------------
 
     @property
