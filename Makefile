@@ -100,8 +100,9 @@ nbval: $(STAMP) ## stage: every chapter run again from the wheel, its outputs co
 browser: $(STAMP) $(if $(FRESH),,book) ## stage: the rendered pages in headless Chromium
 	$(PY) -m pytest -q tests/book
 
-mutants: $(STAMP) ## break each formula of tests/mutants.toml and see its test fail (minutes)
+mutants: $(STAMP) ## break formulas, of the package and of the book, and see that it is noticed (an hour)
 	OMP_NUM_THREADS=1 $(PY) -m tools.mutants
+	OMP_NUM_THREADS=1 $(PY) -m tools.book_mutants
 
 damage: $(STAMP) ## read 10,000 damaged and hostile files; none may crash, hang or mislead (minutes)
 	OMP_NUM_THREADS=1 $(PY) -m tools.damage

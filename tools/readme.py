@@ -74,6 +74,11 @@ def _rows(found: list[dict[str, Any]]) -> Iterator[str]:
         yield f"| `{name}` | {len(several)} | {cells} | {training} |"
 
 
+def _named(device: str) -> str:
+    """The device of a record; older records say "1 threads"."""
+    return re.sub(r"\b1 threads$", "1 thread", device)
+
+
 def _times(several: list[dict[str, Any]]) -> str:
     """The mean time on each device, and what else was special about the runs there."""
     by_device: dict[str, list[dict[str, Any]]] = {}
@@ -86,7 +91,7 @@ def _times(several: list[dict[str, Any]]) -> str:
         together, frames = costs[0].get("runs_together", 1), costs[0].get("frames", "")
         beside = f", {together} runs at a time" if together > 1 else ""
         recoded = f" ({frames})" if frames else ""
-        told.append(f"{took} on {device}{beside}{recoded}")
+        told.append(f"{took} on {_named(device)}{beside}{recoded}")
     return "; ".join(told)
 
 
@@ -183,7 +188,8 @@ def kept_block(root: Path = ROOT) -> str:
             made += " --weights FILE"
         name = path.relative_to(root / "data")
         lines.append(
-            f"| `{name.as_posix()}` | `{made}` | {record['device']}, {record['created'][:10]} |"
+            f"| `{name.as_posix()}` | `{made}` "
+            f"| {_named(record['device'])}, {record['created'][:10]} |"
         )
         kept.append({**record, "file": name.as_posix()})
     return "\n".join([*lines, *_remarked(kept, "file")])
