@@ -117,6 +117,9 @@ def test_the_folder_that_is_named_is_the_one_that_is_scored(
     (tmp_path / "new" / "masks").rename(tmp_path / "new" / "labels")
     assert evaluate(root / "named", "--data", "new")[0] == 1
     assert evaluate(root / "named", "--data", "new", "--set", "data.masks=labels")[0] == 0
+    elsewhere = ["--set", "data.images=other/a", "--set", "data.masks=other/b"]
+    done, _, said = evaluate(root / "named", "--data", "new", *elsewhere)
+    assert done == 1 and "new: nothing in it is read, because data.images=other/a" in said
     done, _, said = evaluate(root / "named", "--set", "epochs=3")
     assert done == 1 and "set data.… only" in said
 
@@ -209,3 +212,19 @@ def test_the_record_of_a_run_says_it_too_and_so_does_its_card(
     assert record["val"]["note"] == record["test"]["note"] == said
     assert f"P{said[1:]}." in (tmp_path / "run" / "model_card.md").read_text()
     assert evaluate(tmp_path / "run", "--data", root / "own")[1] == record["test"]
+
+
+def test_training_goes_on_from_a_network_of_other_classes_and_says_what_it_kept(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    new = copy_of(root / "own", tmp_path / "new", [0, 1, 2], "dog\ncow\nground\n")
+    capsys.readouterr()
+    settings = ["baselines=false", "epochs=1", "data.epoch_images=8", "data.crop=32,32"]
+    assert main(["train", "folder-tiny", "--data", str(new), "--out", str(tmp_path / "run"),
+                 "--weights", str(root / "run"), "--device", "cpu",
+                 *(part for text in settings for part in ("--set", text))]) == 0  # fmt: skip
+    said = "was trained on other classes. Their scores: kept: dog, ground; new: cow; gone: cat"
+    assert said in capsys.readouterr().out
+    record = json.loads((tmp_path / "run" / "record.json").read_text())
+    assert any(said in note for note in record["notes"])
+    assert record["train"]["weights"]["kind"] == "network"

@@ -247,7 +247,8 @@ class Run:
         for what in ("seed", "classes", "number of processes"):
             before = named(stored[what]) if what == "classes" else stored[what]
             if before != self.identity[what]:
-                raise Refused(f"{last}: was made with another {what}; resume with the same")
+                kind = "other" if what == "classes" else "another"
+                raise Refused(f"{last}: was made with {kind} {what}; resume with the same")
         digests = stored.get("data", {})
         other = [
             name for name, digest in digests.items() if self.identity["data"].get(name) != digest

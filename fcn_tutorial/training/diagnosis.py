@@ -106,16 +106,18 @@ def after(losses: Sequence[float], num_classes: int, recipe: Recipe) -> Iterator
         )
 
 
-def one_class(matrix: Tensor, classes: Sequence[str]) -> Iterator[str]:
+def one_class(matrix: Tensor, classes: Sequence[str], recipe: Recipe) -> Iterator[str]:
     """Whether nearly all pixels of a scored set were given one class that is not nearly all."""
     predicted, truth = matrix.sum(0), matrix.sum(1)
     share = predicted / predicted.sum().clamp(min=1)
     top = int(share.argmax())
     if float(share[top]) > 0.995 and float(truth[top] / truth.sum().clamp(min=1)) < 0.98:
+        plain = recipe.class_weights == "none"
+        weights = "try --set class_weights=inverse_sqrt, " if plain else ""
         yield (
             f"{100 * float(share[top]):.1f} % of the pixels are labelled {classes[top]}: the "
             "network ignores its input so far. If this stays, see the first warnings of the run, "
-            "try --set class_weights=inverse_sqrt, and check that masks hold labels, not colours"
+            f"{weights}and check that masks hold labels, not colours"
         )
 
 

@@ -17,8 +17,9 @@ from torch import nn
 
 from fcn_tutorial import models, vision
 from fcn_tutorial.datasets.spec import PARTS
-from fcn_tutorial.files import fcn_data
+from fcn_tutorial.files import fcn_data, first_few
 from fcn_tutorial.models import NETWORKS, Network
+from fcn_tutorial.models.heads import with_classes
 from fcn_tutorial.models.magnified import magnified
 from fcn_tutorial.models.network import describe, from_description, named
 from fcn_tutorial.models.own import as_network
@@ -44,11 +45,12 @@ class Origin:
     kind: str  # "random", "trunk", "caffe" or "network"
     files: tuple[Path, ...] = ()  # read by this process; none where a run goes on
     digests: tuple[Mapping[str, str], ...] = ()  # their names and SHA-256 sums
+    notes: tuple[str, ...] = ()  # what was made of them
 
     @staticmethod
-    def of(kind: str, files: Sequence[Path] = ()) -> Origin:
+    def of(kind: str, files: Sequence[Path] = (), notes: Sequence[str] = ()) -> Origin:
         """The origin in files that are here."""
-        return Origin(kind, tuple(files), tuple(_named(path) for path in files))
+        return Origin(kind, tuple(files), tuple(_named(path) for path in files), tuple(notes))
 
     def as_dict(self) -> dict[str, Any]:
         """Names and SHA-256 sums, without the folders of one machine."""
@@ -97,7 +99,8 @@ def build(
     if "network" in kinds:
         if len(kinds) > 1:
             raise ValueError(f"--weights: {', '.join(map(str, files))} are of different kinds")
-        return _from_networks(recipe, classes, files), Origin.of("network", files)
+        model, notes = _from_networks(recipe, classes, files)
+        return model, Origin.of("network", files, notes)
     if len(files) > 1:
         raise ValueError("--weights: give one file of pretrained weights")
     kind = kinds.pop() if kinds else "random"
@@ -151,24 +154,43 @@ def _counts(classes: Any) -> int | dict[str, int]:
     return len(classes)
 
 
-def _from_networks(recipe: schema.Recipe, classes: Any, files: Sequence[Path]) -> Network:
+def _from_networks(
+    recipe: schema.Recipe, classes: Any, files: Sequence[Path]
+) -> tuple[Network, list[str]]:
+    """The network, and what was changed of those in the files."""
     names = [n for part in named(classes).values() for n in part]
-    loaded = []
+    loaded, notes = [], []
     for path in files:
         model, card = models.load(path)
         if list(card.classes) != names:
-            raise ValueError(
-                f"{path}: was trained on other classes ({', '.join(card.classes[:4])} …) than "
-                f"{recipe.data.name} has ({', '.join(names[:4])} …)"
-            )
+            if isinstance(classes, Mapping) or isinstance(model.counts, Mapping):
+                raise ValueError(
+                    f"{path}: was trained on other classes ({', '.join(card.classes[:4])} …) than "
+                    f"{recipe.data.name} has ({', '.join(names[:4])} …)"
+                )
+            model = with_classes(model, card.classes, names)
+            notes.append(_exchanged(path, card.classes, names))
         loaded.append(model)
     network, config = _plan(recipe, classes)
     try:
-        return magnified(network.from_trained(config, loaded), recipe.model.magnification)
+        made = magnified(network.from_trained(config, loaded), recipe.model.magnification)
+        return made, notes
     except ValueError as error:
         raise ValueError(
             f"{', '.join(map(str, files))}: {recipe.name} cannot start from this: {error}"
         ) from error
+
+
+def _exchanged(path: Path, known: Sequence[str], wanted: Sequence[str]) -> str:
+    kept = [name for name in wanted if name in known]
+    fresh = [name for name in wanted if name not in known]
+    gone = [name for name in known if name not in wanted]
+    parts = [
+        f"{what}: {first_few(names)}"
+        for what, names in (("kept", kept), ("new", fresh), ("gone", gone))
+        if names
+    ]
+    return f"{path.name} was trained on other classes. Their scores: {'; '.join(parts)}"
 
 
 # --- Files --------------------------------------------------------------------------------------

@@ -115,6 +115,9 @@ def start(
     notes = sources.get(recipe.data.name).notes(recipe.data, splits)
     torch.manual_seed(seed)
     network, origin = initial.build(recipe, train_set.classes, weights, stored, model)
+    for note in origin.notes:
+        reports.say(f"note: {note}")
+        notes.append(note)
     if not stored:
         for warning in diagnosis.before(recipe, network, train_set, origin.files):
             reports.say(f"warning: {warning}")

@@ -150,7 +150,8 @@ class Report:
         better = last if run.recipe.select == "last" else scores.mean_iu > progress.best
         progress.best = max(progress.best, scores.mean_iu)
         classes = next(iter(named(val_set.classes).values()))
-        for warning in diagnosis.one_class(next(iter(matrices.values())).matrix, classes):
+        first = next(iter(matrices.values())).matrix
+        for warning in diagnosis.one_class(first, classes, run.recipe):
             line += f"\nwarning: {warning}"
         return line, better
 

@@ -221,7 +221,7 @@ def test_a_run_folder_is_not_overwritten_and_resumes_only_itself(
         training.train(short, tmp_path, seed=5, resume=True)
     whole = folder.last.read_bytes()
     for key, value, what in (
-        ("classes", {"labels": ["other"]}, "another classes"),
+        ("classes", {"labels": ["other"]}, "other classes"),
         ("number of processes", 2, "another number of processes"),
     ):
         folder.last.write_bytes(whole)
