@@ -74,17 +74,11 @@ def images(settings: Settings) -> dict[str, Any]:
     return _swept("images in a batch", {"side": side, "classes": CLASSES}, work, settings)
 
 
-def classes(settings: Settings) -> dict[str, Any]:
-    """More and more classes; the loss as the package computes it."""
-    return _classes(settings, dense=False)
+def classes(settings: Settings, dense: bool = False) -> dict[str, Any]:
+    """More and more classes; the loss as the package computes it.
 
-
-def dense_classes(settings: Settings) -> dict[str, Any]:
-    """The same with the published upsampling, a C × C deconvolution, and a plain cross-entropy."""
-    return _classes(settings, dense=True)
-
-
-def _classes(settings: Settings, dense: bool) -> dict[str, Any]:
+    dense: the published upsampling, a C × C deconvolution, and a plain cross-entropy.
+    """
     counts, side = ((2, 5), 64) if settings.smoke else ((2, 21, 60, 120, 240), 128)
     batch = 4
     work = {count: _step(batch, side, count, settings, dense) for count in counts}
@@ -115,7 +109,7 @@ SWEEPS: dict[str, Callable[[Settings], dict[str, Any]]] = {
     "pixels": pixels,
     "images": images,
     "classes": classes,
-    "dense classes": dense_classes,
+    "dense classes": partial(classes, dense=True),
     "processes": processes,
 }
 

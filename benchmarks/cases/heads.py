@@ -63,30 +63,23 @@ def _torchvision_fcn(backbone: str) -> nn.Module:
     )
 
 
-def _fpn(backbone: str) -> nn.Module:
-    import segmentation_models_pytorch as smp
+def _smp(head: str, **options: int) -> Callable[[str], nn.Module]:
+    def build(backbone: str) -> nn.Module:
+        import segmentation_models_pytorch as smp
 
-    model: nn.Module = smp.FPN(backbone, encoder_weights=None, classes=CLASSES)
-    return model
+        network: nn.Module = getattr(smp, head)(
+            backbone, encoder_weights=None, classes=CLASSES, **options
+        )
+        return network
 
-
-def _linknet(backbone: str) -> nn.Module:
-    import segmentation_models_pytorch as smp
-
-    model: nn.Module = smp.Linknet(backbone, encoder_weights=None, classes=CLASSES)
-    return model
+    return build
 
 
-def _pspnet(backbone: str) -> nn.Module:
-    import segmentation_models_pytorch as smp
-
-    model: nn.Module = smp.PSPNet(
-        backbone, encoder_weights=None, encoder_depth=5, upsampling=32, classes=CLASSES
-    )
-    return model
-
-
-SMP = (Peer("smp FPN", _fpn), Peer("smp Linknet", _linknet), Peer("smp PSPNet", _pspnet))
+SMP = (
+    Peer("smp FPN", _smp("FPN")),
+    Peer("smp Linknet", _smp("Linknet")),
+    Peer("smp PSPNet", _smp("PSPNet", encoder_depth=5, upsampling=32)),
+)
 PEERS: dict[str, tuple[Peer, ...]] = {
     "mobilenet_v2": SMP,
     "resnet18": SMP,
