@@ -37,7 +37,9 @@ mount_at() {
   mounted=("$system$2" "${mounted[@]}")
 }
 mount_at proc /proc -t proc
-mount_at /dev /dev --bind
+# With what is mounted below: shared memory, which a user cannot make in /dev itself, and terminals.
+mount_at /dev /dev --rbind
+mount --make-rslave "$system/dev"  # or its release would release the machine's own
 for folder in ${BIND:-}; do mount_at "$folder" "$folder" --bind; done
 
 for file in /etc/resolv.conf /etc/hosts /etc/pip.conf /etc/ssl/certs/ca-certificates.crt; do
