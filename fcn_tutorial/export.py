@@ -124,6 +124,14 @@ def export(
         raise RuntimeError("export: the network is in training mode; call .eval() first")
     if to == "onnx":
         _require("onnx", "onnxscript", "onnxruntime")
+        if (
+            inspect.signature(torch.onnx.export).parameters["args"].default
+            is inspect.Parameter.empty
+        ):
+            raise ValueError(
+                f"torch {torch.__version__} cannot write a network as ONNX: install torch 2.9 or "
+                "newer, or use --to torch"
+            )
     most = model.longest_side if to == "torch" and model.longest_side else None
     sizes = Sizes(size, smallest(model), most)
     graph = _Graph(model, uint8, limited=size is None and most is not None).eval()

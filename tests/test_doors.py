@@ -21,10 +21,12 @@ from fcn_tutorial.models import Card
 from fcn_tutorial.predict import Predictor, read_image
 from fcn_tutorial.transforms import LimitSide
 from fcn_tutorial.vision import tv_tensors
+from tests.versions import exports
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
+pytestmark = exports
 
 WEIGHTS = Path(__file__).resolve().parents[1] / "data" / "weights" / "scene-fcn32s.safetensors"
 LONGEST = 96

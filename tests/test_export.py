@@ -12,6 +12,7 @@ from fcn_tutorial import export, models
 from fcn_tutorial.cli import main
 from fcn_tutorial.models import Card, Network
 from tests.models.networks import fcn
+from tests.versions import exports
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -36,6 +37,7 @@ def run_onnx(path: Path, images: Tensor) -> list[Tensor]:
     return [torch.from_numpy(a) for a in session.run(None, {"images": images.numpy()})]
 
 
+@exports
 @pytest.mark.parametrize("to", ["onnx", "torch"])
 def test_a_file_takes_any_size_and_any_batch(to: Any, tmp_path: Path) -> None:
     model = network()
@@ -53,6 +55,7 @@ def test_a_file_takes_any_size_and_any_batch(to: Any, tmp_path: Path) -> None:
         assert torch.allclose(found, wanted, rtol=0, atol=1e-4)
 
 
+@exports
 @pytest.mark.parametrize(
     ("options", "size"),
     [
@@ -75,6 +78,7 @@ def test_networks_of_every_kind_reach_onnx(
     assert torch.allclose(found, wanted, rtol=0, atol=1e-4 * float(wanted.abs().max()))
 
 
+@exports
 def test_pixels_go_in_where_preprocessing_is_inside(tmp_path: Path) -> None:
     model, path = network(), tmp_path / "net.onnx"
     export.export(model, CARD, path, "onnx", uint8=True)
@@ -85,6 +89,7 @@ def test_pixels_go_in_where_preprocessing_is_inside(tmp_path: Path) -> None:
     assert torch.allclose(found, wanted, rtol=0, atol=1e-4)
 
 
+@exports
 def test_every_task_is_an_output_and_the_file_says_what_it_is(tmp_path: Path) -> None:
     model, path = network({"semantic": 2, "geometric": 1}), tmp_path / "net.onnx"
     export.export(model, CARD, path, "onnx")
@@ -147,6 +152,28 @@ def test_wrong_requests_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setitem(__import__("sys").modules, "onnx", None)
     with pytest.raises(ValueError, match=r"pip install 'fcn-tutorial\[export\]'"):
         export.export(network(), CARD, tmp_path / "net.onnx", "onnx")
+
+
+def test_an_older_torch_is_told_what_it_cannot_export(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def older(graph: Any, args: Any, *, dynamic_shapes: Any = None, strict: bool = True) -> None:
+        raise AssertionError("it was tried")
+
+    def older_onnx(model: Any, args: Any, f: Any = None) -> None:
+        raise AssertionError("it was tried")
+
+    monkeypatch.setattr(torch.export, "export", older)
+    with pytest.raises(
+        ValueError, match=r"any size: install torch 2\.9 or newer, or name the size"
+    ):
+        export.export(network(), CARD, tmp_path / "net.pt2", "torch")
+    monkeypatch.setattr(torch.onnx, "export", older_onnx)
+    with pytest.raises(
+        ValueError, match=r"as ONNX: install torch 2\.9 or newer, or use --to torch"
+    ):
+        export.export(network(), CARD, tmp_path / "net.onnx", "onnx", (64, 64))
+    assert not [*tmp_path.iterdir()]
 
 
 def test_the_command_line_exports_and_says_how_well(

@@ -16,6 +16,7 @@ from fcn_tutorial.datasets import Scenes
 from fcn_tutorial.datasets.sources.folder import FolderData
 from fcn_tutorial.predict import read_image
 from fcn_tutorial.training.recipes.config import read_config
+from tests.versions import exports
 from tools.readme import README
 
 #: A run of seconds: README's has its recipe's windows and epochs.
@@ -51,6 +52,7 @@ def paint(root: Path, count: int) -> dict[tuple[int, ...], str]:
     return {**{tuple(rgb): name for rgb, name in named}, (255, 255, 255): "void"}
 
 
+@exports
 def test_the_commands_of_readme_lead_from_painted_masks_to_a_checked_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

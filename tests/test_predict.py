@@ -22,6 +22,7 @@ from fcn_tutorial.models import Card
 from fcn_tutorial.predict import Predictor, find_images, write_predictions
 from fcn_tutorial.training.records.card import model_card
 from tests.models.networks import fcn
+from tests.versions import exports
 
 PATHS = ("TMP/precious", "../precious", "a/b", "a\\\\b", "..", ".", "", "C:precious", "a\0b")
 RECORD = Path(__file__).parents[1] / "data" / "results" / "scenes" / "scenes-fcn8s-seed0.json"
@@ -261,7 +262,10 @@ sys.exit(main(sys.argv[2:]))
 @pytest.mark.skipif(sys.platform == "win32", reason="no limit on the size of a file")
 @pytest.mark.parametrize(
     ("verb", "limit"),
-    [("predict", 5_000), ("predict", 90_000), ("torch", 60_000), ("onnx", 60_000)],
+    [
+        *[("predict", 5_000), ("predict", 90_000)],
+        *[pytest.param(to, 60_000, marks=exports) for to in ("torch", "onnx")],
+    ],
 )
 def test_a_full_disk_is_one_clear_error_and_leaves_nothing(
     verb: str, limit: int, photos: Path, tmp_path: Path

@@ -22,6 +22,7 @@ from fcn_tutorial.upsampling import (
     row_support,
     upsample,
 )
+from tests.versions import compiles_fractions, exports
 
 FACTORS_AND_KERNELS = [(2, None), (4, None), (8, None), (16, None), (32, None), (32, 63)]
 EXACT = {"rtol": 0, "atol": 1e-12}  # float64 sums of at most four products of numbers near one
@@ -554,6 +555,7 @@ class Net(torch.nn.Module):
         return out
 
 
+@compiles_fractions
 def test_compiles_as_one_graph_for_several_sizes() -> None:
     torch.compiler.reset()
     net = Net().double()
@@ -567,6 +569,7 @@ def test_compiles_as_one_graph_for_several_sizes() -> None:
         torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-11)
 
 
+@exports
 def test_exports_with_dynamic_height_and_width() -> None:
     height, width = (torch.export.Dim(name, min=17, max=640) for name in ("height", "width"))
     net = Net().double()

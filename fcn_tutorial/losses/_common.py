@@ -10,6 +10,8 @@ from torch import Tensor
 from fcn_tutorial.void import Void, check_labels, is_void
 
 Reduction = Literal["mean", "sum"]
+# Not asked of `get_args` inside a loss: older versions of torch.compile do not follow it.
+REDUCTIONS = get_args(Reduction)
 
 
 def pixel_weights(
@@ -40,7 +42,7 @@ def same_size(scores: Tensor, target: Tensor) -> Tensor:
 
 
 def check_reduction(reduction: str, name: str) -> None:
-    if reduction not in get_args(Reduction):
+    if reduction not in REDUCTIONS:
         raise ValueError(f'{name} must be "mean" or "sum", got {reduction!r}')
 
 

@@ -7,6 +7,7 @@ own. Either way the geometry of each tap is traced from the layers themselves.
 
 from __future__ import annotations
 
+import copy
 import zipfile
 from collections.abc import Mapping
 from fractions import Fraction
@@ -204,13 +205,29 @@ def tap(
     return Tapped(module, taps, preprocessing)
 
 
-def _extract(module: nn.Module, nodes: Mapping[str, str]) -> nn.Module:
+class _Extractor(feature_extraction.DualGraphModule):  # type: ignore[misc]  # untyped
+    """torchvision's; a copy is in its mode. Version 0.19 makes none, later ones set it to train."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Extractor:
+        parts = nn.Module()
+        parts.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        copied = _Extractor(parts, parts.train_graph, parts.eval_graph)
+        memo[id(self)] = copied
+        copied.train(self.training)
+        for name, module in self.named_modules():
+            copied.get_submodule(name).training = module.training
+        return copied
+
+
+def _extract(module: nn.Module, nodes: Mapping[str, str]) -> _Extractor:
     try:
-        extractor: nn.Module = feature_extraction.create_feature_extractor(module, dict(nodes))
+        made = feature_extraction.create_feature_extractor(module, dict(nodes))
     except Exception as error:  # torch.fx raises all sorts
         raise ValueError(
             f"taps: cannot read {', '.join(nodes)} in {type(module).__name__} ({error})"
         ) from error
+    extractor = _Extractor(made, made.train_graph, made.eval_graph)
+    extractor.train(made.training)
     return extractor
 
 

@@ -98,6 +98,8 @@ def _convolution(
     *rest: Any,
 ) -> int:
     """Each weight meets every pixel of the output, or, transposed, every pixel of the input."""
+    if not result.numel():
+        raise RuntimeError("no pixel is left")  # old versions of torch go on with none
     pixels = (x if transposed else result)[0, 0].numel()
     return len(x) * pixels * weight.numel()
 

@@ -109,7 +109,10 @@ class ShapeRunner(fx.Interpreter):
     def run_node(self, n: fx.Node) -> Any:
         """The value of one node; UnfitSizeError, naming it, where torch cannot compute it."""
         try:
-            return super().run_node(n)
+            value = super().run_node(n)
+            if isinstance(value, Tensor) and value.dim() == 4 and 0 in value.shape:
+                raise RuntimeError("no pixel is left")  # old versions of torch go on with none
+            return value
         except (AssertionError, IndexError, RuntimeError, TypeError) as error:
             raise UnfitSizeError(
                 f"{describe(n)} fails on an image of {self.size[0]}×{self.size[1]}: {error}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import cast
 
@@ -163,6 +164,21 @@ def test_what_is_no_trunk_says_why(name: str) -> None:
     _, taps, sentence = REFUSED[name]
     with pytest.raises(ValueError, match=sentence):
         backbones.tap(make(name), taps)
+
+
+def test_a_copy_is_in_the_mode_of_each_part_and_shares_nothing() -> None:
+    trunk = vision.resnet18()
+    taps = {32: "layer4", 16: "layer3", 8: "layer2"}
+    backbone = backbones.tap(trunk.eval(), taps)
+    images = torch.randn(2, 3, 64, 64)
+    copied = copy.deepcopy(backbone)
+    for stride, features in backbone(images).items():
+        assert torch.equal(copied(images)[stride], features)
+    assert not {id(p) for p in backbone.parameters()} & {id(p) for p in copied.parameters()}
+    assert [*copied.state_dict()] == [*backbone.state_dict()]
+    backbone.train().get_submodule("extractor.bn1").eval()  # as a norm that is frozen
+    modes = {name: module.training for name, module in copy.deepcopy(backbone).named_modules()}
+    assert modes.pop("extractor.bn1") is False and set(modes.values()) == {True}
 
 
 def test_one_name_at_two_strides_is_refused() -> None:

@@ -17,6 +17,7 @@ from fcn_tutorial.losses import upsample_cross_entropy
 from fcn_tutorial.models import NETWORKS, Card, Magnified, Network, inference
 from fcn_tutorial.models.network import ONLY, describe, from_description
 from fcn_tutorial.predict import Predictor
+from tests.versions import exports
 
 CARD = Card.of("abc", [(0, 0, 0), (9, 9, 9), (90, 0, 0)], "test", "none")
 
@@ -109,6 +110,7 @@ def test_its_loss_sees_the_labels_that_its_scores_lie_on(toy: Network) -> None:
     assert torch.allclose(loss, nn.functional.cross_entropy(scores, inner))
 
 
+@exports
 def test_it_is_exported(toy: Network, tmp_path: Path) -> None:
     done = export.export(toy, CARD, tmp_path / "toy.pt2", "torch")
     assert done.error < 1e-5 and "any size" in done.inputs

@@ -24,6 +24,7 @@ from tests.surgery.networks import (
     relative_error,
     without_padding,
 )
+from tests.versions import follows_shapes
 
 # Sums of up to a few thousand products, in another order: far below 1e-12 in double precision.
 TOLERANCE = 1e-12
@@ -270,6 +271,7 @@ def test_a_real_trunk_without_padding_stitches_to_the_dense_one() -> None:
     assert shift_and_stitch(net, images).shape[2:] == (16, 7)
 
 
+@follows_shapes
 def test_stride_8_keeps_the_first_strides_and_the_field() -> None:
     net = convolutionalize(narrow("resnet50"), 64)
     layers, kept = trace(net, 64), trace(atrous(net, 8), 64)
