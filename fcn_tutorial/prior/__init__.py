@@ -5,10 +5,11 @@ Each method is called alike, `fit(dataset)` and then `predict(image)`, and `meth
 
 from collections.abc import Callable
 
-from fcn_tutorial.prior import features
+from fcn_tutorial.prior import features, graphcut
 from fcn_tutorial.prior.baselines import ColourForest, MajorityClass
 from fcn_tutorial.prior.method import Baseline, Method, evaluate
 from fcn_tutorial.prior.pixels import PixelForest, PixelSVM
+from fcn_tutorial.prior.refined import Refined, forest_with_crf, forest_with_cut
 
 __all__ = [
     "Baseline",
@@ -17,8 +18,10 @@ __all__ = [
     "Method",
     "PixelForest",
     "PixelSVM",
+    "Refined",
     "evaluate",
     "features",
+    "graphcut",
     "methods",
 ]
 
@@ -34,4 +37,6 @@ def methods() -> dict[str, Callable[..., Baseline]]:
         "colour-forest": ColourForest,
         "pixel-svm": PixelSVM,
         "pixel-forest": PixelForest,
+        "forest-cut": forest_with_cut,
+        "forest-crf": forest_with_crf,
     }

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from fcn_tutorial.crf import DenseCRF
 from fcn_tutorial.datasets import Scenes
 from fcn_tutorial.prior import Baseline, MajorityClass, Method, evaluate, methods
 
@@ -41,6 +42,15 @@ CASES = {
     "pixel-svm": Case(dict(pixels=2000), made("pixel-svm", features=("colour",)), gain=0.1),
     "pixel-forest": Case(
         dict(pixels=4000, trees=10), made("pixel-forest", features=("colour",)), gain=0.08
+    ),
+    "forest-cut": Case(
+        dict(pixels=4000), made("forest-cut", strength=0.0), gain=0.01, score="pixel_accuracy"
+    ),
+    "forest-crf": Case(
+        dict(pixels=4000),
+        made("forest-crf", crf=DenseCRF(steps=0)),
+        gain=0.01,
+        score="pixel_accuracy",
     ),
 }
 
