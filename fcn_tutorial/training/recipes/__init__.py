@@ -7,11 +7,11 @@ from typing import Any
 
 from fcn_tutorial.datasets import sources
 from fcn_tutorial.files import did_you_mean
-from fcn_tutorial.training.recipes import own, published
-from fcn_tutorial.training.recipes.recipe import AnyModel, Model, Recipe
+from fcn_tutorial.training.recipes import after, own, published
+from fcn_tutorial.training.recipes.recipe import AnyModel, Recipe
 
 RECIPES: dict[str, Recipe] = {
-    recipe.name: recipe for module in (own, published) for recipe in module.all_recipes()
+    recipe.name: recipe for module in (own, published, after) for recipe in module.all_recipes()
 }
 
 
@@ -50,5 +50,6 @@ def smoke(recipe: Recipe) -> Recipe:
 
 def _narrow(model: AnyModel) -> AnyModel:
     """The same network with random weights, and a sixteenth of the width where it has one."""
-    widths: Any = {"width": model.width / 16} if isinstance(model, Model) else {}
-    return dataclasses.replace(model, weights="", **widths)
+    width = getattr(model, "width", None)
+    narrower: Any = {} if width is None else {"width": width / 16}
+    return dataclasses.replace(model, weights="", **narrower)

@@ -53,8 +53,9 @@ def _at(stride: int, model: AnyModel) -> AnyModel:
     return dataclasses.replace(model, stride=stride)  # type: ignore[call-arg]  # a `Model`
 
 
-def _scenes() -> Iterator[Recipe]:
-    at_once = Recipe(
+def scenes_fcn8s() -> Recipe:
+    """The recipe that others on scenes are set beside."""
+    return Recipe(
         name="scenes-fcn8s",
         summary="FCN-8s on a small trunk and generated scenes; needs no data and no weights",
         source=_OURS,
@@ -67,6 +68,10 @@ def _scenes() -> Iterator[Recipe]:
         validate_every=7,
         baselines=True,
     )
+
+
+def _scenes() -> Iterator[Recipe]:
+    at_once = scenes_fcn8s()
     yield at_once
     coarsest = dataclasses.replace(
         at_once,
