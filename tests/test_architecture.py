@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+import fcn_tutorial
+
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "fcn_tutorial"
 FILES = sorted(PACKAGE.rglob("*.py"))
@@ -166,3 +168,7 @@ def test_what_runs_networks_names_none_of_them(path: Path) -> None:
         for name in (getattr(node, "id", ""), getattr(node, "attr", ""), getattr(node, "name", ""))
     }
     assert not named & {network.__name__ for network in NETWORKS.values()}
+
+
+def test_the_package_lists_its_modules_and_nothing_that_it_imports() -> None:
+    assert dir(fcn_tutorial) == sorted([*fcn_tutorial.__all__, "__version__"])

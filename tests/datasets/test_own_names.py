@@ -321,7 +321,8 @@ def test_a_wrong_list_is_told_so(text: str, said: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "name",
     ["void", "Void", " ignore ", "ignored", "__ignore__", "unlabelled", "unlabeled", "Un-labeled",
-     "unknown", "UNKNOWN", "don't care", "Don’t care", "dont_care", "do not care", "DontCare",
+     "unknown", "UNKNOWN", "ignore-me", "No Data", "unassigned", "don't care",
+     "Don’t care", "dont_care", "do not care", "DontCare",
      "ignore_region", "unannotated", "out of roi", "no label"],
 )  # fmt: skip
 def test_names_that_mean_void(name: str) -> None:

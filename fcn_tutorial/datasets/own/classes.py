@@ -22,7 +22,7 @@ VOID_NAMES = frozenset(
         "void", "ignore", "ignored", "ignorelabel", "ignoreregion", "toignore",
         "unlabelled", "unlabeled", "notlabelled", "notlabeled", "nolabel",
         "unannotated", "notannotated", "unknown", "unclassified", "undefined",
-        "dontcare", "donotcare", "outofroi",
+        "dontcare", "donotcare", "outofroi", "ignoreme", "nodata", "unassigned", "unspecified",
     )
 )  # fmt: skip
 _NO_NUMBER = "__ignore__"
