@@ -29,6 +29,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from fcn_tutorial import models, visualize
+from fcn_tutorial.crf import DenseCRF
 from fcn_tutorial.datasets.own.classes import VOID
 from fcn_tutorial.datasets.own.folder import read_upright
 from fcn_tutorial.files import replacing, reserve, sweep
@@ -63,6 +64,7 @@ class Predictor:
         scales: as `models.inference.scores` takes them, like the two below.
         flip: likewise.
         tile: likewise.
+        crf: refines the probabilities at the size that the network sees, if given.
     """
 
     model: Network
@@ -70,6 +72,7 @@ class Predictor:
     scales: tuple[float, ...] = (1.0,)
     flip: bool = False
     tile: int | None = None
+    crf: DenseCRF | None = None
 
     @classmethod
     def load(cls, source: Path | str, device: torch.device | str = "cpu") -> Predictor:
@@ -80,10 +83,14 @@ class Predictor:
         return cls(model.to(memory_format=torch.channels_last), card)
 
     def with_settings(
-        self, scales: Sequence[float] = (1.0,), flip: bool = False, tile: int | None = None
+        self,
+        scales: Sequence[float] = (1.0,),
+        flip: bool = False,
+        tile: int | None = None,
+        crf: DenseCRF | None = None,
     ) -> Predictor:
         """The same network with other settings of inference."""
-        return replace(self, scales=tuple(scales), flip=flip, tile=tile)
+        return replace(self, scales=tuple(scales), flip=flip, tile=tile, crf=crf)
 
     @property
     def tasks(self) -> dict[str, Task]:
@@ -120,7 +127,7 @@ class Predictor:
         model, seen = self.model, map_sample(self.model.limited, inputs)
         like = next(model.parameters()).new_empty(size_of(seen), dtype=torch.int64)
         found = {task: torch.empty_like(like) for task in model.tasks}
-        for part, values in inference.probabilities(model, seen, self.scales, self.flip, self.tile):
+        for part, values in self._seen(seen):
             for task, mine in model.split(values, 0).items():
                 found[task][part.slices] = mine.argmax(0)
         return {task: restored(labels, size_of(inputs)) for task, labels in found.items()}
@@ -132,8 +139,34 @@ class Predictor:
         and errors as those of `label`.
         """
         self.check()
+        given = as_image(image)
+        if self.crf is None:
+            settings = self.scales, self.flip, self.tile
+            yield from inference.probabilities(self.model, given, *settings)
+        else:
+            ((_, refined),) = self._seen(self.model.limited(given))
+            yield from inference.spread(refined, size_of(given))
+
+    def _seen(self, image: Tensor | Mapping[str, Tensor]) -> Iterator[tuple[Part, Tensor]]:
+        """Probabilities of an image that the network sees as it is; with a CRF, in one part."""
         settings = self.scales, self.flip, self.tile
-        yield from inference.probabilities(self.model, as_image(image), *settings)
+        parts = inference.probabilities(self.model, image, *settings)
+        if self.crf is None:
+            yield from parts
+            return
+        height, width = size_of(image)
+        if height * width > inference.LARGE:
+            raise ValueError(
+                f"an image of {height}×{width} pixels: the CRF takes {inference.LARGE} at most; "
+                "shrink it, or leave the CRF out"
+            )
+        whole = torch.empty(self.model.num_classes, height, width)
+        for part, values in parts:
+            whole[part.slices] = values.cpu()
+        colours = (image if isinstance(image, Tensor) else image["rgb"]).cpu().numpy()
+        for mine in self.model.split(whole, 0).values():
+            mine.copy_(torch.from_numpy(self.crf(mine.numpy(), colours)))
+        yield Part(0, height, 0, width), whole
 
     def check(self) -> None:
         """Raise ValueError, saying what it reads, for a network that does not label RGB images."""

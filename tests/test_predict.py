@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 
 from fcn_tutorial import models, predict
 from fcn_tutorial.cli import main
+from fcn_tutorial.crf import DenseCRF
 from fcn_tutorial.files import replacing
 from fcn_tutorial.models import Card
 from fcn_tutorial.predict import Predictor, find_images, write_predictions
@@ -369,3 +370,41 @@ def test_the_snippet_of_the_model_card_runs(
     found: dict[str, Any] = {"image": predict.read_image(photos / "a.png")}
     exec(snippet, found)
     assert found["labels"].shape == (40, 60) and found["labels"].dtype == torch.int64
+
+
+def test_a_crf_refines_what_every_door_gives(photos: Path, tmp_path: Path) -> None:
+    """The files hold the CRF of the network's own probabilities, and `label` agrees with them."""
+    weights = saved(tmp_path / "net.safetensors")
+    command = ["predict", str(weights), str(photos / "a.png"), "--crf", "--probabilities"]
+    assert main([*command, "--out", str(tmp_path / "out")]) == 0
+    plain = Predictor.load(weights)
+    image = predict.read_image(photos / "a.png")
+    ((_, before),) = plain.probabilities(image)
+    expected = DenseCRF()(before.numpy(), image.numpy())
+    with np.load(tmp_path / "out" / "a.npz") as stored:
+        np.testing.assert_allclose(stored["probabilities"], expected, atol=1e-3)  # float16
+    labels = np.asarray(Image.open(tmp_path / "out" / "a.png"))
+    np.testing.assert_array_equal(labels, expected.argmax(0))
+    refined = plain.with_settings(crf=DenseCRF())
+    np.testing.assert_array_equal(np.asarray(refined.label(image)), labels)
+    assert np.abs(expected - before.numpy()).max() > 0.05
+
+
+def test_a_crf_sees_a_shrunk_picture_as_the_network_does(tmp_path: Path) -> None:
+    refined = Predictor.load(saved(tmp_path / "net.safetensors")).with_settings(crf=DenseCRF())
+    refined.model.longest_side = 40
+    image = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, 60, 80), np.uint8))
+    labels = refined.label(image)
+    found = torch.empty(3, 60, 80)
+    for part, values in refined.probabilities(image):
+        found[part.slices] = values
+    assert isinstance(labels, torch.Tensor) and torch.equal(found.argmax(0), labels)
+
+
+def test_a_picture_too_large_for_a_crf_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fcn_tutorial.models.inference.LARGE", 40 * 40)
+    refined = Predictor.load(saved(tmp_path / "net.safetensors")).with_settings(crf=DenseCRF())
+    with pytest.raises(ValueError, match="40×48 pixels: the CRF takes 1600 at most"):
+        refined.label(torch.zeros(3, 40, 48, dtype=torch.uint8))

@@ -126,9 +126,14 @@ def probabilities(
     small = torch.empty(model.num_classes, *size_of(seen))
     for part, values in _in_parts(model, seen, scales, flip, tile, combine):
         small[part.slices] = values
-    pairs = zip(size_of(image), size_of(seen), strict=True)
+    yield from spread(small, size_of(image))
+
+
+def spread(small: Tensor, size: tuple[int, int]) -> Iterator[tuple[Part, Tensor]]:
+    """Values (C, h, w) of a shrunk picture at its own (H, W), part by part: see `probabilities`."""
+    pairs = zip(size, size_of(small), strict=True)
     rows, columns = (holding_pixel(want, have) for want, have in pairs)
-    for part in parts(size_of(image), TILE):
+    for part in parts(size, TILE):
         inside = rows[part.top : part.bottom, None], columns[part.left : part.right]
         yield part, small[:, inside[0], inside[1]]
 
