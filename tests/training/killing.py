@@ -11,6 +11,7 @@ be those of a run that was left alone. Then the same, shorter, under `torchrun` 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import multiprocessing
 import os
 import random
@@ -62,6 +63,13 @@ class Running:
     wait: Callable[[], int]  # its status; negative: the signal that ended it
     ended: Callable[[], bool]
     errors: Path
+
+    def end(self, number: signal.Signals) -> tuple[int, str]:
+        """Send the signal to its whole group; then as `finish`."""
+        with contextlib.suppress(ProcessLookupError):  # it has ended by itself
+            _until(self, lambda: os.getpgid(self.pid) == self.pid)
+            os.killpg(self.pid, number)
+        return self.finish()
 
     def finish(self) -> tuple[int, str]:
         """Its status and what it said of errors, once it has ended."""
@@ -165,8 +173,7 @@ class Story:
             _until(process, lambda: bool(_unfinished(self.folder.path)), every=1e-4)
         else:
             time.sleep(self.rng.uniform(0, 0.05))
-        os.killpg(process.pid, signal.SIGKILL)
-        status, said = process.finish()
+        status, said = process.end(signal.SIGKILL)
         assert status == -signal.SIGKILL, f"the run ended before it was killed ({status}): {said}"
         self.while_writing += bool(_unfinished(self.folder.path))
 
@@ -179,8 +186,7 @@ class Story:
         else:
             self._saves(process, 4)
             time.sleep(self.rng.uniform(0, 0.05))
-        os.killpg(process.pid, signal.SIGTERM)
-        status, said = process.finish()
+        status, said = process.end(signal.SIGTERM)
         assert "Traceback" not in said, said
         if status == -signal.SIGTERM:  # before there was anything to save
             assert self._step() == before
@@ -191,11 +197,11 @@ class Story:
             assert told is not None and int(told[1]) == self._step() >= before, said
 
     def full(self) -> None:
-        """A disk that takes no more of any file than a part of a checkpoint."""
+        """A disk that takes no more of any file than a part of a checkpoint, or of a batch."""
         before = _contents(self.folder)
         room = self.rng.randrange(1_000, self.folder.last.stat().st_size - 1_000)
         status, said = self.attempt(limit=room).finish()
-        assert status == 1 and "cannot be written (File too large)" in said, f"{status}: {said}"
+        assert status == 1 and "File too large" in said, f"{status}: {said}"
         assert "Traceback" not in said and _contents(self.folder) == before
         assert not _unfinished(self.folder.path)
 
@@ -207,8 +213,7 @@ class Story:
         status, said = refused.finish()
         assert status == 1 and "writes there; wait until it has ended" in said, f"{status}: {said}"
         self._saves(other)
-        os.killpg(other.pid, signal.SIGKILL)
-        status, said = other.finish()
+        status, said = other.end(signal.SIGKILL)
         assert status == -signal.SIGKILL, f"{status}: {said}"
 
     def end(self) -> None:
@@ -287,8 +292,7 @@ def shared_run(folder: Path, seed: int) -> list[str]:
         before = _stamp(cut / "last.pt")
         _until(process, lambda b=before: _stamp(cut / "last.pt") != b)  # type: ignore[misc]
         time.sleep(rng.uniform(0, 0.3))
-        os.killpg(process.pid, number)
-        status, said = process.finish()
+        status, said = process.end(number)
         assert status != 0, said
         assert number == signal.SIGKILL or "the state is saved" in said, said
     for out in (cut, calm):
