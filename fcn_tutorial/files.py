@@ -84,7 +84,7 @@ def sweep(folder: Path) -> None:
     """
     for path in unfinished(folder) if os.name != "nt" else ():
         with contextlib.suppress(OSError):
-            descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
+            descriptor = os.open(path, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
             try:
                 if _hold(descriptor):
                     path.unlink()

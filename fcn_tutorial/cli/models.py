@@ -125,7 +125,11 @@ def _evaluate(options: argparse.Namespace) -> int:
     stored = predictor.card.details.get("recipe")
     if stored is None:
         raise ValueError(f"{options.source}: does not say what recipe made it")
-    recipe = configuring.scored_data(training.from_dict(stored), config, options)
+    try:
+        recipe = training.from_dict(stored)
+    except ValueError as error:
+        raise ValueError(f"{options.source}: the recipe in it is damaged ({error})") from error
+    recipe = configuring.scored_data(recipe, config, options)
     names = {task: part.classes for task, part in predictor.tasks.items()}
     dataset = Matched(training.open_split(recipe, options.split, options.data), names)
     predict, tta = None, None

@@ -300,10 +300,11 @@ def read_tensors(path: Path | str) -> dict[str, Tensor]:
 
 
 def _is_plain(tensor: Any) -> bool:
-    """Whether it holds numbers one after the other: not sparse, not quantized, and not nothing."""
+    """Whether it holds numbers one after the other: not sparse, nested, quantized or nothing."""
     return (
         isinstance(tensor, Tensor)
         and tensor.layout == torch.strided
+        and not tensor.is_nested
         and tensor.device.type == "cpu"
         and not tensor.is_quantized
         and not tensor.is_complex()

@@ -306,6 +306,7 @@ def test_a_pytorch_file_of_anything_but_plain_tensors_is_refused(tmp_path: Path)
     path = tmp_path / "trunk.pth"
     odd: tuple[Any, ...] = (
         [1], {"a": 1}, {"a": torch.eye(3).to_sparse()}, {"a": torch.zeros(2, dtype=torch.cfloat)},
+        {"a": torch.nested.nested_tensor([torch.zeros(2)], layout=torch.strided)},
     )  # fmt: skip
     for content in odd:
         torch.save(content, path)

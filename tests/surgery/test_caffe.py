@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fcn_tutorial.surgery import load_caffemodel
-from tests.datasets.damage import mutate
+from tests.datasets.mutation import mutate
 from tests.surgery.caffe_files import (
     Array,
     caffemodel,

@@ -93,11 +93,12 @@ def test_stored_recipes_are_read_back_and_edited_ones_refused() -> None:
         ("data.scale", [0, 1]), ("data.train_split", []), ("data.multiple", 0),
         ("data.test_images", -1), ("data.test_images", 1 << 40), ("data.modality", "x"),
         ("model.width", float("inf")), ("optimiser.lr", None), ("data.name", {}), ("model", 1),
+        ("save_every", -1), ("epochs", 0), ("accumulate", 3),
     ):  # fmt: skip
         group, _, name = key.rpartition(".")
         edited = copy.deepcopy(stored)
         (edited[group] if group else edited)[name] = value
-        with pytest.raises(ValueError, match=r"not a recipe|data\.|data set"):
+        with pytest.raises(ValueError, match=r"not a recipe|data\.|data set|expected 1|divide"):
             training.from_dict(edited)
 
 

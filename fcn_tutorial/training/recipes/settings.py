@@ -96,7 +96,7 @@ def as_dict(recipe: Recipe) -> dict[str, Any]:
 def from_dict(fields: Mapping[str, Any]) -> Recipe:
     """The inverse of `as_dict`; what is not there has its default, as in records of older versions.
 
-    Raises ValueError for what is not a recipe.
+    Raises ValueError for what is not a recipe, and as `check`.
     """
     try:
         rest = dict(fields)
@@ -112,7 +112,7 @@ def from_dict(fields: Mapping[str, Any]) -> Recipe:
     for name, hint, value in _fields(recipe, ""):
         if not _fits(hint, value):
             raise ValueError(f"not a recipe: {name}={short(value)}")
-    _check_data(recipe.data)
+    check(recipe)
     return recipe
 
 
