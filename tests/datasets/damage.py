@@ -1,12 +1,14 @@
 """Damaged files of every format that is read here, and what each reader makes of them.
 
-`mutate` damages bytes by chance; `KINDS` are the readers, each with small sound files in the
-official layout. Run as a module it is the child process of `tools.damage`, which a file that
-crashes a library may end:
+`mutation` damages bytes by chance, `bombs` makes files that are sound and far too large; `KINDS`
+are the readers, each with small sound files in the official layout, those of runs in
+`damaged_runs`. Run as a module it is the child process of `tools.damage`, which a file that crashes
+a library may end:
 
     python -m tests.datasets.damage SANDBOX SEED FIRST COUNT KIND…
 
-Case i damages one file of kind i mod (number of kinds), by random numbers of (SEED, i) alone.
+Case i damages one file of kind i mod (number of kinds), by random numbers of (SEED, i) alone. What
+is refused is made sound again and read once more: a failure must not be in the way of the next try.
 """
 
 import contextlib
@@ -44,89 +46,22 @@ from fcn_tutorial.datasets.formats import images
 from fcn_tutorial.datasets.formats.mat import read_mat
 from fcn_tutorial.surgery import load_caffemodel
 from fcn_tutorial.training.run import RunFolder
-from tests.datasets import official, official_nyud, official_siftflow
+from tests.datasets import bombs, damaged_runs, official, official_nyud, official_siftflow
+from tests.datasets.mutation import CHANCE, NUMBERS, edit_json, mutate, place
 from tests.surgery.caffe_files import caffemodel
 
-SECONDS = 30  # of one case; more is a hang
+SECONDS = 10  # of one case, of the processor; more, or ten times as many by the clock, is a hang
+SLOW = 2  # seconds of one case, of the processor
 ALLOWED = 3 << 30  # bytes of address space above what the imports take
-# Bytes of memory that one case may use: the largest picture that is decoded, in 15 bytes a pixel.
-LARGE = 15 * images.MAX_PIXELS
-HEAD = 200  # bytes at the front, where formats describe themselves
-
-# Damage by chance ---------------------------------------------------------------------------------
-
-NUMBERS = (0, 1, 2, 127, 128, 255, 256, 10_000, 65_535, 1 << 20, (1 << 31) - 1, 1 << 31,
-           (1 << 32) - 1, 1 << 40, (1 << 63) - 1, (1 << 64) - 1)  # fmt: skip
-
-
-def _place(data: bytes, rng: random.Random) -> int:
-    """Two times of three in the description of the contents rather than in the contents."""
-    return rng.randrange(min(len(data), HEAD) if rng.random() < 0.67 else len(data))
-
-
-def truncate(data: bytes, rng: random.Random) -> bytes:
-    return data[: rng.choice([0, _place(data, rng), len(data) - 1])]
-
-
-def drop(data: bytes, rng: random.Random) -> bytes:
-    at = _place(data, rng)
-    return data[:at] + data[at + rng.randrange(1, 64) :]
-
-
-def repeat(data: bytes, rng: random.Random) -> bytes:
-    first, last = sorted((_place(data, rng), rng.randrange(len(data))))
-    return data[:last] + data[first:]
-
-
-def insert(data: bytes, rng: random.Random) -> bytes:
-    at = _place(data, rng)
-    return data[:at] + rng.randbytes(rng.randrange(1, 64)) + data[at:]
-
-
-def flip_bits(data: bytes, rng: random.Random) -> bytes:
-    damaged = bytearray(data)
-    for _ in range(rng.choice([1, 1, 2, 8])):
-        damaged[_place(data, rng)] ^= 1 << rng.randrange(8)
-    return bytes(damaged)
-
-
-def set_bytes(data: bytes, rng: random.Random) -> bytes:
-    damaged = bytearray(data)
-    for _ in range(rng.choice([1, 1, 2, 8])):
-        damaged[_place(data, rng)] = rng.choice([0, 1, 127, 128, 255, rng.randrange(256)])
-    return bytes(damaged)
-
-
-def set_number(data: bytes, rng: random.Random) -> bytes:
-    """An extreme number of 2, 4 or 8 bytes: lengths, sizes and offsets are of these."""
-    size = rng.choice([2, 4, 4, 8])
-    number = rng.choice(NUMBERS) % (1 << 8 * size)
-    at = _place(data, rng)
-    at -= at % rng.choice([1, size])
-    written = number.to_bytes(size, rng.choice(["little", "big"]))
-    return (data[:at] + written + data[at + size :])[: max(len(data), at + size)]
-
-
-CHANCE = (truncate, drop, repeat, insert, flip_bits, set_bytes, set_number)
-
-
-def mutate(data: bytes, rng: random.Random) -> bytes:
-    """The bytes, damaged in one of seven ways. `data` must not be empty."""
-    return rng.choice(CHANCE)(data, rng)
-
+LARGE = 1 << 30  # bytes of memory that one case may use
 
 # Damage by format ---------------------------------------------------------------------------------
 # Each takes the file's bytes, random numbers, and the folder that must not be left.
 
 
-def png_chunk(kind: bytes, content: bytes) -> bytes:
-    checksum = struct.pack(">I", zlib.crc32(kind + content))
-    return struct.pack(">I", len(content)) + kind + content + checksum
-
-
 def declare_png(data: bytes, width: int, height: int, rest: bytes = b"") -> bytes:
     """A PNG whose header claims another size (and depth, colour type, …), with its checksum."""
-    return data[:8] + png_chunk(
+    return data[:8] + bombs.png_chunk(
         b"IHDR", struct.pack(">II", width, height) + (rest or data[24:29])
     ) + data[33:]  # fmt: skip
 
@@ -155,7 +90,7 @@ def png_inside(data: bytes, rng: random.Random, folder: Path) -> bytes:
                 content = zlib.compress(mutate(zlib.decompress(content), rng))
             else:
                 content = mutate(content, rng)
-        out += png_chunk(kind, content)
+        out += bombs.png_chunk(kind, content)
     return out
 
 
@@ -230,29 +165,6 @@ def yaml_bomb(data: bytes, rng: random.Random, folder: Path) -> bytes:
         "a: " + "9" * 10_000 + "\n",
     )
     return rng.choice(texts).encode()
-
-
-EVIL: tuple[Any, ...] = (None, True, -1, 0, 3, 10**6, 10**9, 10**18, 1 << 70, 1e6, 1e400, 0.5, "",
-                         "caffe", "vgg16", "../secret", "secret.safetensors", [], [1], {}, {"a": 1},
-                         [10**9, 10**9], [0, 1 << 62])  # fmt: skip
-
-
-def edit_json(value: Any, rng: random.Random, folder: Path) -> Any:
-    """The value with one leaf or one key changed; text that is JSON itself counts as its value."""
-    if isinstance(value, str) and value[:1] in ("{", "["):
-        return json.dumps(edit_json(json.loads(value), rng, folder))
-    if isinstance(value, dict) and value:
-        if rng.random() < 0.1:
-            file = str(folder.parent / "secret.safetensors")
-            return value | {rng.choice(["weights", "width", "extra_channels", "a"]): file}
-        name = rng.choice(sorted(value))
-        if rng.random() < 0.1:
-            return {key: item for key, item in value.items() if key != name}
-        return value | {name: edit_json(value[name], rng, folder)}
-    if isinstance(value, list) and value and rng.random() < 0.8:
-        at = rng.randrange(len(value))
-        return [*value[:at], edit_json(value[at], rng, folder), *value[at + 1 :]]
-    return rng.choice(EVIL)
 
 
 def tensors_header(data: bytes, rng: random.Random, folder: Path) -> bytes:
@@ -355,22 +267,35 @@ Special = Callable[[bytes, random.Random, Path], bytes]
 _PICTURE: tuple[Special, ...] = (other_mode,)
 _NYUD = "nyu_depth_v2_labeled.mat"
 SPECIAL: dict[str, tuple[Special, ...]] = {
-    ".png": (png_header, png_inside, other_mode),
+    ".png": (png_header, png_inside, other_mode, bombs.png),
     ".jpg": (jpeg_size, other_mode),
     **dict.fromkeys((".tif", ".gif", ".bmp", ".webp"), _PICTURE),
-    ".mat": (mat_inside,),
+    ".mat": (mat_inside, bombs.mat),
     ".txt": (list_line,),
     ".csv": (list_line,),
     ".yaml": (list_line, yaml_bomb),
     ".safetensors": (tensors_header,),
-    ".zip": (zip_members,),
+    ".pth": (damaged_runs.odd_tensors, damaged_runs.odd_pickle, bombs.deflated),
+    ".pt": (bombs.deflated, damaged_runs.edited_state, damaged_runs.edited_state),
+    ".json": (damaged_runs.edited_record,),
+    ".zip": (zip_members, bombs.archive),
     ".tar": (tar_members,),
+    ".tgz": (bombs.packed_tar,),
 }
 
 
-def damaged(path: Path, others: Sequence[Path], rng: random.Random, folder: Path) -> tuple:
+def damaged(
+    path: Path,
+    others: Sequence[Path],
+    rng: random.Random,
+    folder: Path,
+    only: tuple[Special, ...] = (),
+) -> tuple[str, bytes]:
     """(name of the damage, damaged bytes) of a sound file; `others` may lend a part."""
     data = path.read_bytes()
+    if only:
+        chosen = rng.choice(only)
+        return chosen.__name__, chosen(data, rng, folder)
     special = (hdf5_array,) if path.name == _NYUD else SPECIAL.get(path.suffix, ())
     if special and rng.random() < 0.4:
         chosen = rng.choice(special)
@@ -379,7 +304,7 @@ def damaged(path: Path, others: Sequence[Path], rng: random.Random, folder: Path
         other = rng.choice(others).read_bytes()
         if rng.random() < 0.5:
             return "swap", other
-        return "splice", data[: _place(data, rng)] + other[rng.randrange(len(other) + 1) :]
+        return "splice", data[: place(data, rng)] + other[rng.randrange(len(other) + 1) :]
     chance = rng.choice(CHANCE)
     if not data:
         return "insert", rng.randbytes(9)
@@ -595,11 +520,12 @@ def _lay_archives(folder: Path) -> None:
     with zipfile.ZipFile(folder / "a.zip", "w", zipfile.ZIP_DEFLATED) as packed:
         for name, content in contents.items():
             packed.writestr(name, content)
-    with tarfile.open(folder / "a.tar", "w") as tar:
-        for name, content in contents.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            tar.addfile(info, io.BytesIO(content))
+    for suffix, mode in (("tar", "w"), ("tgz", "w:gz")):
+        with tarfile.open(folder / f"a.{suffix}", mode) as tar:
+            for name, content in contents.items():
+                info = tarfile.TarInfo(name)
+                info.size = len(content)
+                tar.addfile(info, io.BytesIO(content))
 
 
 def _read_archive(folder: Path, name: str) -> None:
@@ -608,11 +534,12 @@ def _read_archive(folder: Path, name: str) -> None:
 
 
 class Kind(NamedTuple):
-    """How to lay sound files into a folder, and how to read them; which of them get damaged."""
+    """How to lay sound files into a folder, and how to read them; which get damaged, and how."""
 
     lay: Callable[[Path], Any]
     read: Callable[[Path, str], None]
     files: str = "**/*"
+    special: tuple[Special, ...] = ()  # the only damage; without any, all that fits the file
 
 
 KINDS: dict[str, Kind] = {
@@ -638,6 +565,15 @@ KINDS: dict[str, Kind] = {
     "caffemodel": Kind(_lay_caffe, _read_caffe),
     "checkpoint": Kind(_lay_run, _read_run),
     "archives": Kind(_lay_archives, _read_archive),
+    "trunks": Kind(damaged_runs.lay_trunks, damaged_runs.read_trunk),
+    "cards": Kind(
+        damaged_runs.lay_cards,
+        damaged_runs.evaluate,
+        "*.safetensors",
+        (damaged_runs.edited_card,),
+    ),
+    "records": Kind(damaged_runs.lay_records, damaged_runs.read_records, "**/*.json"),
+    "runs that go on": Kind(damaged_runs.lay_run, damaged_runs.go_on, "*.pt"),
 }
 
 
@@ -710,9 +646,9 @@ def case(sandbox: Sandbox, rng: random.Random) -> dict[str, Any]:
     global _opened
     target = rng.choice(sandbox.targets)
     others = list(sandbox.sound)
-    way, content = damaged(target, others, rng, sandbox.folder)
+    way, content = damaged(target, others, rng, sandbox.folder, sandbox.kind.special)
     target.write_bytes(content)
-    before, began = _memory(reset=True), time.perf_counter()
+    before, began = _memory(reset=True), time.process_time()
     _opened = []
     outcome, said = "read", ""
     try:
@@ -729,13 +665,21 @@ def case(sandbox: Sandbox, rng: random.Random) -> dict[str, Any]:
     except Exception:
         outcome, said = "raised", traceback.format_exc()
     opened, _opened = _opened, None
-    seconds, used = time.perf_counter() - began, _memory() - before
+    seconds, used = time.process_time() - began, _memory() - before
     if strangers := _strangers(sandbox.folder, opened):
         outcome, said = "outside", ", ".join(strangers)
     elif not sandbox.untouched():
         outcome, said = "outside", "a file beside the folder was written"
     elif used > LARGE:
         outcome = "memory"
+    elif seconds > SLOW:
+        outcome = "slow"
+    if outcome == "refused":
+        target.write_bytes(sandbox.sound[target])
+        try:
+            sandbox.kind.read(sandbox.folder, target.name)
+        except Exception:
+            outcome, said = "spoilt", traceback.format_exc()
     sandbox.restore()
     file = str(target.relative_to(sandbox.folder))
     return {"file": file, "damage": way, "outcome": outcome, "said": said[-2000:],
@@ -743,8 +687,8 @@ def case(sandbox: Sandbox, rng: random.Random) -> dict[str, Any]:
 
 
 def _names(said: str, folder: Path) -> bool:
-    """Whether a message says where: a path of the folder, or the argument that holds a list."""
-    return str(folder) in said or said.startswith(("classes", "colours"))
+    """Whether a message says where: a path of the folder, the argument, or the setting."""
+    return str(folder) in said or said.startswith(("classes", "colours")) or "data." in said
 
 
 def _memory(reset: bool = False) -> int:
@@ -785,9 +729,11 @@ def main() -> None:
                 sandboxes[name] = Sandbox(root.resolve() / name, KINDS[name])
             start = {"index": index, "kind": name}
             print(json.dumps({**start, "outcome": "started"}), flush=True)
-            signal.setitimer(signal.ITIMER_REAL, SECONDS)  # its signal ends the process
+            signal.setitimer(signal.ITIMER_PROF, SECONDS)  # their signals end the process
+            signal.setitimer(signal.ITIMER_REAL, 10 * SECONDS)
             found = case(sandboxes[name], random.Random(f"{seed}/{index}"))
-            signal.setitimer(signal.ITIMER_REAL, 0)
+            for timer in (signal.ITIMER_PROF, signal.ITIMER_REAL):
+                signal.setitimer(timer, 0)
             print(json.dumps(start | found), flush=True)
 
 

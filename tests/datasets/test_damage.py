@@ -5,6 +5,7 @@ import random
 import re
 import sys
 import tarfile
+import time
 import zipfile
 from collections import Counter
 from collections.abc import Callable
@@ -24,8 +25,9 @@ from fcn_tutorial.datasets.download import unpack
 from fcn_tutorial.predict import read_image
 from tests.datasets import damage
 from tests.datasets.damage import Kind, Sandbox
+from tests.datasets.mutation import CHANCE
 
-COUNT = 500
+COUNT = 300
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no timers, no limits of memory")
 
@@ -44,13 +46,13 @@ def test_damaged_files_are_read_or_refused_as_documented(found: list[dict[str, A
 def test_the_damage_reaches_every_reader(found: list[dict[str, Any]]) -> None:
     assert {case["kind"] for case in found} == set(damage.KINDS)
     outcomes = Counter((case["kind"], case["outcome"]) for case in found)
-    for kind in damage.KINDS:
-        assert outcomes[kind, "read"] >= 1, kind
-        assert outcomes[kind, "refused"] >= 1, kind
+    # Fifteen of each: what a damage leaves readable is not met in every kind.
+    for outcome in tools.damage.SOUND:
+        assert sum(outcomes[kind, outcome] >= 1 for kind in damage.KINDS) >= 15, outcome
     assert len({case["damage"] for case in found}) >= 19
 
 
-@pytest.mark.parametrize("index", [4, 191, 497])
+@pytest.mark.parametrize("index", [4, 191, 297])
 def test_a_case_is_the_same_whenever_it_is_run(
     found: list[dict[str, Any]], index: int, tmp_path: Path
 ) -> None:
@@ -60,7 +62,7 @@ def test_a_case_is_the_same_whenever_it_is_run(
         assert again[fact] == found[index][fact]
 
 
-@pytest.mark.parametrize("way", damage.CHANCE)
+@pytest.mark.parametrize("way", CHANCE)
 def test_damage_by_chance_follows_its_random_numbers_and_changes_the_bytes(
     way: Callable[[bytes, random.Random], bytes],
 ) -> None:
@@ -142,7 +144,7 @@ def _write(folder: Path) -> None:
 
 def _reader(fault: Callable[[Path], Any]) -> Callable[[Path, str], None]:
     def read(folder: Path, name: str) -> None:
-        if (folder / name).read_bytes() != bytes(300):
+        if (folder / name).read_bytes() != bytes(300) or (folder / "left").exists():
             fault(folder)
 
     return read
@@ -169,6 +171,17 @@ def _large(folder: Path) -> None:
     np.ones(128 << 20, np.uint8)
 
 
+def _slow(folder: Path) -> None:
+    end = time.process_time() + 0.2
+    while time.process_time() < end:
+        pass
+
+
+def _leaves_something(folder: Path) -> None:
+    (folder / "left").touch()
+    raise ValueError(f"{folder}: damaged")
+
+
 FAULTS: list[tuple[Callable[[Path], Any], str]] = [
     (lambda folder: None, "read"),
     (lambda folder: (folder / "none").read_bytes(), "refused"),
@@ -176,6 +189,8 @@ FAULTS: list[tuple[Callable[[Path], Any], str]] = [
     (_unnamed, "unnamed"),
     (_without_memory, "memory"),
     (_large, "memory"),
+    (_slow, "slow"),
+    (_leaves_something, "spoilt"),
     (lambda folder: (folder.parent / "secret.txt").read_bytes(), "outside"),
     (lambda folder: (folder.parent / "new.txt").write_text("x"), "outside"),
     (lambda folder: (folder / ".." / "secret.png").unlink(), "outside"),
@@ -193,6 +208,7 @@ def test_each_fault_of_a_reader_is_seen(
         pytest.skip("memory is measured on Linux")
     sys.addaudithook(damage._note_opened)
     monkeypatch.setattr(damage, "LARGE", 64 << 20)
+    monkeypatch.setattr(damage, "SLOW", 0.1)
     sandbox = Sandbox(tmp_path / "a", Kind(_write, _reader(fault)))
     seen = [damage.case(sandbox, random.Random(seed))["outcome"] for seed in range(3)]
     assert outcome in seen
@@ -221,7 +237,7 @@ def test_a_process_that_ends_or_hangs_is_counted_and_the_rest_goes_on(
     monkeypatch.setattr(tools.damage, "CHILD", "child_of_a_test")
     outcomes = [case["outcome"] for case in tools.damage.cases(5)]
     assert outcomes == ["read", "crash", "read", "hang", "read"]
-    assert tools.damage.main(["--count", "5"]) == 1
+    assert tools.damage.main(["--count", "5", "--seed", "0"]) == 1
     said = capsys.readouterr().out
     assert "case 1 (k, ?, ?): crash" in said and "5 cases of seed 0" in said and "2 faults" in said
     assert tools.damage.main(["--count", "1"]) == 0

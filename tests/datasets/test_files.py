@@ -21,7 +21,8 @@ from fcn_tutorial.datasets.formats import images, mat
 from fcn_tutorial.datasets.formats.images import MAX_PIXELS, read_image, read_index_image, sample
 from fcn_tutorial.datasets.formats.mat import read_mat
 from fcn_tutorial.files import inside, numbered_lines, read_lines
-from tests.datasets.damage import declare_png, png_chunk
+from tests.datasets.bombs import png_chunk
+from tests.datasets.damage import declare_png
 
 RNG = np.random.default_rng(0)
 PIXELS = RNG.integers(0, 256, (9, 14, 3), np.uint8)
