@@ -76,9 +76,18 @@ def _loaded(folder: Path, photo: Path) -> Tensor:
     return cast(Tensor, network.predict(read_image(photo)))
 
 
+@cache
+def _session(path: Path) -> Any:
+    return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+
+
+@cache
+def _module(path: Path) -> torch.nn.Module:
+    return torch.export.load(path).module()
+
+
 def _run_onnx(path: Path, images: Tensor) -> Tensor:
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    (scores,) = session.run(None, {"images": images.numpy()})
+    (scores,) = _session(path).run(None, {"images": images.numpy()})
     return torch.from_numpy(scores[0].argmax(0))
 
 
@@ -93,8 +102,7 @@ def _onnx_uint8(folder: Path, photo: Path) -> Tensor:
 
 def _pt2(folder: Path, photo: Path) -> Tensor:
     network, _ = models.load(folder / "best.safetensors")
-    module = torch.export.load(folder / "float.pt2").module()
-    scores = module(network.preprocess(read_image(photo)[None]))
+    scores = _module(folder / "float.pt2")(network.preprocess(read_image(photo)[None]))
     return cast(Tensor, scores[0].argmax(0))
 
 

@@ -1,6 +1,7 @@
 """An exported file says what the network says, or it is not kept."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,8 @@ from torch import Tensor
 
 from fcn_tutorial import export, models
 from fcn_tutorial.cli import main
-from fcn_tutorial.models import Card, Network
-from tests.models.networks import fcn
+from fcn_tutorial.models import FCN, Card, Magnified, Network, backbones
+from tests.models.networks import OwnTrunk, fcn
 from tests.versions import exports
 
 onnx = pytest.importorskip("onnx")
@@ -25,11 +26,21 @@ def network(
     classes: Any = 3, backbone: str = "tiny", width: float = 0.25, **options: Any
 ) -> Network:
     torch.manual_seed(0)
-    model: Network = fcn(backbone, classes, width=width, **options).eval()
+    return scored(fcn(backbone, classes, width=width, **options))
+
+
+def scored(model: Network) -> Network:
+    """In evaluation mode, with score layers that are not zero."""
     for name, layer in model.named_modules():
         if "score_" in name and isinstance(layer, torch.nn.Conv2d):
             torch.nn.init.normal_(layer.weight, std=0.3)
-    return model
+    return model.eval()
+
+
+def magnified() -> Network:
+    """Of few layers: each costs seconds where its size is a formula of a rounded product."""
+    torch.manual_seed(0)
+    return scored(Magnified(FCN(backbones.tap(OwnTrunk(), preprocessing="centred"), 3, 32), 1.5))
 
 
 def run_onnx(path: Path, images: Tensor) -> list[Tensor]:
@@ -40,7 +51,7 @@ def run_onnx(path: Path, images: Tensor) -> list[Tensor]:
 @exports
 @pytest.mark.parametrize("to", ["onnx", "torch"])
 def test_a_file_takes_any_size_and_any_batch(to: Any, tmp_path: Path) -> None:
-    model = network()
+    model = network(stride=16, deconvolution="learned")
     path = tmp_path / f"net{export.SUFFIXES[to]}"
     done = export.export(model, CARD, path, to)
     assert done.error <= export.TOLERANCE * max(1, done.largest) and len(done.sizes) == 3
@@ -57,19 +68,18 @@ def test_a_file_takes_any_size_and_any_batch(to: Any, tmp_path: Path) -> None:
 
 @exports
 @pytest.mark.parametrize(
-    ("options", "size"),
+    ("make", "size"),
     [
-        ({"backbone": "vgg16", "width": 1 / 32, "alignment": "caffe"}, (70, 90)),
-        ({"magnification": 1.5}, None),
-        ({"stride": 16, "deconvolution": "learned"}, None),
-        ({"backbone": "mobilenet_v2", "norms": "folded"}, None),
+        (lambda: network(backbone="vgg16", width=1 / 32, alignment="caffe"), (70, 90)),
+        (magnified, None),
+        (lambda: network(backbone="resnet18", width=1 / 16, norms="folded"), None),
     ],
-    ids=["caffe, one size", "magnified", "learned deconvolution", "folded norms"],
+    ids=["caffe, one size", "magnified", "folded norms"],
 )
 def test_networks_of_every_kind_reach_onnx(
-    options: dict[str, Any], size: tuple[int, int] | None, tmp_path: Path
+    make: Callable[[], Network], size: tuple[int, int] | None, tmp_path: Path
 ) -> None:
-    model, path = network(**options), tmp_path / "net.onnx"
+    model, path = make(), tmp_path / "net.onnx"
     export.export(model, CARD, path, "onnx", size)
     images = torch.randn(1, 3, *(size or (75, 101)))
     with torch.no_grad():
@@ -79,24 +89,13 @@ def test_networks_of_every_kind_reach_onnx(
 
 
 @exports
-def test_pixels_go_in_where_preprocessing_is_inside(tmp_path: Path) -> None:
-    model, path = network(), tmp_path / "net.onnx"
+def test_pixels_go_in_every_task_comes_out_and_the_file_says_what_it_is(tmp_path: Path) -> None:
+    model, path = network({"semantic": 2, "geometric": 1}), tmp_path / "net.onnx"
     export.export(model, CARD, path, "onnx", uint8=True)
     pixels = torch.randint(0, 256, (2, 3, 50, 66), dtype=torch.uint8)
     with torch.no_grad():
         wanted = model(model.preprocess(pixels))
-    (found,) = run_onnx(path, pixels)
-    assert torch.allclose(found, wanted, rtol=0, atol=1e-4)
-
-
-@exports
-def test_every_task_is_an_output_and_the_file_says_what_it_is(tmp_path: Path) -> None:
-    model, path = network({"semantic": 2, "geometric": 1}), tmp_path / "net.onnx"
-    export.export(model, CARD, path, "onnx")
-    images = torch.randn(1, 3, 48, 64)
-    with torch.no_grad():
-        wanted = model(images)
-    found = run_onnx(path, images)
+    found = run_onnx(path, pixels)
     proto = onnx.load(path)
     assert [output.name for output in proto.graph.output] == ["semantic", "geometric"]
     for values, task in zip(found, wanted, strict=True):

@@ -5,6 +5,8 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -251,13 +253,17 @@ def test_tasks_that_would_overwrite_each_other_in_the_archive_are_refused(
     assert not [*(tmp_path / "o").iterdir()]
 
 
-FULL = """
-import resource, sys
-from fcn_tutorial.cli import main
+@contextmanager
+def full_after(limit: int) -> Iterator[None]:
+    """No file may grow beyond so many bytes: the system says so as it says that a disk is full."""
+    import resource  # not on Windows
 
-resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), resource.RLIM_INFINITY))
-sys.exit(main(sys.argv[2:]))
-"""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no limit on the size of a file")
@@ -269,9 +275,8 @@ sys.exit(main(sys.argv[2:]))
     ],
 )
 def test_a_full_disk_is_one_clear_error_and_leaves_nothing(
-    verb: str, limit: int, photos: Path, tmp_path: Path
+    verb: str, limit: int, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    # No file may grow beyond the limit, which the system says as it says that a disk is full.
     weights, out = saved(tmp_path / "net.safetensors"), tmp_path / "out"
     out.mkdir()
     if verb == "predict":
@@ -284,12 +289,11 @@ def test_a_full_disk_is_one_clear_error_and_leaves_nothing(
             pytest.importorskip("onnxscript")
         name = out / ("net.onnx" if verb == "onnx" else "net.pt2")
         rest = ["export", weights, "--to", verb, "--out", name]
-    ran = subprocess.run(
-        [sys.executable, "-c", FULL, str(limit), *map(str, rest)], capture_output=True, text=True
-    )
-    assert ran.returncode == 1, ran.stderr
-    assert ran.stderr.startswith(f"fcn-tutorial: {name}: cannot be written (")
-    assert ran.stderr.count("\n") == 1 and not [*out.iterdir()]
+    with full_after(limit):
+        assert main([*map(str, rest)]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(f"fcn-tutorial: {name}: cannot be written (")
+    assert said.count("\n") == 1 and not [*out.iterdir()]
 
 
 def test_an_image_is_taken_in_every_form_that_images_come_in(photos: Path, tmp_path: Path) -> None:
