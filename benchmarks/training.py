@@ -89,7 +89,7 @@ def processes(settings: Settings) -> dict[str, Any]:
     """One process, then two and more: as many as there are devices, two on a CPU."""
     cuda = settings.device.type == "cuda"
     most = torch.cuda.device_count() if cuda else 2
-    counts = [count for count in (1, 2, 4, 8) if count <= most]
+    counts = [2] if settings.smoke else [count for count in (1, 2, 4, 8) if count <= most]
     batch, side, rounds = (1, 64, 2) if settings.smoke else (4, 128, 10)
     found: dict[int, dict[str, list[float]]] = {count: {} for count in counts}
     for turn in range(1 if settings.smoke else 3):

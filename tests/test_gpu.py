@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import gpu
+from benchmarks import ceiling, core, gpu, training
 from benchmarks.phases import correct, speed
 
 ROOT = gpu.ROOT
@@ -38,7 +38,7 @@ def test_the_smoke_run_takes_every_phase(tmp_path: Path) -> None:
         for file in phase["files"]:
             records |= gpu.read(out / file)["records"]
     assert {path.rpartition("/")[2].removesuffix("-cpu.json") for path in records} >= {
-        "correct", "ceiling", "core", "training", "scenes"
+        "correct", "ceiling", "scenes"
     }  # fmt: skip
     (run,) = (record for path, record in records.items() if path.startswith("data/"))
     assert run["train"]["frames"].startswith("train and val recoded as JPEG")
@@ -185,6 +185,13 @@ def test_a_benchmark_that_dies_goes_on_after_the_part_that_killed_it(
     (record,) = gpu.read(tmp_path / "speed.json")["records"].values()
     assert record["cases"] == ["heads", "metrics"]
     assert [row["case"] for row in record["rows"]] == ["heads", "metrics"]
+
+
+def test_the_parts_of_every_benchmark_are_named_in_the_order_of_their_worth() -> None:
+    found = {name: set(parts) for name, parts, _ in speed.ORDER}
+    assert found == {
+        "ceiling": {*ceiling.PARTS}, "core": {*core.CASES}, "training": {*training.SWEEPS}
+    }  # fmt: skip
 
 
 def test_every_file_with_tests_for_a_device_is_found() -> None:
