@@ -21,7 +21,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help venv book notebooks test lint types unit twins nbval browser \
-  mutants damage kills camvid gpu format clean test-oldest test-newest
+  slow mutants damage kills camvid gpu format clean test-oldest test-newest
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 13
@@ -98,7 +98,10 @@ nbval: $(STAMP) ## stage: every chapter run again from the wheel, its outputs co
 	$(PY) -m tools.rerun $(NBVAL)
 
 browser: $(STAMP) $(if $(FRESH),,book) ## stage: the rendered pages in headless Chromium
-	$(PY) -m pytest -q tests/book
+	$(PY) -m pytest -q -n 2 --dist loadgroup tests/book
+
+slow: $(STAMP) ## what `make unit` runs small, at full width (minutes)
+	OMP_NUM_THREADS=1 $(PY) -m pytest -q -m slow
 
 mutants: $(STAMP) ## break formulas, of the package and of the book, and see that it is noticed (an hour)
 	OMP_NUM_THREADS=1 $(PY) -m tools.mutants

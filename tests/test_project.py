@@ -149,7 +149,7 @@ def test_workflows_call_make(name: str) -> None:
     jobs = yaml.safe_load(path.read_text(encoding="utf-8"))["jobs"]
     commands = [step["run"] for job in jobs.values() for step in job["steps"] if "run" in step]
     assert commands and all(
-        re.match(r"make (book|test|mutants)\b", command) for command in commands
+        re.match(r"make (book|test|mutants|slow)\b", command) for command in commands
     )
 
 
