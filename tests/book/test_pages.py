@@ -56,7 +56,11 @@ def outside(address: str) -> bool:
     return address.startswith(("http:", "https:", "//"))
 
 
-@pytest.fixture(scope="module", params=PAGES)
+# The tests of a page stay together, in one of the processes that share the pages out.
+TOGETHER = [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in PAGES]
+
+
+@pytest.fixture(scope="module", params=TOGETHER)
 def page(request: pytest.FixtureRequest) -> str:
     """Path of a page in the folder of the build; its tests run one after the other."""
     return str(request.param)
@@ -196,7 +200,7 @@ def test_sliders_move_their_figures(html: Path, visit: Visitor, page: str, by: s
     assert opened.errors == []
 
 
-MODEL = [page for page in PAGES if page.startswith("book/04_")]
+MODEL = [mark for name, mark in zip(PAGES, TOGETHER, strict=True) if name.startswith("book/04_")]
 
 
 @pytest.mark.parametrize("model", MODEL)

@@ -14,6 +14,7 @@ from tools.notebooks import build, chapters
 from tools.project import ROOT, read_project
 
 PAGE = "book/98_first.html"
+pytestmark = pytest.mark.xdist_group("template")
 
 
 @pytest.fixture(scope="module")
