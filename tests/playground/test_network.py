@@ -24,7 +24,7 @@ def shipped() -> FCN:
     return network
 
 
-def element(index: int = 0, **changes: object) -> playground.Playground:
+def element(index: int = 0, **changes: object) -> playground.Element:
     image, labels = SCENES[16]
     settings = {
         "classes": Scenes.classes,
@@ -32,7 +32,7 @@ def element(index: int = 0, **changes: object) -> playground.Playground:
         "alt": "A street scene.",
         "things": [playground.cut_out(image, labels, Scenes.classes.index("car"))],
     }
-    return playground.playground(shipped(), SCENES[index][0], **(settings | changes))  # type: ignore[arg-type]
+    return playground.network(shipped(), SCENES[index][0], **(settings | changes))  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +114,7 @@ def test_the_pointer_is_told_probabilities_and_fields(page: Page) -> None:
     said = page.locator("output").inner_text()
     shares = [float(p) for p in re.findall(r" (0\.\d\d|1\.00)", said)]
     assert len(shares) == 3 and shares == sorted(shares, reverse=True) and sum(shares) <= 1.02
-    fields = element().content["fields"]
+    fields = element().data["fields"]
     assert ", ".join(f"{fields[s]}²" for s in (32, 16, 8)) in said
 
 
@@ -154,7 +154,7 @@ def test_equal_content_gives_equal_elements_that_close_nothing() -> None:
 
 def test_what_the_script_does_not_run_is_refused() -> None:
     with pytest.raises(ValueError, match="multiples of 32"):
-        playground.playground(
+        playground.network(
             shipped(), np.zeros((100, 128, 3), np.uint8), classes=Scenes.classes,
             palette=Scenes.palette, alt="x",
         )  # fmt: skip
@@ -162,11 +162,11 @@ def test_what_the_script_does_not_run_is_refused() -> None:
         element(classes=["sky"])
     other = FCN("squeezenet1_1", 12, stride=8).eval()
     with pytest.raises(ValueError, match="trunk"):
-        playground.playground(
+        playground.network(
             other, SCENES[0][0], classes=Scenes.classes, palette=Scenes.palette, alt="x"
         )
     with pytest.raises(ValueError, match="FCN-8s"):
-        playground.playground(
+        playground.network(
             FCN("tiny", 12, stride=32).eval(), SCENES[0][0], classes=Scenes.classes,
             palette=Scenes.palette, alt="x",
         )  # fmt: skip

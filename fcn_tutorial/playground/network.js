@@ -1,8 +1,4 @@
-(function (figure) {
-  "use strict";
-  if (!figure || figure.dataset.running) return;
-  figure.dataset.running = "yes";
-  const net = JSON.parse(figure.querySelector('script[type="application/json"]').textContent);
+({figure, data: net, make, canvas, row, named, choice, said, place, legend}) => {
   const [H, W] = net.size, C = net.classes.length;
 
   // ---- The network ----
@@ -134,47 +130,22 @@
   figure.network = {run, best, probabilities};
 
   // ---- The page ----
-  const make = (name, attributes = {}, ...inside) => {
-    const element = Object.assign(document.createElement(name), attributes);
-    element.append(...inside);
-    return element;
-  };
-  const style = make("style", {textContent: `
-    .fcn-playground{margin:1em 0;color:inherit}
-    .fcn-playground .both{display:flex;flex-wrap:wrap;gap:.5em}
-    .fcn-playground canvas{flex:1 1 16em;width:16em;max-width:100%;image-rendering:pixelated;
-      touch-action:none;cursor:crosshair;border-radius:4px}
-    .fcn-playground canvas:focus-visible{outline:2px solid currentColor}
-    .fcn-playground .controls{display:flex;flex-wrap:wrap;gap:.2em 1em;align-items:center;margin:.4em 0}
-    .fcn-playground label,.fcn-playground button{min-height:32px;display:inline-flex;align-items:center;gap:.35em}
-    .fcn-playground i{display:inline-block;width:1em;height:1em;margin-right:.3em;vertical-align:-.1em;border:1px solid}
-    .fcn-playground output{display:block;min-height:3em;font-variant-numeric:tabular-nums}`});
-  const view = name => make("canvas", {width: W, height: H, tabIndex: 0, role: "img", ariaLabel: name});
-  const left = view("The picture. Drag a thing through it, or paint. Arrow keys move the last thing.");
-  const right = view("What the network answers."), said = make("output");
-  said.setAttribute("aria-live", "polite");
+  const left = canvas(W, H, "The picture. Drag a thing through it, or paint. Arrow keys move the last thing.");
+  const right = canvas(W, H, "What the network answers.");
   const skips = {16: true, 8: true};
   const boxes = [16, 8].map(stride => {
     const box = make("input", {type: "checkbox", checked: true});
     box.onchange = () => { skips[stride] = box.checked; answer(); };
     return make("label", {}, box, `skip at stride ${stride}`);
   });
-  const shows = make("select", {onchange: () => draw()},
-    make("option", {value: "-1"}, "the best class"),
-    ...net.classes.map((name, k) => make("option", {value: k}, `probability of ${name}`)));
-  const brush = make("select", {}, make("option", {value: ""}, "drag things"),
-    ...net.classes.map((name, k) => make("option", {value: net.palette[k].join()}, `paint in the colour of ${name}`)));
+  const shows = choice([[-1, "the best class"],
+    ...net.classes.map((name, k) => [k, `probability of ${name}`])], () => draw());
+  const brush = choice([["", "drag things"],
+    ...net.classes.map((name, k) => [net.palette[k].join(), `paint in the colour of ${name}`])]);
   const file = make("input", {type: "file", accept: "image/*"});
   const again = make("button", {type: "button"}, "start again");
-  const controls = make("div", {className: "controls"}, ...boxes,
-    make("label", {}, "show", shows), make("label", {}, "pointer", brush),
-    make("label", {}, "your picture", file), again);
-  const legend = make("div", {className: "controls"}, ...net.classes.map((name, k) => {
-    const chip = make("i");
-    chip.style.background = `rgb(${net.palette[k]})`;
-    return make("span", {}, chip, name);
-  }));
-  figure.append(style, make("div", {className: "both"}, left, right), legend, controls, said);
+  figure.append(make("div", {className: "both"}, left, right), legend(net.classes, net.palette),
+    row(...boxes, named("show", shows), named("pointer", brush), named("your picture", file), again), said);
 
   const ink = left.getContext("2d", {willReadFrequently: true}), answerInk = right.getContext("2d");
   const ground = make("canvas", {width: W, height: H}), groundInk = ground.getContext("2d");
@@ -228,11 +199,6 @@
     }
   }
 
-  const place = (canvas, event) => {
-    const box = canvas.getBoundingClientRect();
-    const clip = (value, size) => Math.min(Math.max(Math.floor(value), 0), size - 1);
-    return {x: clip((event.clientX - box.left) / box.width * W, W), y: clip((event.clientY - box.top) / box.height * H, H)};
-  };
   function paint(at) {
     groundInk.fillStyle = `rgb(${brush.value})`;
     groundInk.fillRect(at.x - 3, at.y - 3, 7, 7);
@@ -293,8 +259,7 @@
     });
     last = things[0] || null;
     answer();
-    figure.querySelector(".still").style.display = "none";
   }
   again.onclick = begin;
-  figure.ready = begin();
-})(document.getElementById("FIGURE_ID"));
+  return begin();
+}

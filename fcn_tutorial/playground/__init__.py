@@ -1,0 +1,21 @@
+"""Things to move in a page without a kernel: the reader drags, paints, edits, and numbers answer.
+
+Each function makes an `Element`, HTML with its data and a plain script inside, that works in a
+rendered page (also from a file, offline), in Jupyter and in Colab.
+"""
+
+from fcn_tutorial.playground.element import LIMIT, Element
+from fcn_tutorial.playground.network import cut_out, network
+from fcn_tutorial.playground.operations import (
+    KERNELS,
+    alignment,
+    confusion,
+    convolution,
+    deconvolution,
+    fields,
+)
+
+__all__ = [
+    "KERNELS", "LIMIT", "Element", "alignment", "confusion", "convolution", "cut_out",
+    "deconvolution", "fields", "network",
+]  # fmt: skip

@@ -1,0 +1,57 @@
+// What all scripts share: they start once, and are given the element, its data and some tools.
+function (key, start) {
+  "use strict";
+  const figure = document.getElementById(key);
+  if (!figure || figure.dataset.running) return;
+  figure.dataset.running = "yes";
+  const data = JSON.parse(figure.querySelector('script[type="application/json"]').textContent);
+  const make = (name, attributes = {}, ...inside) => {
+    const element = Object.assign(document.createElement(name), attributes);
+    element.append(...inside);
+    return element;
+  };
+  const canvas = (width, height, label) =>
+    make("canvas", {width, height, tabIndex: 0, role: "img", ariaLabel: label});
+  const row = (...inside) => make("div", {className: "controls"}, ...inside);
+  const named = (name, control) => make("label", {}, name, control);
+  const range = (name, min, max, value, changed, step = 1) => {
+    const control = make("input", {type: "range", min, max, step, value}), shown = make("b", {textContent: value});
+    control.oninput = () => { shown.textContent = control.value; changed(); };
+    control.onkeydown = event => event.stopPropagation();
+    return {control, get value() { return +control.value; }, label: make("label", {}, name, control, shown)};
+  };
+  const choice = (options, changed) => {  // [[value, text], …]
+    return make("select", {onchange: changed}, ...options.map(([value, text]) => make("option", {value}, text)));
+  };
+  const said = make("output");
+  said.setAttribute("aria-live", "polite");
+  // Which cell of a canvas a pointer is on.
+  const place = (canvas, event) => {
+    const box = canvas.getBoundingClientRect();
+    const at = (value, size) => Math.min(Math.max(Math.floor(value * size), 0), size - 1);
+    return {
+      x: at((event.clientX - box.left) / box.width, canvas.width),
+      y: at((event.clientY - box.top) / box.height, canvas.height),
+    };
+  };
+  const legend = (classes, palette) => row(...classes.map((name, k) => {
+    const chip = make("i");
+    chip.style.background = `rgb(${palette[k]})`;
+    return make("span", {}, chip, name);
+  }));
+  figure.append(make("style", {textContent: `
+    .fcn-playground{margin:1em 0;color:inherit}
+    .fcn-playground .both{display:flex;flex-wrap:wrap;gap:.5em;align-items:flex-start}
+    .fcn-playground canvas{flex:1 1 14em;width:14em;max-width:100%;image-rendering:pixelated;
+      touch-action:none;cursor:crosshair;border-radius:4px}
+    .fcn-playground canvas:focus-visible{outline:2px solid currentColor}
+    .fcn-playground .controls{display:flex;flex-wrap:wrap;gap:.2em 1em;align-items:center;margin:.4em 0}
+    .fcn-playground label,.fcn-playground button{min-height:32px;display:inline-flex;align-items:center;gap:.35em}
+    .fcn-playground input[type=number]{width:4em;min-height:32px}
+    .fcn-playground .kernel{display:grid;grid-template-columns:repeat(3,4.2em);gap:.2em}
+    .fcn-playground table.counts td,.fcn-playground table.counts th{padding:.1em .5em;text-align:right}
+    .fcn-playground i{display:inline-block;width:1em;height:1em;margin-right:.3em;vertical-align:-.1em;border:1px solid}
+    .fcn-playground output{display:block;min-height:3em;font-variant-numeric:tabular-nums}`}));
+  figure.ready = Promise.resolve(start({figure, data, make, canvas, row, named, range, choice, said, place, legend}))
+    .then(() => { figure.querySelector(".still").style.display = "none"; });
+}

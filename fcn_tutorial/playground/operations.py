@@ -1,0 +1,143 @@
+"""Operations to try by hand: convolution, its transpose, layers, alignment, a confusion matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fcn_tutorial.geometry import Layer
+from fcn_tutorial.playground.element import Element, png, rgb
+
+#: Kernels to begin with, by name.
+KERNELS: Mapping[str, tuple[tuple[float, ...], ...]] = {
+    "vertical edges": ((-1, 0, 1), (-2, 0, 2), (-1, 0, 1)),
+    "horizontal edges": ((-1, -2, -1), (0, 0, 0), (1, 2, 1)),
+    "mean": ((1 / 9,) * 3,) * 3,
+    "sharper": ((0, -1, 0), (-1, 5, -1), (0, -1, 0)),
+    "one pixel": ((0, 0, 0), (0, 1, 0), (0, 0, 0)),
+}
+
+
+def convolution(
+    picture: ArrayLike,
+    *,
+    alt: str,
+    kernels: Mapping[str, Sequence[Sequence[float]]] = KERNELS,
+) -> Element:
+    """A 3×3 kernel to edit, with stride, padding and dilation, over `picture` (H, W) of 0 to 1.
+
+    Raises ValueError for a picture of another form, for a kernel that is not 3×3, and as `Element`.
+    """
+    pixels = np.asarray(picture, float)
+    if pixels.ndim != 2 or not ((pixels >= 0) & (pixels <= 1)).all():
+        raise ValueError(f"picture of shape {pixels.shape}: (H, W) of values from 0 to 1 is shown")
+    for name, kernel in kernels.items():
+        if np.shape(kernel) != (3, 3):
+            raise ValueError(f"kernel {name!r} has shape {np.shape(kernel)}, expected (3, 3)")
+    # As a screen shows it: what the script multiplies is what the reader sees.
+    shown = np.rint(255 * pixels).astype(np.uint8)
+    data = {
+        "pixels": np.round(shown / 255, 6).tolist(),
+        "presets": [[name, np.asarray(kernel, float).tolist()] for name, kernel in kernels.items()],
+    }
+    return Element("convolution", data, alt, png(shown))
+
+
+def deconvolution(size: int = 6, *, alt: str) -> Element:
+    """A transposed convolution of `size`×`size` cells to paint, with any kernel and stride.
+
+    Raises ValueError for fewer than two cells, and as `Element`.
+    """
+    if size < 2:
+        raise ValueError(f"size={size}: two cells or more show how stamps overlap")
+    return Element("deconvolution", {"size": size}, alt, png(np.full((size, size), 255, np.uint8)))
+
+
+def fields(layers: Sequence[Layer], *, alt: str, pixels: int = 32) -> Element:
+    """Layers to edit and stack, with the field, stride, place and number of the outputs of each.
+
+    Raises ValueError for no layers, for a deconvolution or one that rounds up, and as `Element`.
+    """
+    if not layers:
+        raise ValueError("layers is empty; begin with one")
+    if odd := [layer for layer in layers if layer.kind == "deconv" or layer.ceil]:
+        raise ValueError(f"layers holds {odd[0]}: windows whose number is rounded down are shown")
+    rows = [[layer.kernel, layer.stride, layer.padding, layer.dilation] for layer in layers]
+    still = png(np.full((8, pixels), 117, np.uint8))
+    return Element("fields", {"layers": rows, "pixels": pixels}, alt, still)
+
+
+def alignment(
+    scores: ArrayLike,
+    truth: ArrayLike,
+    factor: int,
+    *,
+    classes: Sequence[str],
+    palette: Sequence[Sequence[int]],
+    alt: str,
+    ignore_index: int = 255,
+) -> Element:
+    """Coarse scores (C, h, w) to be drawn over the labels (H, W) that they belong to.
+
+    The map is enlarged by `factor`, half-pixel aligned with repeated borders, at any shift; the
+    mean IU answers. Raises ValueError for shapes that do not belong together, and as `Element`.
+    """
+    values, labels = np.asarray(scores, float), _labels(truth, len(classes), ignore_index, "truth")
+    if values.ndim != 3 or len(values) != len(classes):
+        raise ValueError(f"scores of shape {values.shape} for {len(classes)} classes")
+    if labels.shape != tuple(factor * n for n in values.shape[1:]):
+        raise ValueError(f"truth of shape {labels.shape} for scores {values.shape} at 1/{factor}")
+    data = {
+        "scores": np.round(values, 4).tolist(),
+        "truth": labels.tolist(),
+        "factor": factor,
+        "classes": list(classes),
+        "palette": rgb(palette),
+        "ignore": ignore_index,
+    }
+    return Element("alignment", data, alt, png(_painted(labels, palette)))
+
+
+def confusion(
+    truth: ArrayLike,
+    answer: ArrayLike,
+    *,
+    classes: Sequence[str],
+    palette: Sequence[Sequence[int]],
+    alt: str,
+    ignore_index: int = 255,
+) -> Element:
+    """A prediction (H, W) to paint over; the confusion matrix and the four scores answer.
+
+    Raises ValueError for labels that are no class, for two shapes, and as `Element`.
+    """
+    labels = _labels(truth, len(classes), ignore_index, "truth")
+    found = _labels(answer, len(classes), None, "answer")
+    if labels.shape != found.shape:
+        raise ValueError(f"truth of shape {labels.shape}, answer of shape {found.shape}")
+    data = {
+        "truth": labels.tolist(),
+        "answer": found.tolist(),
+        "classes": list(classes),
+        "palette": rgb(palette),
+        "ignore": ignore_index,
+    }
+    return Element("confusion", data, alt, png(_painted(labels, palette)))
+
+
+def _labels(labels: ArrayLike, classes: int, ignore: int | None, name: str) -> NDArray[np.int64]:
+    values = np.asarray(labels).astype(np.int64)
+    odd = [int(v) for v in np.unique(values) if not (0 <= v < classes or v == ignore)]
+    if values.ndim != 2 or odd:
+        raise ValueError(
+            f"{name} of shape {values.shape} holds {odd[:5]}; {classes} classes are known"
+        )
+    return values
+
+
+def _painted(labels: NDArray[np.int64], palette: Sequence[Sequence[int]]) -> NDArray[np.uint8]:
+    table = np.full((256, 3), 128, np.uint8)
+    table[: len(palette)] = palette
+    return table[labels]

@@ -1,0 +1,254 @@
+"""Each figure to move computes what the package, torch or scikit-learn compute."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from playwright.sync_api import Browser, Page
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_matrix, jaccard_score
+from torch.nn import functional
+
+from fcn_tutorial import playground
+from fcn_tutorial.datasets import Scenes
+from fcn_tutorial.geometry import Layer, output_size, receptive_field
+from tests.browser import chromium
+
+RNG = np.random.default_rng(0)
+COLOURS = [(0, 0, 0), (200, 0, 0), (0, 200, 0), (0, 0, 200)]
+NAMES = ["ground", "red", "green", "blue"]
+PICTURE = np.rint(RNG.random((17, 23)) * 255) / 255
+STACK = [Layer(3, 1, 1), Layer(2, 2, kind="pool"), Layer(5, 2, 1, 2)]
+SCORES = RNG.normal(size=(4, 3, 4)).round(4)
+TRUTH = RNG.integers(0, 4, (24, 32))
+TRUTH[:2] = 255
+ANSWER = np.where(RNG.random((24, 32)) < 0.6, np.where(TRUTH == 255, 0, TRUTH), 1)
+
+ELEMENTS = {
+    "convolution": playground.convolution(PICTURE, alt="A picture."),
+    "deconvolution": playground.deconvolution(5, alt="Cells."),
+    "fields": playground.fields(STACK, alt="Layers."),
+    "alignment": playground.alignment(
+        SCORES, TRUTH, 8, classes=NAMES, palette=COLOURS, alt="Labels."
+    ),
+    "confusion": playground.confusion(TRUTH, ANSWER, classes=NAMES, palette=COLOURS, alt="Labels."),
+}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as started:
+        yield started
+
+
+@pytest.fixture(scope="module", params=[390, 1000])
+def page(browser: Browser, request: pytest.FixtureRequest, tmp_path_factory: Any) -> Iterator[Page]:
+    """All of them on one page, on a phone and on a laptop."""
+    file = Path(tmp_path_factory.mktemp("page")) / "page.html"
+    html = "".join(f"<div id={n}>{e._repr_html_()}</div>" for n, e in ELEMENTS.items())
+    view = '<meta name="viewport" content="width=device-width">'
+    file.write_text(f"<!doctype html><meta charset=utf-8>{view}{html}")
+    context = browser.new_context(
+        viewport={"width": request.param, "height": 900}, has_touch=request.param == 390
+    )
+    opened = context.new_page()
+    errors: list[str] = []
+    opened.on("pageerror", lambda error: errors.append(str(error)))
+    opened.goto(file.as_uri())
+    yield opened
+    assert errors == []
+    context.close()
+
+
+def ask(page: Page, name: str, call: str, argument: object = None) -> Any:
+    return page.evaluate(
+        f"(a) => {{ const figure = document.querySelector('#{name} figure'); return {call}; }}",
+        argument,
+    )
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("padding", [0, 2])
+@pytest.mark.parametrize("dilation", [1, 3])
+def test_convolution_is_that_of_torch(page: Page, stride: int, padding: int, dilation: int) -> None:
+    kernel = RNG.normal(size=(3, 3))
+    found = ask(
+        page, "convolution", "figure.convolve(...a)", [kernel.tolist(), stride, padding, dilation]
+    )
+    wanted = functional.conv2d(
+        torch.tensor(PICTURE)[None, None], torch.tensor(kernel)[None, None], None, stride, padding,
+        dilation,
+    )[0, 0]  # fmt: skip
+    # The page holds the picture to six digits.
+    torch.testing.assert_close(torch.tensor(found, dtype=torch.double), wanted, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(("size", "stride"), [(1, 1), (3, 2), (4, 2), (5, 3), (2, 4)])
+def test_deconvolution_is_that_of_torch(page: Page, size: int, stride: int) -> None:
+    values, kernel = RNG.normal(size=(5, 5)), RNG.normal(size=(size, size))
+    found = ask(
+        page, "deconvolution", "figure.stamp(...a)", [values.tolist(), kernel.tolist(), stride]
+    )
+    wanted = functional.conv_transpose2d(
+        torch.tensor(values)[None, None], torch.tensor(kernel)[None, None], None, stride
+    )[0, 0]
+    torch.testing.assert_close(torch.tensor(found, dtype=torch.double), wanted, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("stride", [2, 3, 4])
+def test_a_tent_of_twice_the_stride_is_even_and_ones_of_it_too(page: Page, stride: int) -> None:
+    tent = np.array(ask(page, "deconvolution", "figure.kernels['a tent'](a)", 2 * stride))
+    assert np.allclose(tent.sum(), stride**2, atol=1e-12)
+    inner = [tent[i::stride, j::stride].sum() for i in range(stride) for j in range(stride)]
+    assert np.allclose(inner, 1, atol=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_fields_are_those_of_geometry(page: Page, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    ends = ((1, 6), (1, 4), (0, 4), (1, 4))  # of kernel, stride, padding, dilation
+    layers = [Layer(*(int(rng.integers(*end)) for end in ends)) for _ in range(5)]
+    rows = [[n.kernel, n.stride, n.padding, n.dilation] for n in layers]
+    for n, found in enumerate(ask(page, "fields", "figure.follow(a, 400)", rows), start=1):
+        size, stride, centre = receptive_field(layers[:n])
+        assert (found["field"], found["step"], found["centre2"] / 2) == (size, stride, centre)
+        assert found["outputs"] == output_size(layers[:n], 400)
+
+
+@pytest.mark.parametrize(("right", "down"), [(0, 0), (0.25, -1.5), (-8, 3.75)])
+def test_a_shifted_map_is_enlarged_and_scored_as_torch_and_scikit_learn_do(
+    page: Page, right: float, down: float
+) -> None:
+    found, score = ask(
+        page, "alignment", "(l => [l, figure.meanIu(l)])(figure.labels(...a))", [right, down]
+    )
+    y, x = ((torch.arange(n, dtype=torch.double) + 0.5 - by) for n, by in ((24, down), (32, right)))
+    grid = torch.stack(
+        torch.broadcast_tensors(2 * x[None] / 32 - 1, 2 * y[:, None] / 24 - 1), dim=-1
+    )
+    scores = functional.grid_sample(
+        torch.tensor(SCORES)[None], grid[None], padding_mode="border", align_corners=False
+    )
+    wanted = scores[0].argmax(0).numpy()
+    assert (np.array(found) == wanted).mean() > 0.99  # but for ties
+    valid = TRUTH != 255
+    flat = TRUTH[valid], np.array(found)[valid]
+    assert score == pytest.approx(jaccard_score(*flat, average="macro"), abs=1e-12)
+
+
+def test_the_matrix_and_its_scores_are_those_of_scikit_learn(page: Page) -> None:
+    n, scores = ask(
+        page, "confusion", "(n => [n, figure.scores(n)])(figure.count(a))", ANSWER.tolist()
+    )
+    valid = TRUTH != 255
+    flat = TRUTH[valid], ANSWER[valid]
+    assert np.array_equal(n, confusion_matrix(*flat))
+    assert scores == pytest.approx(
+        {
+            "pixel accuracy": accuracy_score(*flat),
+            "mean accuracy": balanced_accuracy_score(*flat),
+            "mean IU": jaccard_score(*flat, average="macro"),
+            "frequency weighted IU": jaccard_score(*flat, average="weighted"),
+        },
+        abs=1e-12,
+    )
+
+
+def said(page: Page, name: str) -> str:
+    return page.locator(f"#{name} output").inner_text()
+
+
+def test_controls_are_labelled_and_change_what_is_said(page: Page) -> None:
+    for name in ELEMENTS:
+        for control in page.locator(f"#{name} input, #{name} select").all():
+            assert control.evaluate("e => e.ariaLabel || (e.labels[0] || {}).textContent"), name
+    for name, label in (
+        ("convolution", "stride"), ("deconvolution", "kernel"), ("alignment", "down, pixels"),
+    ):  # fmt: skip
+        before = said(page, name)
+        page.locator(f"#{name}").get_by_label(label, exact=False).first.press("ArrowRight")
+        assert said(page, name) != before
+
+
+def test_a_number_in_the_kernel_or_in_a_layer_is_taken(page: Page) -> None:
+    page.locator("#convolution").get_by_label("weight in row 1, column 1").fill("9")
+    assert page.locator("#convolution canvas").nth(1).is_visible()
+    before = said(page, "fields")
+    page.locator("#fields").get_by_label("kernel of layer 1").fill("7")
+    assert said(page, "fields") != before
+    page.locator("#fields").get_by_text("add a layer").click()
+    assert page.locator("#fields tr").count() == 5
+    page.locator("#fields").get_by_text("as it was").click()
+    assert said(page, "fields") == before
+
+
+def test_the_pointer_reads_a_window_paints_and_drags(page: Page) -> None:
+    page.locator("#convolution canvas").nth(1).hover()
+    assert "row" in said(page, "convolution").lower() and "=" in said(page, "convolution")
+    for name in ("deconvolution", "confusion", "alignment"):
+        before = said(page, name)
+        where = page.locator(f"#{name} canvas").nth(0 if name == "deconvolution" else 1)
+        where.scroll_into_view_if_needed()
+        box = where.bounding_box()
+        assert box is not None
+        page.mouse.move(box["x"] + 20, box["y"] + 20)
+        page.mouse.down()
+        page.mouse.move(box["x"] + 90, box["y"] + 60, steps=3)
+        page.mouse.up()
+        assert said(page, name) != before, name
+
+
+def test_nothing_is_wider_than_a_phone(page: Page) -> None:
+    assert page.evaluate("document.documentElement.scrollWidth") <= max(
+        390, page.evaluate("innerWidth")
+    )
+
+
+REFUSED = {
+    "a picture in colour": (
+        lambda: playground.convolution(np.zeros((3, 4, 3)), alt="x"), "(H, W) of values from 0 to 1"
+    ),
+    "a kernel of five": (
+        lambda: playground.convolution(PICTURE, alt="x", kernels={"k": [[1] * 5] * 5}),
+        "'k' has shape (5, 5)",
+    ),
+    "one cell": (lambda: playground.deconvolution(1, alt="x"), "size=1"),
+    "no layers": (lambda: playground.fields([], alt="x"), "layers is empty"),
+    "a deconvolution": (
+        lambda: playground.fields([Layer(4, 2, kind="deconv")], alt="x"), "rounded down are shown"
+    ),
+    "scores of another size": (
+        lambda: playground.alignment(
+            SCORES, TRUTH[:-1], 8, classes=NAMES, palette=COLOURS, alt="x"
+        ),
+        "truth of shape (23, 32)",
+    ),
+    "a label that is no class": (
+        lambda: playground.confusion(TRUTH, TRUTH, classes=NAMES, palette=COLOURS, alt="x"),
+        "answer of shape (24, 32) holds [255]; 4 classes are known",
+    ),
+    "no alt text": (lambda: playground.deconvolution(alt=" "), "alt is empty"),
+    "too much": (
+        lambda: playground.convolution(RNG.random((400, 400)), alt="x"), "bytes, over 900000"
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_what_cannot_be_shown_is_refused(what: str) -> None:
+    make, message = REFUSED[what]
+    with pytest.raises(ValueError) as error:
+        make()
+    assert message in str(error.value)
+
+
+def test_scenes_fit_into_an_element() -> None:
+    image, labels = Scenes(n=40, split="test")[3]
+    found = np.where(labels == 255, 0, labels)
+    element = playground.confusion(
+        labels, found, classes=Scenes.classes, palette=Scenes.palette, alt="x"
+    )
+    assert len(element._repr_html_()) < playground.LIMIT
+    assert image.shape[1:] == labels.shape
