@@ -43,7 +43,9 @@ function (key, start) {
     .fcn-playground{margin:1em 0;color:inherit}
     .fcn-playground .both{display:flex;flex-wrap:wrap;gap:.5em;align-items:flex-start}
     .fcn-playground canvas{flex:1 1 14em;width:14em;max-width:100%;image-rendering:pixelated;
-      touch-action:none;cursor:crosshair;border-radius:4px}
+      touch-action:none;cursor:crosshair;border-radius:4px;outline:1px solid #8888}
+    .fcn-playground canvas.wide{display:block;width:100%}
+    .fcn-playground .scroll{overflow-x:auto}
     .fcn-playground canvas:focus-visible{outline:2px solid currentColor}
     .fcn-playground .controls{display:flex;flex-wrap:wrap;gap:.2em 1em;align-items:center;margin:.4em 0}
     .fcn-playground label,.fcn-playground button{min-height:32px;display:inline-flex;align-items:center;gap:.35em}

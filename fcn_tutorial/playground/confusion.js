@@ -30,7 +30,7 @@
     update();
   }}, "all of it");
   const table = make("table", {className: "counts"}), box = make("div", {}, table);
-  box.style.overflowX = "auto";
+  box.className = "scroll";
   figure.append(make("div", {className: "both"}, left, right), legend(classes, palette),
     row(named("paint", brush), size.label, whole, again), said, box);
 

@@ -20,8 +20,8 @@
   let layers = data.layers.map(layer => [...layer]);
   const size = range("pixels", 8, 64, data.pixels, update), at = range("output", 0, 63, 0, update);
   const table = make("table", {className: "counts"}), box = make("div", {}, table);
-  box.style.overflowX = "auto";
-  const drawing = make("canvas", {width: 640, height: 60, role: "img", ariaLabel: "The pixels, and the field of one output of the last layer."});
+  box.className = "scroll";
+  const drawing = make("canvas", {className: "wide", width: 640, height: 60, role: "img", ariaLabel: "The pixels, and the field of one output of the last layer."});
   const button = (text, act) => make("button", {type: "button", onclick: () => { act(); build(); }}, text);
   figure.append(box, row(button("add a layer", () => layers.push([3, 1, 1, 1])),
     button("take one away", () => { if (layers.length > 1) layers.pop(); }),
