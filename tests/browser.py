@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 from playwright._impl._driver import compute_driver_executable
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, Error, sync_playwright
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 FLAGS = (
@@ -39,7 +39,7 @@ def driver_problem(command: Sequence[str]) -> str:
 def chromium() -> Iterator[Browser]:
     """A started browser. Skips the test where none is installed, before anything is started.
 
-    Fails, naming the package, where Playwright's driver cannot run.
+    Fails in one sentence where it cannot start, or Playwright's driver, whose package it names.
     """
     installed = filter(None, map(shutil.which, PROGRAMS))
     path = os.environ.get("BROWSER_PATH") or next(installed, None)
@@ -49,6 +49,13 @@ def chromium() -> Iterator[Browser]:
     if problem:
         pytest.fail(problem, pytrace=False)
     with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=path, args=list(FLAGS))
+        try:
+            started = playwright.chromium.launch(executable_path=path, args=list(FLAGS))
+        except Error as error:
+            said = error.message.splitlines()[0]
+            pytest.fail(
+                f"{path} cannot start ({said}): install Chromium, or name one by BROWSER_PATH",
+                pytrace=False,
+            )
         yield started
         started.close()

@@ -1,6 +1,7 @@
 """Where there is no browser, or its driver cannot run, the tests of pages say what to do."""
 
 import sys
+from pathlib import Path
 
 import pytest
 from playwright._impl._driver import compute_driver_executable
@@ -45,6 +46,19 @@ def test_a_driver_that_cannot_start_names_the_package(
     monkeypatch.setattr(browser, "compute_driver_executable", lambda: command)
     monkeypatch.setenv("BROWSER_PATH", "/anything")
     with pytest.raises(pytest.fail.Exception, match=advice.replace(".", r"\.")):
+        browser.chromium().__enter__()
+
+
+def test_a_browser_that_cannot_start_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if browser.driver_problem(compute_driver_executable()):
+        pytest.skip("the driver cannot start either")
+    stub = tmp_path / "chromium"  # as Ubuntu's, which only says how to install the browser
+    stub.write_text("#!/bin/sh\nexit 1\n")
+    stub.chmod(0o755)
+    monkeypatch.setenv("BROWSER_PATH", str(stub))
+    with pytest.raises(pytest.fail.Exception, match=r"chromium cannot start .*by BROWSER_PATH"):
         browser.chromium().__enter__()
 
 
