@@ -53,7 +53,7 @@
     rows.flat().forEach((value, t) => image.data.set([...colour(value), 255], 4 * t));
     ink.putImageData(image, 0, 0);
   }
-  right.onpointermove = event => {
+  right.onpointerdown = right.onpointermove = event => {
     if (!output.length || !output[0].length) return;
     update();
     const {x, y} = place(right, event), ink = left.getContext("2d");

@@ -221,6 +221,7 @@
     } else if (scores) draw();
   };
   for (const canvas of [left, right]) canvas.onpointermove = moved(canvas);
+  right.onpointerdown = moved(right);  // a finger only taps
   left.onpointerup = left.onpointercancel = () => { held = null; };
   left.onpointerleave = right.onpointerleave = () => { if (!held) { pointer = null; if (scores) draw(); } };
   left.onkeydown = event => {

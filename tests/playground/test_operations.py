@@ -1,6 +1,7 @@
 """Each figure to move computes what the package, torch or scikit-learn compute."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -43,23 +44,27 @@ def browser() -> Iterator[Browser]:
         yield started
 
 
-@pytest.fixture(scope="module", params=[390, 1000])
-def page(browser: Browser, request: pytest.FixtureRequest, tmp_path_factory: Any) -> Iterator[Page]:
-    """All of them on one page, on a phone and on a laptop."""
-    file = Path(tmp_path_factory.mktemp("page")) / "page.html"
+@contextmanager
+def opened(browser: Browser, folder: Path, width: int) -> Iterator[Page]:
+    """All of them on one page; nothing may go wrong on it."""
+    file = folder / "page.html"
     html = "".join(f"<div id={n}>{e._repr_html_()}</div>" for n, e in ELEMENTS.items())
     view = '<meta name="viewport" content="width=device-width">'
     file.write_text(f"<!doctype html><meta charset=utf-8>{view}{html}")
-    context = browser.new_context(
-        viewport={"width": request.param, "height": 900}, has_touch=request.param == 390
-    )
-    opened = context.new_page()
+    context = browser.new_context(viewport={"width": width, "height": 900}, has_touch=True)
+    page = context.new_page()
     errors: list[str] = []
-    opened.on("pageerror", lambda error: errors.append(str(error)))
-    opened.goto(file.as_uri())
-    yield opened
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.goto(file.as_uri())
+    yield page
     assert errors == []
     context.close()
+
+
+@pytest.fixture(scope="module")
+def page(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    with opened(browser, tmp_path_factory.mktemp("page"), 1000) as page:
+        yield page
 
 
 def ask(page: Page, name: str, call: str, argument: object = None) -> Any:
@@ -200,10 +205,12 @@ def test_the_pointer_reads_a_window_paints_and_drags(page: Page) -> None:
         assert said(page, name) != before, name
 
 
-def test_nothing_is_wider_than_a_phone(page: Page) -> None:
-    assert page.evaluate("document.documentElement.scrollWidth") <= max(
-        390, page.evaluate("innerWidth")
-    )
+def test_a_phone_holds_them(browser: Browser, tmp_path: Path) -> None:
+    with opened(browser, tmp_path, 390) as page:
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        before = said(page, "convolution")
+        page.locator("#convolution canvas").nth(1).tap()
+        assert said(page, "convolution") != before
 
 
 REFUSED = {
