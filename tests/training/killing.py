@@ -339,10 +339,14 @@ def story(folder: Path, seed: int, kills: int, terms: int, others: int) -> tuple
     calm, cut = folder / "calm", Story(folder / "cut", seed, more)
     ways = {"kill": cut.killed, "write": lambda: cut.killed(writing=True),
             "term": cut.terminated, "full": cut.full, "two": cut.shared}  # fmt: skip
-    cut.killed()  # so that there is something to lose
-    for event in events:
-        ways[event]()
-    cut.end()
+    try:
+        cut.killed()  # so that there is something to lose
+        for event in events:
+            ways[event]()
+        cut.end()
+    finally:
+        for process in multiprocessing.active_children():  # of a story that ended badly
+            process.kill()
     status, said = warm(arguments(calm, *more)).finish()
     assert status == 0, said
     return differences(calm, cut.folder.path), cut.while_writing
