@@ -77,6 +77,8 @@ def _tolerance(call: ast.Call, constants: dict[str, float]) -> str:
     """`1e-12`, or `1e-8, 1e-5 relative`; raises ValueError where a value is not a literal."""
     found = list(CLOSE[_called(call)])
     for keyword in call.keywords:
+        if keyword.arg is None:
+            raise ValueError("a tolerance passed by ** cannot be read off")
         for place, names in enumerate((ABSOLUTE, RELATIVE)):
             if keyword.arg in names:
                 found[place] = _number(keyword.value, constants)
@@ -92,10 +94,22 @@ def _tolerance(call: ast.Call, constants: dict[str, float]) -> str:
 
 
 def _asserted(node: ast.expr, constants: dict[str, float]) -> Iterator[str]:
-    """How each comparison inside an asserted expression holds."""
+    """How each comparison inside an asserted expression holds; one that is denied states none."""
     known = False
+    denied = {
+        id(part)
+        for negation in ast.walk(node)
+        if isinstance(negation, ast.UnaryOp) and isinstance(negation.op, ast.Not)
+        for part in ast.walk(negation.operand)
+    }
     for part in ast.walk(node):
-        if isinstance(part, ast.Call) and _called(part) in CLOSE:
+        if id(part) in denied:
+            if isinstance(part, ast.Compare) or (
+                isinstance(part, ast.Call) and _called(part) in CLOSE
+            ):
+                known = True
+                yield "as an inequality"
+        elif isinstance(part, ast.Call) and _called(part) in CLOSE:
             known = True
             yield _tolerance(part, constants)
         elif isinstance(part, ast.Compare):

@@ -25,6 +25,15 @@ from tools.project import ROOT
         ("assert 1e-10 > abs(a - b)", "to 1e-10"),
         ("assert abs(a - b) > 1e-3", "as an inequality"),
         ("assert a > b", "as an inequality"),
+        # What is denied is no tolerance: it says how far apart two things are at least.
+        ("assert not np.allclose(a, b, rtol=0, atol=0.1)", "as an inequality"),
+        ("assert not (a == b).all()", "as an inequality"),
+        ("assert not a.any()", "exactly"),
+        (
+            "assert np.allclose(a, b, rtol=0, atol=1e-12)\n"
+            "assert not np.allclose(a, c, rtol=0, atol=0.1)",
+            "to 1e-12",
+        ),
         ("TOLERANCE = 1e-11\nassert np.allclose(a, b, rtol=0, atol=TOLERANCE)", "to 1e-11"),
         # The loosest speaks for the cell; shapes and counts beside it do not.
         (
@@ -42,6 +51,8 @@ def test_the_tolerance_is_read_off_the_assertions(source: str, holds: str) -> No
 def test_a_tolerance_that_is_no_number_is_an_error() -> None:
     with pytest.raises(ValueError, match="atol is not a number"):
         proofs.holds("assert np.allclose(a, b, rtol=0, atol=eps(a))")
+    with pytest.raises(ValueError, match=r"passed by \*\*"):
+        proofs.holds("assert np.allclose(a, b, **close)")
 
 
 def test_a_claim_goes_on_over_lines_and_ends_as_a_sentence() -> None:
