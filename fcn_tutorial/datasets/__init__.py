@@ -3,6 +3,7 @@
 from fcn_tutorial.datasets import hha, leakage, writers
 from fcn_tutorial.datasets.own.folder import Folder
 from fcn_tutorial.datasets.readers.camvid import CamVid
+from fcn_tutorial.datasets.readers.isbi import ISBIEM
 from fcn_tutorial.datasets.readers.nyud import NYUDv2
 from fcn_tutorial.datasets.readers.sbd import SBD
 from fcn_tutorial.datasets.readers.siftflow import SIFTFlow
@@ -12,6 +13,7 @@ from fcn_tutorial.datasets.scenes.scenes import Scenes
 __all__ = [
     "CamVid",
     "Folder",
+    "ISBIEM",
     "NYUDv2",
     "SBD",
     "SIFTFlow",

@@ -5,6 +5,7 @@
 - `boundary_only` keeps the pixels near a boundary, for the same counts and scores (trimap), and
   `boundary_iu` is their mean IU; `thin_iu` is that of the classes that are nearly all boundary;
 - `boundary_f1` compares contours, one image at a time;
+- `rand_error` and `warping_error` compare partitions into cells, one image at a time;
 - `stride_ceiling` says what a coarse score map costs by itself.
 """
 
@@ -20,6 +21,7 @@ from fcn_tutorial.metrics.measures import (
     over_seeds,
     shown,
 )
+from fcn_tutorial.metrics.partition import cells, rand_error, warping_error
 from fcn_tutorial.metrics.thin import thin_classes, thin_iu
 
 __all__ = [
@@ -35,12 +37,15 @@ __all__ = [
     "boundary_f1",
     "boundary_iu",
     "boundary_only",
+    "cells",
     "measured",
     "named",
     "over_seeds",
+    "rand_error",
     "score",
     "shown",
     "stride_ceiling",
     "thin_classes",
     "thin_iu",
+    "warping_error",
 ]

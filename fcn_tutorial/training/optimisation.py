@@ -41,8 +41,8 @@ class Objective:
                 for task, w in class_weights.items()
             ]
         )
-        counts = distributed.total(counts).clamp(min=torch.finfo(counts.dtype).tiny)
-        self._valid = dict(zip(class_weights, counts, strict=True))
+        counts = distributed.total(counts)
+        self._valid = dict(zip(class_weights, _divisor(counts), strict=True))
 
     def of(self, scores: Tensor, target: Mapping[str, Tensor]) -> Tensor:
         """The share of a part: the training scores (N, ΣC, h, w) of its images."""
@@ -52,8 +52,7 @@ class Objective:
         if self._recipe.loss == "image_mean":  # parts are images
             divisors = {}
             for task, weight in self._weights.items():
-                here = counted(labels[task], weight)
-                divisors[task] = here.clamp(min=torch.finfo(here.dtype).tiny) * self._images
+                divisors[task] = _divisor(counted(labels[task], weight)) * self._images
         # The last upsampling and the loss together, and in float32: they sum over a million pixels.
         terms = losses.Terms(self._recipe.focal, self._recipe.region, self._recipe.region_weight)
         return losses.multitask_loss(
@@ -82,6 +81,11 @@ class Objective:
     def mean(self, share: Tensor) -> Tensor:
         """A share as a mean over pixels, for a log: a sum is divided by the first task's."""
         return share / next(iter(self._valid.values())) if self._recipe.loss == "sum" else share
+
+
+def _divisor(counts: Tensor) -> Tensor:
+    """The counts, and 1 where there is nothing to divide: a loss of 0, with a gradient of 0."""
+    return torch.where(counts > 0, counts, 1)
 
 
 def counted(labels: Tensor, weight: Tensor) -> Tensor:

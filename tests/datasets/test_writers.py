@@ -312,6 +312,7 @@ TARGETS = {
     "nyud": "nyud",
     "siftflow": "SiftFlowDataset",
     "camvid": "CamVid",
+    "isbi-em": "ISBI-EM",
 }
 
 

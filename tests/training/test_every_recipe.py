@@ -21,10 +21,10 @@ from fcn_tutorial.training.run import RunFolder
 def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder as FCN_DATA names it, with ten scenes or so in every layout."""
     root = tmp_path_factory.mktemp("data")
-    for name in ("voc", "nyud", "siftflow", "camvid"):
+    for name, n in (("voc", 8), ("nyud", 8), ("siftflow", 8), ("camvid", 8), ("isbi-em", 2)):
         write = SOURCES[name].writer
         assert write is not None
-        write(root, n=8, size=(72, 96), seed=0)
+        write(root, n=n, size=(72, 96), seed=0)
     scenes = Scenes(n=10, size=(72, 96))
     for part in ("images", "masks"):
         (root / "own" / part).mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Statistics of batch norms that are computed for the weights as they are, in one pass."""
+"""Statistics of batch norms in one pass, and what a step weighs its pixels with."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from torch import nn
 from fcn_tutorial import training
 from fcn_tutorial.datasets import Scenes
 from fcn_tutorial.models import FCN
-from fcn_tutorial.training import norms
+from fcn_tutorial.training import norms, optimisation
+from fcn_tutorial.training.optimisation import Objective
 from fcn_tutorial.training.run import RunFolder
 
 
@@ -51,14 +52,12 @@ def test_a_recipe_that_asks_for_it_keeps_the_weights_with_them(tmp_path: Path) -
         training.override(recipe, ["frozen_norms=true"])
 
 
-def test_weights_of_classes_can_be_given_or_be_of_median_frequency(tmp_path: Path) -> None:
+def test_weights_of_classes_can_be_given_or_be_of_median_frequency() -> None:
     recipe = training.smoke(training.get("scenes-fcn8s"))
     names = Scenes.classes
     factors = ",".join(str(1 + i) for i in range(len(names)))
     given, _ = training.override(recipe, [f"class_factors={factors}"])
     scenes = Scenes(n=3, size=(32, 32))
-    from fcn_tutorial.training import optimisation
-
     found = optimisation.class_weights(given, scenes)["labels"]
     assert found.tolist() == [1.0 + i for i in range(len(names))]
     with pytest.raises(ValueError, match=f"class_factors: 1 numbers for {len(names)} classes"):
@@ -77,9 +76,7 @@ def test_weights_of_classes_can_be_given_or_be_of_median_frequency(tmp_path: Pat
         assert float(found[i]) == pytest.approx(middle / frequencies[i] if i in frequencies else 0)
 
 
-def test_borders_cost_more_in_a_run_that_asks_for_it(tmp_path: Path) -> None:
-    from fcn_tutorial.training.optimisation import Objective
-
+def test_borders_cost_more_in_a_run_that_asks_for_it() -> None:
     recipe = training.smoke(training.get("scenes-fcn8s"))
     weighed, _ = training.override(recipe, ["border_weight=10"])
     network = FCN("tiny", 2, width=0.25)
@@ -94,3 +91,18 @@ def test_borders_cost_more_in_a_run_that_asks_for_it(tmp_path: Path) -> None:
     column = nn.functional.cross_entropy(fine, labels.long(), reduction="none")[..., 15]
     extra = 10 * torch.exp(torch.tensor(-4 / 50)) * column.sum() / labels.numel()
     assert values[1] - values[0] == pytest.approx(float(extra), rel=1e-4)
+
+
+@pytest.mark.parametrize("loss", ["mean", "sum", "image_mean"])
+def test_a_batch_without_a_labelled_pixel_teaches_nothing(loss: str) -> None:
+    """A division by the smallest number there is would make its gradient infinite times zero."""
+    recipe = training.smoke(training.get("scenes-fcn8s"))
+    settings = [f"loss={loss}", "border_weight=10", "accumulate=2"]
+    recipe, _ = training.override(recipe, settings)
+    network = FCN("tiny", 2, width=0.25)
+    labels = {"labels": torch.full((1, 32, 32), 255, dtype=torch.uint8)}
+    objective = Objective(recipe, network, {"labels": torch.ones(2)}, [labels, labels])
+    scores = torch.randn(1, 2, 4, 4, requires_grad=True)
+    share = objective.of(scores, labels)
+    share.backward()
+    assert float(share) == 0 and scores.grad is not None and not scores.grad.any()

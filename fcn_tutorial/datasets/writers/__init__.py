@@ -7,6 +7,7 @@ Pillow, SciPy and HDF5), and holds `GENERATED.txt`, by which it is told from the
 
 from fcn_tutorial.datasets.writers._common import MARKER
 from fcn_tutorial.datasets.writers.camvid import write_camvid
+from fcn_tutorial.datasets.writers.isbi import write_isbi_em
 from fcn_tutorial.datasets.writers.nyud import write_nyud
 from fcn_tutorial.datasets.writers.pascal import write_sbd, write_voc
 from fcn_tutorial.datasets.writers.siftflow import write_siftflow
@@ -14,6 +15,7 @@ from fcn_tutorial.datasets.writers.siftflow import write_siftflow
 __all__ = [
     "MARKER",
     "write_camvid",
+    "write_isbi_em",
     "write_nyud",
     "write_sbd",
     "write_siftflow",

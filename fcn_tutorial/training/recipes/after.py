@@ -101,6 +101,62 @@ def _segnet() -> Iterator[Recipe]:
     )
 
 
+# ---- U-Net ---------------------------------------------------------------------------------------
+
+_UNET = "U-Net, MICCAI 2015"
+
+
+def _unet() -> Iterator[Recipe]:
+    recipe = Recipe(
+        name="isbi-unet",
+        summary="U-Net on the ISBI 2012 stack: border weights and elastic deformation",
+        source=f"{_UNET}; crops, rate and steps are ours",
+        model=_model("unet", in_channels=1, padding="valid"),
+        data=Data("isbi-em", (508, 508), elastic=10.0),
+        optimiser=Optimiser("sgd", lr=1e-3, momentum=0.99, schedule="fixed"),
+        batch=1,
+        epochs=1,
+        iterations=20_000,
+        class_weights="inverse",
+        border_weight=10.0,
+        border_sigma=5.0,
+        select="last",
+        published=(
+            Published("warping_error", 0.000353, "U-Net, mean of 7 rotations", f"{_UNET}, Table 1"),
+            Published("rand_error", 0.0382, "U-Net, mean of 7 rotations", f"{_UNET}, Table 1"),
+            Published("warping_error", 0.000420, "Ciresan et al. 2012", f"{_UNET}, Table 1"),
+            Published("rand_error", 0.0504, "Ciresan et al. 2012", f"{_UNET}, Table 1"),
+        ),
+        sources=(
+            ("model.padding", f"{_UNET}, §2"),
+            ("data.crop", "ours: the largest valid side below 512; the article's figure has 572"),
+            ("data.elastic", f"{_UNET}, §3.1: 10 pixels on a grid of 3×3"),
+            ("optimiser.lr", "ours: not stated"),
+            ("optimiser.momentum", f"{_UNET}, §3: 0.99"),
+            ("batch", f"{_UNET}, §3: one image"),
+            ("iterations", "ours: not stated"),
+            ("class_weights", f"{_UNET}, §3: w_c balances the frequencies of the classes"),
+            ("border_weight", f"{_UNET}, §3: w_0 = 10"),
+            ("border_sigma", f"{_UNET}, §3: about 5 pixels"),
+        ),
+    )
+    yield recipe
+    yield dataclasses.replace(
+        recipe,
+        name="isbi-unet-narrow",
+        summary="a padded U-Net of an eighth of the width on the ISBI 2012 stack",
+        source=_OURS,
+        model=_model("unet", in_channels=1, padding="same", width=1 / 8, dropout=0.0),
+        data=Data("isbi-em", (256, 256), jitter=0.2, elastic=10.0),
+        optimiser=Optimiser("adamw", lr=2e-3, weight_decay=1e-4, warmup=0.05, clip=5.0),
+        batch=4,
+        iterations=0,
+        epochs=120,
+        validate_every=20,
+        sources=(),
+    )
+
+
 # ---- DeepLab -------------------------------------------------------------------------------------
 
 
@@ -237,4 +293,5 @@ def all_recipes() -> Iterator[Recipe]:
     """Every recipe of this module."""
     yield from _scenes()
     yield from _segnet()
+    yield from _unet()
     yield from _deeplab()
