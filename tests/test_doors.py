@@ -36,8 +36,18 @@ MOST_DIFFERENT = 1e-3
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A trained network that shrinks photos, its exports, and a folder of photos."""
+def folder(trained: Path) -> Path:
+    """The same with its exports."""
+    network, card = models.load(trained / "best.safetensors")
+    export.export(network, card, trained / "float.onnx", "onnx")
+    export.export(network, card, trained / "uint8.onnx", "onnx", uint8=True)
+    export.export(network, card, trained / "float.pt2", "torch")
+    return trained
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A trained network that shrinks photos, and a folder of photos."""
     root = tmp_path_factory.mktemp("doors")
     network, card = models.load(WEIGHTS)
     recipe = training.as_dict(training.get("folder-tiny"))
@@ -45,10 +55,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     details = {"recipe": recipe}
     card = Card.of(card.classes, card.palette, "folder", "folder", details)
     models.save(network, card, root / "best.safetensors")
-    network, card = models.load(root / "best.safetensors")
-    export.export(network, card, root / "float.onnx", "onnx")
-    export.export(network, card, root / "uint8.onnx", "onnx", uint8=True)
-    export.export(network, card, root / "float.pt2", "torch")
     photos = root / "photos"
     photos.mkdir()
     image, _ = Scenes(n=1, split="test", size=(144, 192))[0]
@@ -156,19 +162,19 @@ def test_every_door_gives_the_labels_of_predict(name: str, door: str, folder: Pa
 
 @pytest.mark.parametrize("own_size", [[], ["--set", "data.longest_side=0"]])
 def test_evaluate_scores_the_labels_of_predict(
-    own_size: list[str], folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    own_size: list[str], trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Masks that are those labels score 100, at the size of training and at the photos' own."""
     for name in ("images", "masks"):
         (tmp_path / name).mkdir()
     for name in set(PHOTOS) - {"large.jpg"}:  # nothing more is shown by 12 megapixels
-        photo = folder / "photos" / name
+        photo = trained / "photos" / name
         (tmp_path / "images" / name).symlink_to(photo)
-        labels = _wanted(folder, photo).numpy().astype(np.uint8)
+        labels = _wanted(trained, photo).numpy().astype(np.uint8)
         Image.fromarray(labels).save(tmp_path / "masks" / f"{photo.stem}.png")
     (tmp_path / "classes.txt").write_text("\n".join(Scenes.classes))
     arguments = ["--data", str(tmp_path), "--split", "all", *own_size]
-    assert main(["evaluate", str(folder / "best.safetensors"), *arguments]) == 0
+    assert main(["evaluate", str(trained / "best.safetensors"), *arguments]) == 0
     scored = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert scored["images"] == len(PHOTOS) - 1 and scored["pixel_accuracy"] == 1
 
