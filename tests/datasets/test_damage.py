@@ -27,7 +27,7 @@ from tests.datasets import damage
 from tests.datasets.damage import Kind, Sandbox
 from tests.datasets.mutation import CHANCE
 
-COUNT = 300
+COUNT = 200
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no timers, no limits of memory")
 
@@ -46,13 +46,13 @@ def test_damaged_files_are_read_or_refused_as_documented(found: list[dict[str, A
 def test_the_damage_reaches_every_reader(found: list[dict[str, Any]]) -> None:
     assert {case["kind"] for case in found} == set(damage.KINDS)
     outcomes = Counter((case["kind"], case["outcome"]) for case in found)
-    # Fifteen of each: what a damage leaves readable is not met in every kind.
+    # Ten of each: what a damage leaves readable is not met in every kind.
     for outcome in tools.damage.SOUND:
         assert sum(outcomes[kind, outcome] >= 1 for kind in damage.KINDS) >= 15, outcome
     assert len({case["damage"] for case in found}) >= 19
 
 
-@pytest.mark.parametrize("index", [4, 191, 297])
+@pytest.mark.parametrize("index", [4, 191, 197])
 def test_a_case_is_the_same_whenever_it_is_run(
     found: list[dict[str, Any]], index: int, tmp_path: Path
 ) -> None:
