@@ -5,24 +5,33 @@ Each method is called alike, `fit(dataset)` and then `predict(image)`, and `meth
 
 from collections.abc import Callable
 
-from fcn_tutorial.prior import features, graphcut
+from fcn_tutorial.prior import features, graphcut, superpixels
 from fcn_tutorial.prior.baselines import ColourForest, MajorityClass
 from fcn_tutorial.prior.method import Baseline, Method, evaluate
+from fcn_tutorial.prior.patchcnn import PatchCNN
 from fcn_tutorial.prior.pixels import PixelForest, PixelSVM
 from fcn_tutorial.prior.refined import Refined, forest_with_crf, forest_with_cut
+from fcn_tutorial.prior.superpixels import Superpixels
+from fcn_tutorial.prior.texton_forest import SemanticTextonForest
+from fcn_tutorial.prior.textons import Textons
 
 __all__ = [
     "Baseline",
     "ColourForest",
     "MajorityClass",
     "Method",
+    "PatchCNN",
     "PixelForest",
     "PixelSVM",
     "Refined",
+    "SemanticTextonForest",
+    "Superpixels",
+    "Textons",
     "evaluate",
     "features",
     "graphcut",
     "methods",
+    "superpixels",
 ]
 
 
@@ -37,6 +46,11 @@ def methods() -> dict[str, Callable[..., Baseline]]:
         "colour-forest": ColourForest,
         "pixel-svm": PixelSVM,
         "pixel-forest": PixelForest,
+        "textons": Textons,
+        "texton-forest": SemanticTextonForest,
+        "slic": Superpixels,
+        "felzenszwalb": superpixels.felzenszwalb,
+        "patch-cnn": PatchCNN,
         "forest-cut": forest_with_cut,
         "forest-crf": forest_with_crf,
     }

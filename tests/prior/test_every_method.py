@@ -43,6 +43,15 @@ CASES = {
     "pixel-forest": Case(
         dict(pixels=4000, trees=10), made("pixel-forest", features=("colour",)), gain=0.08
     ),
+    "textons": Case(dict(pixels=2500, words=24), made("textons", windows=(1,)), gain=0.03),
+    "texton-forest": Case(
+        dict(pixels=3000, images=12, trees=3, depth=6), made("texton-forest", stages=1), gain=0.01
+    ),
+    "slic": Case(dict(pixels=60_000), made("slic", features=("colour",)), gain=0.06),
+    "felzenszwalb": Case(
+        dict(pixels=60_000), made("felzenszwalb", features=("colour",)), gain=0.08
+    ),
+    "patch-cnn": Case(dict(pixels=1500), made("patch-cnn", pixels=64, epochs=1), gain=0.03),
     "forest-cut": Case(
         dict(pixels=4000), made("forest-cut", strength=0.0), gain=0.01, score="pixel_accuracy"
     ),

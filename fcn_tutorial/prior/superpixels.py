@@ -1,0 +1,143 @@
+"""Superpixels: small regions of like colour that are labelled as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fcn_tutorial.files import one_of
+from fcn_tutorial.metrics import ConfusionMatrix, Scores
+from fcn_tutorial.prior.classifiers import Classifier, linear_svm
+from fcn_tutorial.prior.features import FEATURES, described
+from fcn_tutorial.prior.method import Image, Items, Method, at_least_one, pixels_of, whole_images
+
+Kind = Literal["slic", "felzenszwalb"]
+
+
+def segments(image: Image, kind: Kind = "slic", pixels: int = 60) -> NDArray[np.intp]:
+    """The superpixel that each pixel belongs to, (H, W), numbered from 0.
+
+    Args:
+        image: uint8 (3, H, W).
+        kind: "slic" cuts the picture into about equal parts (Achanta et al., PAMI 2012);
+            "felzenszwalb" merges pixels while their difference is small for the size of the region
+            (Felzenszwalb and Huttenlocher, IJCV 2004), so that flat ones grow large.
+        pixels: of a superpixel: about the mean for "slic"; for "felzenszwalb" the scale of its
+            threshold, and a fifth of it is the least.
+
+    Raises ValueError for another kind, and ImportError without scikit-image.
+    """
+    one_of("kind", kind, get_args(Kind))
+    at_least_one(pixels=pixels)
+    try:
+        from skimage import segmentation
+    except ImportError as error:
+        raise ImportError(
+            "superpixels need the package scikit-image: pip install 'fcn-tutorial[prior]'"
+        ) from error
+    picture = pixels_of(image).transpose(1, 2, 0)
+    if min(picture.shape[:2]) < 3:  # too small for the smoothing and the seeds: one superpixel
+        return np.zeros(picture.shape[:2], np.intp)
+    if kind == "slic":
+        count = max(1, picture[..., 0].size // pixels)
+        found = segmentation.slic(picture, n_segments=count, compactness=10, start_label=0)
+    else:
+        least = max(1, pixels // 5)
+        found = segmentation.felzenszwalb(picture, scale=pixels, sigma=0.8, min_size=least)
+    return np.unique(found, return_inverse=True)[1].reshape(found.shape)
+
+
+def pooled(values: NDArray[np.floating], parts: NDArray[np.intp]) -> NDArray[np.float64]:
+    """Mean and standard deviation of values (H, W, D) over each part (H, W): (parts, 2·D)."""
+    flat, where = values.reshape(-1, values.shape[-1]).astype(np.float64), parts.ravel()
+    sizes = np.bincount(where)[:, None]
+    mean, square = (
+        np.stack([np.bincount(where, column) for column in power.T], axis=1) / sizes
+        for power in (flat, flat**2)
+    )
+    return np.concatenate([mean, np.sqrt((square - mean**2).clip(min=0))], axis=1)
+
+
+def counted(
+    labels: NDArray[np.integer], parts: NDArray[np.intp], num_classes: int, ignore_index: int
+) -> NDArray[np.int64]:
+    """How many pixels of each class a part holds: (parts, C); void is not counted."""
+    known = labels != ignore_index
+    both = parts[known] * num_classes + labels[known].astype(np.intp)
+    return np.bincount(both, minlength=(parts.max() + 1) * num_classes).reshape(-1, num_classes)
+
+
+def ceiling(dataset: Items, num_classes: int, kind: Kind = "slic", pixels: int = 60) -> Scores:
+    """The scores of superpixels that are all given their commonest class, as if one knew it.
+
+    No labelling of whole superpixels has a higher pixel accuracy; for mean IU it is an estimate.
+    Void is 255. Arguments and errors as those of `segments`.
+    """
+    confusion = ConfusionMatrix(num_classes, ignore_index=255)
+    for index in range(len(dataset)):
+        image, mask = dataset[index]
+        labels, parts = np.asarray(mask), segments(image, kind, pixels)
+        confusion.update(counted(labels, parts, num_classes, 255).argmax(1)[parts], labels)
+    return confusion.compute()
+
+
+class Superpixels(Method):
+    """A linear support vector machine on the mean and spread of features in each superpixel.
+
+    Args:
+        features: names in `features.FEATURES`; None for all of them.
+        kind, size: of the superpixels, the `kind` and `pixels` of `segments`.
+
+    The others are those of `Method`. A superpixel teaches the class that most of its pixels have.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        ignore_index: int = 255,
+        pixels: int = 1_000_000,
+        images: int = 300,
+        seed: int = 0,
+        features: Sequence[str] | None = None,
+        kind: Kind = "slic",
+        size: int = 60,
+    ) -> None:
+        super().__init__(num_classes, ignore_index, pixels, images, seed)
+        self.features = tuple(FEATURES if features is None else features)
+        self.kind: Kind = one_of("kind", kind, get_args(Kind))  # type: ignore[assignment]
+        self.size = size
+
+    def _learn(self, dataset: Items) -> None:
+        features, labels = [], []
+        for image, mask in whole_images(dataset, self):
+            described_parts, parts = self._described(image)
+            counts = counted(mask, parts, self.num_classes, self.ignore_index)
+            known = counts.any(1)
+            features.append(described_parts[known])
+            labels.append(counts.argmax(1)[known])
+        self.classifier = Classifier(linear_svm(self.seed), self.num_classes).fit(
+            np.concatenate(features), np.concatenate(labels)
+        )
+
+    def _described(self, image: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+        parts = segments(image, self.kind, self.size)
+        return pooled(described(image, self.features), parts), parts
+
+    def _probabilities(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        features, parts = self._described(image)
+        return self.classifier.probabilities(features).T[:, parts]
+
+
+def felzenszwalb(
+    num_classes: int,
+    ignore_index: int = 255,
+    pixels: int = 1_000_000,
+    images: int = 300,
+    seed: int = 0,
+    features: Sequence[str] | None = None,
+) -> Superpixels:
+    """`Superpixels` of Felzenszwalb's kind."""
+    return Superpixels(num_classes, ignore_index, pixels, images, seed, features, "felzenszwalb")
