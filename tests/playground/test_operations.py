@@ -193,16 +193,17 @@ def test_the_pointer_reads_a_window_paints_and_drags(page: Page) -> None:
     page.locator("#convolution canvas").nth(1).hover()
     assert "row" in said(page, "convolution").lower() and "=" in said(page, "convolution")
     for name in ("deconvolution", "confusion", "alignment"):
-        before = said(page, name)
         where = page.locator(f"#{name} canvas").nth(0 if name == "deconvolution" else 1)
         where.scroll_into_view_if_needed()
         box = where.bounding_box()
         assert box is not None
+        drawn = f"document.querySelectorAll('#{name} canvas')[1].toDataURL()"
+        before = page.evaluate(drawn)
         page.mouse.move(box["x"] + 20, box["y"] + 20)
         page.mouse.down()
         page.mouse.move(box["x"] + 90, box["y"] + 60, steps=3)
         page.mouse.up()
-        assert said(page, name) != before, name
+        assert page.evaluate(drawn) != before, name
 
 
 def test_a_phone_holds_them(browser: Browser, tmp_path: Path) -> None:
