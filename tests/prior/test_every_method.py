@@ -22,7 +22,7 @@ class Case(NamedTuple):
     """How a method is made small enough for a test, and without what it is about.
 
     `ablated` has the same arguments but for the idea of the method; `score` is what the idea is
-    for, and `gain` how much it must bring on the test's scenes, half of what was measured.
+    for, and `gain` how much it must bring on the test's scenes, below what was measured.
     """
 
     small: dict[str, Any]
