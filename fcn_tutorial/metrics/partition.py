@@ -7,6 +7,7 @@ which pixel accuracy hardly notices.
 from __future__ import annotations
 
 from collections import deque
+from functools import cache
 from itertools import product
 
 import numpy as np
@@ -63,10 +64,11 @@ def warping_error(truth: NDArray[np.bool_], prediction: NDArray[np.bool_]) -> fl
     _check_shapes(truth, prediction)
     warped = np.pad(truth.astype(bool), 1)
     wanted = np.pad(prediction.astype(bool), 1)
+    simple = _simple()
     queue = deque(zip(*np.nonzero(warped != wanted), strict=True))
     while queue:
         y, x = queue.popleft()
-        if warped[y, x] == wanted[y, x] or not _SIMPLE[_pattern(warped, y, x)]:
+        if warped[y, x] == wanted[y, x] or not simple[_pattern(warped, y, x)]:
             continue
         warped[y, x] = wanted[y, x]
         around = ((y + i, x + j) for i, j in product((-1, 0, 1), repeat=2))
@@ -108,11 +110,14 @@ def _is_simple(pattern: int) -> bool:
     """
     bits = [bool(pattern >> bit & 1) for bit in range(8)]
     window = np.array([*bits[:4], False, *bits[4:]]).reshape(3, 3)
-    inside, _ = ndimage.label(window & _NOT_MIDDLE)
+    not_middle = np.arange(9).reshape(3, 3) != 4
+    inside, _ = ndimage.label(window & not_middle)
     touching = {int(inside[1 + i, 1 + j]) for i, j in _SIDES} - {0}
-    _, outside = ndimage.label(~window & _NOT_MIDDLE, np.ones((3, 3)))
+    _, outside = ndimage.label(~window & not_middle, np.ones((3, 3)))
     return len(touching) == 1 and outside == 1
 
 
-_NOT_MIDDLE = np.arange(9).reshape(3, 3) != 4
-_SIMPLE = [_is_simple(pattern) for pattern in range(256)]
+@cache
+def _simple() -> list[bool]:
+    """`_is_simple` of every pattern."""
+    return [_is_simple(pattern) for pattern in range(256)]
