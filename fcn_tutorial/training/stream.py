@@ -229,10 +229,11 @@ def _deaths_wait() -> Iterator[Callable[[], AbstractContextManager[None]]]:
     """Within: the death of a process that prepares batches raises only inside of what this yields.
 
     PyTorch's loader answers SIGCHLD by raising wherever the main thread happens to be, such as
-    half-way through an update of the weights.
+    half-way through an update of the weights. Afterwards the answer is what it was before: the
+    loader's own would raise while the run is being closed, for a death already told.
     """
     watched = os.name != "nt" and threading.current_thread() is threading.main_thread()
-    handler = signal.getsignal(signal.SIGCHLD) if watched else None
+    before = handler = signal.getsignal(signal.SIGCHLD) if watched else None
     if handler is None:  # PyTorch sets none here, or it is not Python's to move
         yield nullcontext
         return
@@ -250,4 +251,4 @@ def _deaths_wait() -> Iterator[Callable[[], AbstractContextManager[None]]]:
     try:
         yield listening
     finally:
-        signal.signal(signal.SIGCHLD, handler)
+        signal.signal(signal.SIGCHLD, before)

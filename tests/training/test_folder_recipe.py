@@ -357,7 +357,7 @@ def _bare_setting(root: Path) -> list[str]:
 
 WRONG: list[tuple[Callable[[Path], list[str]], str, str]] = [
     (_no_photos, "photos: no such folder", ""),
-    (_no_masks_for_some, "2 of 10 images have no mask", "add the missing masks"),
+    (_no_masks_for_some, "2 of 10 images have no mask", "add what is missing"),
     (_other_names, "The masks' names end in '_mask'", "give --set data.mask_suffix=_mask"),
     (_other_sizes, "04.png is 32×32, but", "export the mask at the image's size"),
     (_unknown_colour, "have colours that the map lacks", "Add them to colours"),

@@ -75,7 +75,9 @@ def test_an_unknown_recipe_suggests_the_nearest() -> None:
 def test_smoke_is_small(name: str) -> None:
     recipe = smoke(get(name))
     assert recipe.model.width == get(name).model.width / 16
-    assert recipe.data.crop == (64, 64) and recipe.batch == 2
+    # Of less, the valid convolutions of a U-Net leave nothing to score.
+    side = 204 if recipe.data.name == "isbi-em" else 64
+    assert recipe.data.crop == (side, side) and recipe.batch == 2
     assert recipe.data.train_images // recipe.batch * recipe.epochs == 2
 
 
