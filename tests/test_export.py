@@ -115,7 +115,7 @@ def test_pixels_go_in_every_task_comes_out_and_the_file_says_what_it_is(tmp_path
 def test_an_operator_that_onnx_lacks_is_one_clear_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fails(*args: Any, **kwargs: Any) -> Any:
+    def fails(model: Any, args: Any = (), **kwargs: Any) -> Any:
         raise RuntimeError("no such thing: max_unpool9d\nand a long report")
 
     monkeypatch.setattr(torch.onnx, "export", fails)
