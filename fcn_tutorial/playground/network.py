@@ -123,6 +123,7 @@ def _steps(stage: nn.Module) -> Iterator[tuple[dict[str, Any], Layer]]:
             isinstance(module, nn.Conv2d)
             and (module.kernel_size, module.stride, module.padding) == ((3, 3), (1, 1), (1, 1))
             and module.groups == 1
+            and module.out_channels % 2 == 0
             and module.bias is None
             and follow == [nn.BatchNorm2d, nn.ReLU]
         )
