@@ -20,7 +20,7 @@ import urllib.request
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path, PureWindowsPath
-from typing import IO, Any, Self
+from typing import IO, Any
 
 from fcn_tutorial.datasets.source import Remote, Source
 
@@ -400,13 +400,14 @@ def _is_tar(path: Path) -> bool:
 class _Header(tarfile.TarInfo):
     """A member's header, or one that describes the next; the latter are read into memory whole."""
 
-    @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
-        """See `tarfile.TarInfo.frombuf`. Raises TarError for descriptions above 1 MiB."""
-        header = super().frombuf(buf, encoding, errors)
-        if header.type in _DESCRIPTIONS and header.size > _CHUNK:
-            raise tarfile.TarError(f"a header of {header.size:,} bytes")
-        return header
+    def _proc_member(self, *arguments: Any) -> Any:
+        """What reads the next header's description. Raises TarError for one above 1 MiB.
+
+        Not `frombuf`, which the tarfile of newer Pythons, and of Debian 12, passes by.
+        """
+        if self.type in _DESCRIPTIONS and self.size > _CHUNK:
+            raise tarfile.TarError(f"a header of {self.size:,} bytes")
+        return super()._proc_member(*arguments)  # type: ignore[misc]
 
 
 _DESCRIPTIONS = (
