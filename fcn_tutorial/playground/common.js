@@ -48,7 +48,8 @@ function (key, start) {
     .fcn-playground .scroll{overflow-x:auto}
     .fcn-playground canvas:focus-visible{outline:2px solid currentColor}
     .fcn-playground .controls{display:flex;flex-wrap:wrap;gap:.2em 1em;align-items:center;margin:.4em 0}
-    .fcn-playground label,.fcn-playground button{min-height:32px;display:inline-flex;align-items:center;gap:.35em}
+    .fcn-playground label,.fcn-playground button{min-height:32px;max-width:100%;display:inline-flex;flex-wrap:wrap;align-items:center;gap:.35em}
+    .fcn-playground select,.fcn-playground input[type=file]{max-width:100%;min-width:0}
     .fcn-playground input[type=number]{width:4em;min-height:32px}
     .fcn-playground .kernel{display:grid;grid-template-columns:repeat(3,4.2em);gap:.2em}
     .fcn-playground table.counts td,.fcn-playground table.counts th{padding:.1em .5em;text-align:right}

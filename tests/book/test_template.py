@@ -59,6 +59,7 @@ def test_equations_of_one_line_and_of_several_show_their_numbers(
 
 def test_contract_shows_no_empty_heading_row(site: Path, visit: Visitor) -> None:
     page = visit(site, PAGE).page
+    page.locator(".fcn-contract > summary").click()
     contract = page.locator(".bd-article table").first
     assert contract.is_visible()
     assert not contract.locator("thead").is_visible()
