@@ -38,6 +38,22 @@ class Progress:
     changes: list[dict[str, Any]] = dataclasses.field(default_factory=list)  # settings, later on
     validated: int = 0  # the step after which the network was last scored on val
 
+    def __post_init__(self) -> None:
+        """Raise TypeError or ValueError for values that no run has, as an edited file may hold."""
+        members = {"losses": int | float, "rows": dict, "notes": str, "changes": dict}
+        for field in dataclasses.fields(self):
+            value, kind = getattr(self, field.name), field.type
+            if field.name in members:
+                right = isinstance(value, list) and all(
+                    isinstance(one, members[field.name]) for one in value
+                )
+            else:
+                right = isinstance(value, int if kind == "int" else int | float)
+            if not right or isinstance(value, bool):
+                raise TypeError(f"progress.{field.name} is {value!r}")
+        if not 0 <= self.validated <= self.step:
+            raise ValueError(f"progress: validated at step {self.validated} of {self.step}")
+
 
 @dataclasses.dataclass
 class Run:
@@ -217,7 +233,7 @@ class Run:
             self.network.load_state_dict(stored["model"])
             if self.average is not self.network:
                 self.average.load_state_dict(stored["average"])
-            self.optimiser.load_state_dict(stored["optimiser"])
+            self._restore_optimiser(stored["optimiser"])
             self.scaler.load_state_dict(stored["scaler"])
             set_random_state(stored["random"][distributed.rank()], self.device)
         except Refused:
@@ -228,6 +244,15 @@ class Run:
         if damage:
             self.progress.notes.append(f"went on from step {self.progress.step}: {damage}")
         self.saved = self.progress.step
+
+    def _restore_optimiser(self, stored: Mapping[str, Any]) -> None:
+        """Raises ValueError where a setting is of another kind than this optimiser's."""
+        before = [dict(group) for group in self.optimiser.param_groups]
+        self.optimiser.load_state_dict(dict(stored))
+        for old, new in zip(before, self.optimiser.param_groups, strict=True):
+            for name in old.keys() | new.keys():
+                if name != "params" and _kind(old.get(name)) != _kind(new.get(name)):
+                    raise ValueError(f"the optimiser's {name} is {new.get(name)!r}")
 
     def _changes(
         self, stored: Mapping[str, Any], named_settings: Collection[str], other_data: bool
@@ -288,3 +313,12 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _plain(part) for key, part in value.items()}
     return [_plain(part) for part in value] if isinstance(value, list | tuple) else value
+
+
+def _kind(value: Any) -> Any:
+    """What settings of an optimiser have in common: numbers, and tuples of as many of them."""
+    if isinstance(value, tuple | list):
+        return [_kind(one) for one in value]
+    if value is None or isinstance(value, bool):
+        return "a switch"
+    return "a number" if isinstance(value, int | float | Tensor) else type(value)

@@ -109,6 +109,10 @@ def build(
     return magnified(model, recipe.model.magnification), Origin.of(kind, files)
 
 
+class Damaged(ValueError):
+    """A checkpoint that no network can be made from; the run's folder knows its name."""
+
+
 def _given(model: nn.Module, recipe: schema.Recipe, classes: Any) -> Network:
     """A model as a network of these classes. Raises ValueError where it tells others apart."""
     counts = _counts(classes)
@@ -124,14 +128,19 @@ def _given(model: nn.Module, recipe: schema.Recipe, classes: Any) -> Network:
 
 def _again(stored: Mapping[str, Any], weights: Sequence[Path]) -> tuple[Network, Origin]:
     given = [_named(_best(path))["sha256"] for path in weights]
-    began = Origin(stored["weights"]["kind"], (), tuple(stored["weights"]["files"]))
-    if given and given != [file["sha256"] for file in began.digests]:
+    try:
+        network = from_description(stored["network"])
+        began = Origin(stored["weights"]["kind"], (), tuple(stored["weights"]["files"]))
+        digests = [file["sha256"] for file in began.digests]
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise Damaged(f"damaged, it describes no network ({error})") from error
+    if given and given != digests:
         names = ", ".join(file["name"] for file in began.digests) or f"{began.kind} weights"
         raise ValueError(
             f"--weights {', '.join(map(str, weights))}: the run began with {names}, and what "
             "it has learned since is in its checkpoint; leave --weights out"
         )
-    return from_description(stored["network"]), began
+    return network, began
 
 
 def _plan(recipe: schema.Recipe, classes: Any) -> tuple[type[Network], Any]:

@@ -114,7 +114,10 @@ def start(
     train_set = splits["train"]
     notes = sources.get(recipe.data.name).notes(recipe.data, splits)
     torch.manual_seed(seed)
-    network, origin = initial.build(recipe, train_set.classes, weights, stored, model)
+    try:
+        network, origin = initial.build(recipe, train_set.classes, weights, stored, model)
+    except initial.Damaged as error:
+        raise ValueError(f"{folder.last}: {error}") from error
     for note in origin.notes:
         reports.say(f"note: {note}")
         notes.append(note)
