@@ -258,12 +258,14 @@ def load_trunk(trunk: nn.Module, path: Path | str) -> None:
                 f"weights={str(path)!r}: {key!r} has shape {tuple(stored[key].shape)}, "
                 f"the trunk needs {tuple(value.shape)}"
             )
-        if not stored[key].isfinite().all():
+        # In the trunk's own format: a double may lie beyond what a float holds.
+        given = stored[key].to(value.dtype)
+        if not given.isfinite().all():
             raise ValueError(
                 f"weights={str(path)!r}: {key!r} holds values that are no numbers; torchvision's "
                 "IMAGENET1K_FEATURES, for one, has a trunk without its classifier"
             )
-        own[key] = stored[key].reshape(value.shape)
+        own[key] = given.reshape(value.shape)
     trunk.load_state_dict(own, strict=False)
 
 

@@ -41,7 +41,8 @@ def load_caffemodel(path: str | os.PathLike[str]) -> dict[str, Tensor]:
 
     Raises FileNotFoundError, and ValueError where the file is not a Caffe model, is cut off within
     a layer, holds no weights, or names a layer with weights twice, or where a blob's shape does
-    not fit its values. Source: BVLC/caffe caffe.proto and blob.cpp; the authors' nyud_layers.py.
+    not fit its values or a value is not finite. Source: BVLC/caffe caffe.proto and blob.cpp; the
+    authors' nyud_layers.py.
     """
     layers = _read_layers(path)
     bgr = _first_bgr_convolutions(layers)
@@ -50,7 +51,11 @@ def load_caffemodel(path: str | os.PathLike[str]) -> dict[str, Tensor]:
         for name, blob in layer.named_blobs():
             if name in weights:
                 raise ValueError(f"{path}: more than one layer with weights is named {layer.name}")
-            tensor = torch.from_numpy(np.array(blob.values, np.float32).reshape(blob.shape))
+            with np.errstate(over="ignore"):  # found below
+                values = np.array(blob.values, np.float32)
+            tensor = torch.from_numpy(values.reshape(blob.shape))
+            if not tensor.isfinite().all():  # as floats: a double may be more than one holds
+                raise ValueError(f"{path}: {name} holds values that are not finite")
             if layer.name in bgr and name == f"{layer.name}.weight":
                 tensor[:, :3] = tensor[:, :3].flip(1)
             weights[name] = tensor

@@ -90,6 +90,32 @@ def test_equal_networks_make_equal_files(tmp_path: Path) -> None:
     assert models.load(paths[0])[1] == CARD
 
 
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_a_double_that_no_float_holds_is_not_taken_for_a_weight(
+    suffix: str, tmp_path: Path
+) -> None:
+    trunks = models.backbones.trunks
+    state = trunks.build(trunks.PLANS["tiny"], 0.25, "same").state_dict()
+    name = "features.0.weight"
+    state[name] = state[name].double() + 1e39
+    path = tmp_path / f"trunk{suffix}"
+    write = torch.save if suffix == ".pth" else save_file
+    write(state, path)
+    with pytest.raises(ValueError, match=rf"{name}' holds values that are no numbers"):
+        FCN("tiny", 3, width=0.25, weights=path)
+
+
+def test_a_networks_file_of_doubles_is_checked_as_floats(tmp_path: Path) -> None:
+    path = tmp_path / "net.safetensors"
+    models.save(FCN("tiny", 3, width=0.25), CARD, path)
+    tensors = load_file(path)
+    tensors["score_fr.bias"] = tensors["score_fr.bias"].double() + 1e39
+    with safe_open(path, "pt") as file:
+        save_file(tensors, path, file.metadata())
+    with pytest.raises(ValueError, match=r"net\.safetensors: score_fr\.bias holds values that"):
+        models.load(path)
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 def test_weights_that_are_not_finite_are_neither_written_nor_read(
     value: float, tmp_path: Path

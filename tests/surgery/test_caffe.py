@@ -364,6 +364,14 @@ def test_the_second_blob_is_named_where_it_is_the_damaged_one(tmp_path: Path) ->
         load(tmp_path, conv1_1(blob(ONE), shape((3,)) + floats(np.ones(2))))
 
 
+@pytest.mark.parametrize("value", [np.nan, -np.inf, 1e39])
+def test_a_value_that_no_float_holds_is_named(tmp_path: Path, value: float) -> None:
+    bias = shape((2,)) + run(8, struct.pack("<2d", 1, value))  # doubles
+    raw = layer("fc", "InnerProduct", [blob(np.ones((2, 3))), bias])
+    with pytest.raises(ValueError, match=r"fc\.bias holds values that are not finite"):
+        load(tmp_path, raw)
+
+
 def test_layers_that_cannot_be_told_apart_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="more than one layer with weights is named conv1_1"):
         load(tmp_path, conv1_1(blob(ONE)) * 2)
