@@ -11,11 +11,12 @@ from fcn_tutorial.playground.operations import (
     alignment,
     confusion,
     convolution,
+    crops,
     deconvolution,
     fields,
 )
 
 __all__ = [
-    "KERNELS", "LIMIT", "Element", "alignment", "confusion", "convolution", "cut_out",
-    "deconvolution", "fields", "network",
+    "KERNELS", "LIMIT", "Element", "alignment", "confusion", "convolution", "crops",
+    "cut_out", "deconvolution", "fields", "network",
 ]  # fmt: skip

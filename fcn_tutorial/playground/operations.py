@@ -1,7 +1,8 @@
-"""Operations to try by hand: convolution, its transpose, layers, alignment, a confusion matrix."""
+"""Operations to try by hand: convolution, crops, its transpose, layers, alignment, a matrix."""
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -98,6 +99,60 @@ def alignment(
         "ignore": ignore_index,
     }
     return Element("alignment", data, alt, png(_painted(labels, palette)))
+
+
+def crops(
+    image: ArrayLike,
+    shares: ArrayLike,
+    stride: int,
+    *,
+    classes: Sequence[str],
+    palette: Sequence[Sequence[int]],
+    alt: str,
+    shown: str = "all",
+    start: tuple[int, int] = (0, 0),
+) -> Element:
+    """A window to drag over a picture, what a classifier says of it, and the map of one pass.
+
+    Args:
+        image: (H, W, 3) uint8.
+        shares: (rows, columns, C), each class's probability for the square crop whose first pixel
+            is there; rows = H − size + 1 and columns = W − size + 1. Shown to 1/255.
+        stride: between the windows of the map, whose cells are `shares[::stride, ::stride]`.
+        shown: the class whose map is drawn first; "all": the most probable one.
+        start: row and column of the first window.
+
+    Raises ValueError for shapes that do not belong together, a class that is none, a window
+    outside the picture, and as `Element`.
+    """
+    pixels, values = np.asarray(image), np.asarray(shares, float)
+    if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
+        raise ValueError(f"image of shape {pixels.shape}, {pixels.dtype}: (H, W, 3) uint8 is shown")
+    if (
+        values.ndim != 3
+        or values.shape[2] != len(classes)
+        or not ((values >= 0) & (values <= 1)).all()
+    ):
+        raise ValueError(f"shares of shape {values.shape} for {len(classes)} classes, from 0 to 1")
+    sizes = {n - m + 1 for n, m in zip(pixels.shape, values.shape[:2], strict=False)}
+    if len(sizes) > 1 or min(sizes) < 1:
+        raise ValueError(f"image of shape {pixels.shape}: no square crops at {values.shape[:2]}")
+    if shown not in ("all", *classes):
+        raise ValueError(f"shown={shown!r} is no class")
+    if not all(0 <= at < n for at, n in zip(start, values.shape, strict=False)):
+        raise ValueError(f"start={start}: the first pixel is one of {values.shape[:2]}")
+    data = {
+        "shares": base64.b64encode(np.rint(255 * values).astype(np.uint8).tobytes()).decode(),
+        "rows": values.shape[0],
+        "columns": values.shape[1],
+        "size": sizes.pop(),
+        "stride": stride,
+        "classes": list(classes),
+        "palette": rgb(palette),
+        "shown": shown if shown == "all" else list(classes).index(shown),
+        "start": list(start),
+    }
+    return Element("crops", data, alt, png(pixels))
 
 
 def confusion(

@@ -27,7 +27,13 @@ TRUTH = RNG.integers(0, 4, (24, 32))
 TRUTH[:2] = 255
 ANSWER = np.where(RNG.random((24, 32)) < 0.6, np.where(TRUTH == 255, 0, TRUTH), 1)
 
+PHOTO = RNG.integers(0, 256, (24, 32, 3), np.uint8)
+SHARES = RNG.dirichlet([0.3] * 4, (24 - 10 + 1, 32 - 10 + 1))
+
 ELEMENTS = {
+    "crops": playground.crops(
+        PHOTO, SHARES, 4, classes=NAMES, palette=COLOURS, alt="A photo.", start=(4, 5)
+    ),
     "convolution": playground.convolution(PICTURE, alt="A picture."),
     "deconvolution": playground.deconvolution(5, alt="Cells."),
     "fields": playground.fields(STACK, alt="Layers."),
@@ -143,6 +149,45 @@ def test_a_shifted_map_is_enlarged_and_scored_as_torch_and_scikit_learn_do(
     assert score == pytest.approx(jaccard_score(*flat, average="macro"), abs=1e-12)
 
 
+def test_the_window_says_what_the_classifier_says_of_its_crop(page: Page) -> None:
+    for y, x in [(0, 0), (14, 22), (7, 9)]:
+        found = ask(page, "crops", "figure.answer(a[0], a[1])", [y, x])
+        assert found == pytest.approx(SHARES[y, x], abs=0.5 / 255 + 1e-9)
+    cells = ask(page, "crops", "[figure.cell(8, 20), figure.cell(8, 21)]")
+    assert cells == [[2, 5], None]
+
+
+def test_the_window_moves_by_keys_by_the_map_and_onto_its_cells(page: Page) -> None:
+    scene = page.locator("#crops canvas").first
+    assert said(page, "crops").startswith("The crop from row 4, column 5")
+    scene.press("ArrowRight")
+    assert "row 4, column 6" in said(page, "crops") and "between" in said(page, "crops")
+    page.locator("#crops canvas").nth(1).click(position={"x": 1, "y": 1})
+    assert "row 0, column 0" in said(page, "crops") and "cell (0, 0)" in said(page, "crops")
+    page.locator("#crops").get_by_label("only the map's windows").check()
+    scene.press("ArrowDown")
+    assert "row 4, column 0" in said(page, "crops")
+    best = NAMES[int(SHARES[4, 0].argmax())]
+    assert best in said(page, "crops")
+    box = scene.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] - 2, box["y"] + box["height"] - 2)
+    page.mouse.down()
+    page.mouse.up()
+    assert "row 12, column 20" in said(page, "crops")  # the last window of the map
+
+
+def test_the_map_is_of_the_windows_that_one_pass_sees(page: Page) -> None:
+    drawn = ask(
+        page, "crops",
+        "Array.from(figure.querySelectorAll('canvas')[1].getContext('2d')"
+        ".getImageData(0, 0, 6, 4).data)",
+    )  # fmt: skip
+    wanted = np.array(COLOURS)[SHARES[::4, ::4].argmax(-1)]
+    off = (np.array(drawn).reshape(4, 6, 4)[..., :3] != wanted).any(-1)
+    assert off.sum() <= 1  # the frame of the window's own cell
+
+
 def test_the_matrix_and_its_scores_are_those_of_scikit_learn(page: Page) -> None:
     n, scores = ask(
         page, "confusion", "(n => [n, figure.scores(n)])(figure.count(a))", ANSWER.tolist()
@@ -236,6 +281,22 @@ REFUSED = {
     "a label that is no class": (
         lambda: playground.confusion(TRUTH, TRUTH, classes=NAMES, palette=COLOURS, alt="x"),
         "answer of shape (24, 32) holds [255]; 4 classes are known",
+    ),
+    "crops of two sizes": (
+        lambda: playground.crops(PHOTO, SHARES[1:], 4, classes=NAMES, palette=COLOURS, alt="x"),
+        "no square crops at (14, 23)",
+    ),
+    "a map of no class": (
+        lambda: playground.crops(
+            PHOTO, SHARES, 4, classes=NAMES, palette=COLOURS, alt="x", shown="car"
+        ),
+        "shown='car' is no class",
+    ),
+    "a window outside": (
+        lambda: playground.crops(
+            PHOTO, SHARES, 4, classes=NAMES, palette=COLOURS, alt="x", start=(15, 0)
+        ),
+        "start=(15, 0)",
     ),
     "no alt text": (lambda: playground.deconvolution(alt=" "), "alt is empty"),
     "too much": (
