@@ -344,7 +344,7 @@ def number_outputs(app: Sphinx, doctree: nodes.document, docname: str) -> None:
                 # The text of a frame ends in the value that it is drawn for.
                 moves = re.search(r"<label><span>(.*?)</span>", picture[0])
                 said = alt[1].rsplit(f" {moves[1]}: ", 1)[0] if alt and moves else alt and alt[1]
-                words = escape(own) or said or ""
+                words = escape(own[:1].upper() + own[1:]) or said or ""
                 raw.parent.replace(raw, _captioned(raw, f"{chapter}.{counts['figure']}", words))
             for table in [*shown.findall(nodes.table)]:
                 counts["table"] += 1

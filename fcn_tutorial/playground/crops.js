@@ -1,4 +1,4 @@
-({figure, data, make, canvas, row, choice, named, said, place}) => {
+({figure, data, make, canvas, row, choice, named, said, place, legend}) => {
   const {stride, size, classes, palette, rows, columns} = data;
   const C = classes.length, still = figure.querySelector(".still");
   const shares = Uint8Array.from(atob(data.shares), letter => letter.charCodeAt(0));
@@ -12,7 +12,8 @@
 
   let x = data.start[1], y = data.start[0], from = null;
   const scene = canvas(W, H, "The scene. Drag the window, or move it with the arrow keys.");
-  const map = canvas(w, h, "The map of one class. Touch a cell to move the window there.");
+  const side = 12;  // pixels of a cell
+  const map = canvas(side * w, side * h, "The map of one class. Touch a cell to move the window there.");
   const cropped = canvas(size, size, "What the classifier is given.");
   cropped.tabIndex = -1;
   const most = shares => shares.indexOf(Math.max(...shares));
@@ -20,7 +21,7 @@
   shown.value = data.shown;
   const snap = make("input", {type: "checkbox", onchange: () => move(y, x)});
   const bars = make("div", {className: "scroll"});
-  figure.append(make("div", {className: "both"}, scene, map), row(named("map of", shown), named("only the map's windows", snap)),
+  figure.append(make("div", {className: "both"}, scene, map), legend(classes, palette), row(named("map of", shown), named("only the map's windows", snap)),
     make("div", {className: "both"}, cropped, bars), said);
   cropped.style.flex = "0 0 6em";
   bars.style.flex = "1 1 12em";
@@ -41,17 +42,18 @@
     ink.strokeRect(x + 1, y + 1, size - 2, size - 2);
     ink.fillStyle = "#d55e00";
     ink.fillRect(x + size / 2 - 1, y + size / 2 - 1, 2, 2);
-    const paint = map.getContext("2d"), image = paint.createImageData(w, h);
+    const paint = map.getContext("2d"), own = shown.value === "all";
     for (let v = 0; v < h; v++) for (let u = 0; u < w; u++) {
-      const all = answer(v * stride, u * stride), own = shown.value === "all";
-      const grey = own ? 0 : Math.round(255 * all[+shown.value]);
-      image.data.set(own ? [...palette[most(all)], 255] : [grey, grey, grey, 255], 4 * (v * w + u));
+      const all = answer(v * stride, u * stride), grey = Math.round(255 * all[own ? 0 : +shown.value]);
+      paint.fillStyle = `rgb(${own ? palette[most(all)] : [grey, grey, grey]})`;
+      paint.fillRect(side * u, side * v, side, side);
     }
-    paint.putImageData(image, 0, 0);
     const here = cell(y, x);
-    paint.strokeStyle = "#d55e00";
-    paint.lineWidth = 0.3;
-    if (here) paint.strokeRect(here[1] + 0.15, here[0] + 0.15, 0.7, 0.7);
+    for (const [colour, inset] of here ? [["#fff", 1], ["#000", 3]] : []) {
+      paint.strokeStyle = colour;
+      paint.lineWidth = 2;
+      paint.strokeRect(side * here[1] + inset, side * here[0] + inset, side - 2 * inset, side - 2 * inset);
+    }
     const all = answer(y, x), order = all.map((share, k) => k).sort((a, b) => all[b] - all[a]).slice(0, 3);
     bars.replaceChildren(...order.map(k => {
       const bar = make("i"), line = make("div", {}, bar, `${classes[k]} ${all[k].toFixed(2)}`);
@@ -86,7 +88,7 @@
   };
   map.onpointerdown = event => {
     const touched = place(map, event);
-    move(stride * touched.y, stride * touched.x);
+    move(stride * Math.floor(touched.y / side), stride * Math.floor(touched.x / side));
   };
   return still.decode().then(update);
 }
