@@ -68,6 +68,7 @@ def add_to(verbs: Any) -> None:
 
 def _recipes(options: argparse.Namespace) -> int:
     from fcn_tutorial import training
+    from fcn_tutorial.metrics import named
 
     if options.name is None:
         width = max(map(len, training.RECIPES))
@@ -82,8 +83,8 @@ def _recipes(options: argparse.Namespace) -> int:
         if key in sources:
             print(f"  {'':26} {'':14}  from {sources[key]}")
     for published in recipe.published:
-        percent = f"{100 * published.value:.1f}"
-        print(f"  published {published.score} {percent}: {published.of}; {published.source}")
+        value = named(published.score).text(published.value)
+        print(f"  published {published.score} {value}: {published.of}; {published.source}")
     return 0
 
 
@@ -146,6 +147,7 @@ def _train(options: argparse.Namespace) -> int:
 
 def _tell(record: dict[str, Any], recipe: Recipe, out: Path, options: argparse.Namespace) -> None:
     """Print a run's scores beside those published; the baselines' too, and into its record."""
+    from fcn_tutorial.metrics import named
     from fcn_tutorial.training.records.record import table, tasks
     from fcn_tutorial.training.run import RunFolder
 
@@ -160,9 +162,9 @@ def _tell(record: dict[str, Any], recipe: Recipe, out: Path, options: argparse.N
             print(f"\n{task}")
         print(table({**scores, next(iter(scores)): described}, "train"))
     for published in record["published"]:
-        percent = f"{100 * published['value']:.1f}"
+        value = named(published["score"]).text(published["value"])
         where = f"{published['of']} ({published['source']})"
-        print(f"published {published['score']} {percent}: {where}")
+        print(f"published {published['score']} {value}: {where}")
     for note in record.get("notes", ()):
         print(f"note: {note}")
     print(f"run folder: {out}")

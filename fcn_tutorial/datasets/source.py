@@ -74,6 +74,8 @@ class Source:
         files: how it is fetched.
         note: what is worth knowing.
         in_memory: whether a recipe's images are read once and kept.
+        image_measures: errors of single images that its scores have too, of
+            `metrics.IMAGE_MEASURES`.
         writer: writes generated scenes in its layout: (root, n=, size=, seed=).
     """
 
@@ -86,6 +88,7 @@ class Source:
     files: tuple[Remote, ...] = ()
     note: str = ""
     in_memory: bool = False
+    image_measures: tuple[str, ...] = ()
     writer: Callable[..., Path] | None = None
 
     spec_type: ClassVar[type[Data]] = Data  # the settings that a recipe has for it

@@ -6,6 +6,7 @@
   `boundary_iu` is their mean IU; `thin_iu` is that of the classes that are nearly all boundary;
 - `boundary_f1` compares contours, one image at a time;
 - `rand_error` and `warping_error` compare partitions into cells, one image at a time;
+  `IMAGE_MEASURES` is the table of such errors that a data set can ask for;
 - `stride_ceiling` says what a coarse score map costs by itself.
 """
 
@@ -13,11 +14,14 @@ from fcn_tutorial.metrics.boundary import boundary_band, boundary_f1, boundary_i
 from fcn_tutorial.metrics.ceiling import CeilingMethod, stride_ceiling
 from fcn_tutorial.metrics.confusion import Absent, ConfusionMatrix, FloatArray, Scores, score
 from fcn_tutorial.metrics.measures import (
+    IMAGE_MEASURES,
     MEASURES,
+    ImageMeasure,
     Measure,
     Place,
     measured,
     named,
+    of_images,
     over_seeds,
     shown,
 )
@@ -25,11 +29,13 @@ from fcn_tutorial.metrics.partition import cells, rand_error, warping_error
 from fcn_tutorial.metrics.thin import thin_classes, thin_iu
 
 __all__ = [
+    "IMAGE_MEASURES",
     "MEASURES",
     "Absent",
     "CeilingMethod",
     "ConfusionMatrix",
     "FloatArray",
+    "ImageMeasure",
     "Measure",
     "Place",
     "Scores",
@@ -40,6 +46,7 @@ __all__ = [
     "cells",
     "measured",
     "named",
+    "of_images",
     "over_seeds",
     "rand_error",
     "score",

@@ -1,17 +1,20 @@
 """One table of all that is scored: what is kept, printed, plotted or compared is a row of it.
 
 A new measure is a new row. Records keep the confusion matrix, so those that are there have it too.
+What no matrix holds, an error of each image by itself, is a row of `IMAGE_MEASURES`; the data sets
+that it is asked of name it (`datasets.Source.image_measures`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import numpy as np
 
 from fcn_tutorial.metrics.confusion import FloatArray, Scores
+from fcn_tutorial.metrics.partition import Labels, cells, rand_error, warping_error
 
 #: Where a score is shown: the line and the row of a validation, its curve, the tables that `train`,
 #: `evaluate` and `results` print, the model card, and the tables of README.
@@ -19,33 +22,56 @@ Place = Literal["log", "curve", "train", "evaluate", "results", "card", "readme"
 
 
 @dataclass(frozen=True)
-class Measure:
-    """A score: how it follows from a confusion matrix, and how it is shown.
+class _Shown:
+    """What a value is called, and how it is written.
 
     Attributes:
         key: its name in records, logs and JSON.
         title: its name in tables.
-        of: the value, a pure function of `Scores` and so of a matrix (`Scores.matrix`) and of the
-            convention for absent classes; a number, or (C,) where `per_class`; nan where there is
-            none.
-        places: where it is shown.
-        per_class: whether it is a number for each class.
-        percent: shown a hundredfold, with one decimal; otherwise as it is, with three.
+        percent: shown a hundredfold, with `digits` decimals; otherwise as it is, with three.
+        digits: decimals of a percentage.
     """
 
     key: str
     title: str
-    of: Callable[[Scores], float | FloatArray]
-    places: tuple[Place, ...]
-    per_class: bool = False
-    percent: bool = True
+    percent: bool = field(default=True, kw_only=True)
+    digits: int = field(default=1, kw_only=True)
 
     def text(self, value: float | None, spread: float | None = None) -> str:
         """The value for a table, "62.4" or "62.4 ± 0.3"; a dash for None and nan."""
         if value is None or value != value:
             return "–"
-        shown = [f"{100 * v:.1f}" if self.percent else f"{v:.3f}" for v in (value, spread or 0.0)]
+        numbers = (value, spread or 0.0)
+        shown = [f"{100 * v:.{self.digits}f}" if self.percent else f"{v:.3f}" for v in numbers]
         return shown[0] if spread is None else " ± ".join(shown)
+
+
+@dataclass(frozen=True)
+class Measure(_Shown):
+    """A score: how it follows from a confusion matrix, and where it is shown.
+
+    Attributes:
+        of: the value, a pure function of `Scores` and so of a matrix (`Scores.matrix`) and of the
+            convention for absent classes; a number, or (C,) where `per_class`; nan where there is
+            none.
+        places: where it is shown.
+        per_class: whether it is a number for each class.
+    """
+
+    of: Callable[[Scores], float | FloatArray]
+    places: tuple[Place, ...]
+    per_class: bool = False
+
+
+@dataclass(frozen=True)
+class ImageMeasure(_Shown):
+    """An error of one image, of which a set's is the mean; shown wherever a record has it.
+
+    Attributes:
+        of: the error of (truth, prediction), class indices (H, W) each; nan where there is none.
+    """
+
+    of: Callable[[Labels, Labels], float]
 
 
 def _dice(scores: Scores) -> FloatArray:
@@ -76,6 +102,26 @@ _ROWS = (
 MEASURES: dict[str, Measure] = {row.key: row for row in _ROWS}
 
 
+def _rand(truth: Labels, labels: Labels) -> float:
+    """`rand_error` of the cells; nan for a truth of which no two pixels are in one cell."""
+    regions = cells(truth)
+    paired = np.bincount(regions.ravel())[1:].max(initial=0) > 1
+    return rand_error(regions, cells(labels)) if paired else float("nan")
+
+
+#: Errors of single images, by key: those of the ISBI 2012 challenge, whose cells are class 1.
+IMAGE_MEASURES: dict[str, ImageMeasure] = {
+    row.key: row
+    for row in (
+        ImageMeasure("pixel_error", "pixel error", lambda t, p: float((t != p).mean()), digits=2),
+        ImageMeasure("rand_error", "Rand error", _rand, digits=2),
+        ImageMeasure(
+            "warping_error", "warping error", lambda t, p: warping_error(t == 1, p == 1), digits=4
+        ),
+    )
+}
+
+
 def measured(scores: Scores) -> dict[str, float | FloatArray]:
     """{key: value} of every measure."""
     return {key: measure.of(scores) for key, measure in MEASURES.items()}
@@ -86,9 +132,16 @@ def shown(place: Place, per_class: bool = False) -> list[Measure]:
     return [m for m in MEASURES.values() if place in m.places and m.per_class == per_class]
 
 
-def named(key: str) -> Measure:
+def of_images(parts: Iterable[Mapping[str, Any]]) -> list[ImageMeasure]:
+    """The rows of `IMAGE_MEASURES` that any of several {key: value} has."""
+    known = {key for part in parts for key in part}
+    return [row for key, row in IMAGE_MEASURES.items() if key in known]
+
+
+def named(key: str) -> Measure | ImageMeasure:
     """The measure of that key; for others, as of published scores, one that is only shown."""
-    return MEASURES.get(key) or Measure(key, key.replace("_", " "), lambda s: float("nan"), ())
+    found = MEASURES.get(key) or IMAGE_MEASURES.get(key)
+    return found or Measure(key, key.replace("_", " "), lambda s: float("nan"), ())
 
 
 def over_seeds(values: Sequence[float | None]) -> tuple[float | None, float | None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 
@@ -10,7 +10,9 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from fcn_tutorial.metrics import ConfusionMatrix
+from fcn_tutorial.datasets import sources
+from fcn_tutorial.datasets.spec import Data
+from fcn_tutorial.metrics import IMAGE_MEASURES, ConfusionMatrix
 from fcn_tutorial.models import Network
 from fcn_tutorial.models.network import ONLY, named
 from fcn_tutorial.training import distributed
@@ -18,6 +20,8 @@ from fcn_tutorial.training.records.record import describe
 
 #: An item's input → {task: labels}.
 Predict: TypeAlias = Callable[[Any], Mapping[str, Tensor]]
+#: An image's (target, predicted), each {task: labels}.
+Seen: TypeAlias = Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], None]
 
 
 def evaluate(network: Network, dataset: Any, progress: str = "") -> ConfusionMatrix:
@@ -36,12 +40,17 @@ def evaluate(network: Network, dataset: Any, progress: str = "") -> ConfusionMat
 
 
 def evaluate_tasks(
-    network: Network, dataset: Any, progress: str = "", predict: Predict | None = None
+    network: Network,
+    dataset: Any,
+    progress: str = "",
+    predict: Predict | None = None,
+    seen: Seen | None = None,
 ) -> dict[str, ConfusionMatrix]:
     """`evaluate` for each task by name; `ONLY` is the task of a network of one.
 
     Args:
         predict: what labels an item's input; `network.predict_tasks` by default.
+        seen: told of each image as well, as (target, predicted) by task.
     """
     predict = predict or network.predict_tasks
     found = {task: ConfusionMatrix(n, dataset.ignore_index) for task, n in network.tasks.items()}
@@ -57,36 +66,68 @@ def evaluate_tasks(
             predicted = predict(inputs)
             for task, labels in named(target).items():
                 found[task].update(predicted[task], labels.to(predicted[task].device))
+            if seen is not None:
+                seen(named(target), predicted)
     for confusion in found.values():
         distributed.total(confusion.matrix)
     return found
 
 
+class ImageErrors:
+    """The mean over images of what no confusion matrix holds.
+
+    Args:
+        keys: rows of `metrics.IMAGE_MEASURES`.
+        device: where processes exchange their sums.
+    """
+
+    def __init__(self, keys: Sequence[str], device: torch.device) -> None:
+        self.rows = [IMAGE_MEASURES[key] for key in keys]
+        self.sums = torch.zeros(2, len(keys), dtype=torch.float64, device=device)  # and how many
+
+    def __call__(self, target: Mapping[str, Tensor], predicted: Mapping[str, Tensor]) -> None:
+        """Count an image by its first task."""
+        truth, labels = (next(iter(maps.values())).cpu().numpy() for maps in (target, predicted))
+        errors = torch.tensor([row.of(truth, labels) for row in self.rows], dtype=torch.float64)
+        self.sums += torch.stack([errors.nan_to_num(), ~errors.isnan()]).to(self.sums.device)
+
+    def means(self) -> dict[str, float | None]:
+        """{key: mean} over the images of all processes that have the error; None without one."""
+        sums, images = distributed.total(self.sums.clone()).tolist()
+        return {
+            row.key: total / count if count else None
+            for row, total, count in zip(self.rows, sums, images, strict=True)
+        }
+
+
 def scored(
     network: Network,
     dataset: Any,
+    spec: Data,
     split: str,
     progress: str,
     tta: Mapping[str, Any] | None = None,
     predict: Predict | None = None,
-    note: str = "",
 ) -> dict[str, Any]:
     """What a record says of a split (see `record.describe`, also for `tta`).
 
     Args:
+        spec: the recipe's data, whose `Source` knows which errors of single images are asked for,
+            and what must be said beside the scores.
         predict: as in `evaluate_tasks`; what does that augmentation.
-        note: what must be said beside the scores (`Source.remark`).
 
     With several tasks it is the first one's scores, and all of them under "tasks".
     """
-    classes = named(dataset.classes)
+    source, classes = sources.get(spec.name), named(dataset.classes)
+    errors = ImageErrors(source.image_measures, next(network.parameters()).device)
+    seen = errors if errors.rows else None
     described = {
         task: describe(confusion, classes[task], split, len(dataset), tta)
-        for task, confusion in evaluate_tasks(network, dataset, progress, predict).items()
+        for task, confusion in evaluate_tasks(network, dataset, progress, predict, seen).items()
     }
-    first = next(iter(described.values()))
-    if note:
-        first = {**first, "note": note}
+    first = {**next(iter(described.values())), **(errors.means() if seen else {})}
+    if note := source.remark(spec):
+        first["note"] = note
     return first if ONLY in described else {**first, "tasks": described}
 
 

@@ -240,9 +240,8 @@ def finish(run: Run, stream: Stream, overrides: Mapping[str, Any]) -> dict[str, 
     best = copy.deepcopy(run.average).eval()
     best.load_state_dict(load_file(run.folder.best))
     scores: dict[str, Any] = {"val": None, "test": None}
-    note = sources.get(recipe.data.name).remark(recipe.data)
     for name in scores.keys() & run.splits.keys():
-        scores[name] = scored(best, run.splits[name], name, f"scoring {name}", note=note)
+        scores[name] = scored(best, run.splits[name], recipe.data, name, f"scoring {name}")
     images = stream.steps * stream.images_a_step
     record = {
         "schema": SCHEMA,

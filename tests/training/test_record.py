@@ -2,6 +2,7 @@
 
 import copy
 import csv
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -196,7 +197,8 @@ def test_a_new_measure_is_one_row(
 def test_training_with_a_measure_per_class_prints_it_beside_the_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    row = Measure("support", "pixels", lambda s: s.support.astype(float), ("train",), True, False)
+    counts = Measure("support", "pixels", lambda s: s.support.astype(float), ("train",), True)
+    row = dataclasses.replace(counts, percent=False)
     monkeypatch.setitem(metrics.MEASURES, "support", row)
     table = records.table({"net": described()}, "train")
     head, sky, *_ = table.splitlines()

@@ -31,5 +31,6 @@ ISBI_EM = _Stack(
     ),
     note="the challenge's test labels are not public: the 30 labelled frames are split 20/5/5",
     in_memory=True,
+    image_measures=("pixel_error", "rand_error", "warping_error"),
     writer=write_isbi_em,
 )

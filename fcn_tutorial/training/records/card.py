@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from fcn_tutorial.datasets.sources import SOURCES
-from fcn_tutorial.metrics import MEASURES, named, shown
+from fcn_tutorial.metrics import MEASURES, named, of_images, shown
 from fcn_tutorial.training.records.record import remarks, scored, tasks
 
 _ABSENT = {
@@ -106,7 +106,7 @@ def _whole(parts: Mapping[str, Mapping[str, Any]], heads: Sequence[str]) -> Iter
     found = [scored(part) for part in parts.values()]
     yield f"| | {' | '.join(heads)} |"
     yield "|---|" + "--:|" * len(heads)
-    for m in shown("card"):
+    for m in (*shown("card"), *of_images(found)):
         if any(m.key in scores for scores in found):
             yield f"| **{m.title}** | {' | '.join(m.text(s.get(m.key)) for s in found)} |"
 

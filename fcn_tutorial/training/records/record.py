@@ -15,7 +15,16 @@ from pathlib import Path
 from typing import Any
 
 from fcn_tutorial.files import first_few
-from fcn_tutorial.metrics import MEASURES, ConfusionMatrix, Place, measured, score, shown
+from fcn_tutorial.metrics import (
+    IMAGE_MEASURES,
+    MEASURES,
+    ConfusionMatrix,
+    Place,
+    measured,
+    of_images,
+    score,
+    shown,
+)
 
 SCHEMA = 1
 
@@ -39,8 +48,8 @@ def describe(
         classes: their names, in the order of its rows.
         split: "train", "val" or "test".
         images: how many there are.
-        tta: {"scales": […], "flip": …} of test-time augmentation; None, false in the record,
-            without.
+        tta: {"scales": […], "flip": …, "combine": …} of test-time augmentation; None, false in the
+            record, without.
 
     Raises ValueError where there are not as many names as rows.
     """
@@ -64,11 +73,13 @@ def scored(described: Mapping[str, Any]) -> dict[str, Any]:
 
     A value is a number, {class: number} where it is per class, or None where nothing was scored.
     """
+    of_each_image = {key: described[key] for key in IMAGE_MEASURES if key in described}
     if "confusion" not in described:
-        return {key: described[key] for key in MEASURES if key in described}
+        return {key: described[key] for key in MEASURES if key in described} | of_each_image
     scores = score(described["confusion"], described["absent"])
     classes = list(described["iu"])
-    return {key: _plain(value, classes) for key, value in measured(scores).items()}
+    of_all = {key: _plain(value, classes) for key, value in measured(scores).items()}
+    return of_all | of_each_image
 
 
 def _plain(value: Any, classes: Sequence[str]) -> Any:
@@ -92,7 +103,7 @@ def table(columns: Mapping[str, Mapping[str, Any]], place: Place) -> str:
         place: which measures are shown, "train" or "evaluate".
     """
     values = {method: scored(described) for method, described in columns.items()}
-    by_class, whole = shown(place, per_class=True), shown(place)
+    by_class, whole = shown(place, per_class=True), [*shown(place), *of_images(values.values())]
     classes = list(next(iter(columns.values()))["iu"])
     label = max(len(name) for name in (*classes, *(m.title for m in whole), " " * 14)) + 2
     heads = [

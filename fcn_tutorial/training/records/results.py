@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from fcn_tutorial import assets
-from fcn_tutorial.metrics import named, over_seeds, shown
+from fcn_tutorial.metrics import ImageMeasure, Measure, named, of_images, over_seeds, shown
 from fcn_tutorial.training import recipes
 from fcn_tutorial.training.recipes.recipe import Recipe
 from fcn_tutorial.training.recipes.settings import changed, from_dict
@@ -156,7 +156,8 @@ def _ours(recipe: Recipe, records: Sequence[Record]) -> Iterator[Row]:
 
 def _over_seeds(runs: Sequence[Mapping[str, Any]]) -> dict[str, tuple[float, float | None]]:
     """{measure: (mean, deviation)} of those that are shown and that the runs' scores have."""
-    found = {m.key: over_seeds([scores.get(m.key) for scores in runs]) for m in shown("results")}
+    rows = [*shown("results"), *of_images(runs)]
+    found = {m.key: over_seeds([scores.get(m.key) for scores in runs]) for m in rows}
     return {key: (mean, spread) for key, (mean, spread) in found.items() if mean is not None}
 
 
@@ -178,7 +179,7 @@ def as_dict(tables: Mapping[str, Sequence[Block]]) -> dict[str, Any]:
 
 def text(tables: Mapping[str, Sequence[Block]]) -> str:
     """The tables for a terminal, in percent."""
-    columns = {m.key: m for m in shown("results")}
+    columns: dict[str, Measure | ImageMeasure] = {m.key: m for m in shown("results")}
     lines = [
         "Percent. Ours: mean over the seeds ± their standard deviation; a dash: not given; "
         "no row of ours: not run."
