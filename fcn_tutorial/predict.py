@@ -34,7 +34,7 @@ from fcn_tutorial.datasets.own.classes import VOID
 from fcn_tutorial.datasets.own.folder import read_upright
 from fcn_tutorial.files import replacing, reserve, sweep
 from fcn_tutorial.models import Card, Network, inference
-from fcn_tutorial.models.inference import Part
+from fcn_tutorial.models.inference import Combine, Part
 from fcn_tutorial.models.network import ONLY, restored, size_of
 from fcn_tutorial.transforms import map_sample
 
@@ -61,9 +61,10 @@ class Predictor:
     Attributes:
         model: in evaluation mode.
         card: what its weights file says of it.
-        scales: as `models.inference.scores` takes them, like the two below.
+        scales: as `models.inference.scores` takes them, like the three below.
         flip: likewise.
         tile: likewise.
+        combine: likewise.
         crf: refines the probabilities at the size that the network sees, if given.
     """
 
@@ -72,6 +73,7 @@ class Predictor:
     scales: tuple[float, ...] = (1.0,)
     flip: bool = False
     tile: int | None = None
+    combine: Combine = "mean"
     crf: DenseCRF | None = None
 
     @classmethod
@@ -88,9 +90,10 @@ class Predictor:
         flip: bool = False,
         tile: int | None = None,
         crf: DenseCRF | None = None,
+        combine: Combine = "mean",
     ) -> Predictor:
         """The same network with other settings of inference."""
-        return replace(self, scales=tuple(scales), flip=flip, tile=tile, crf=crf)
+        return replace(self, scales=tuple(scales), flip=flip, tile=tile, combine=combine, crf=crf)
 
     @property
     def tasks(self) -> dict[str, Task]:
@@ -141,7 +144,7 @@ class Predictor:
         self.check()
         given = as_image(image)
         if self.crf is None:
-            settings = self.scales, self.flip, self.tile
+            settings = self.scales, self.flip, self.tile, self.combine
             yield from inference.probabilities(self.model, given, *settings)
         else:
             ((_, refined),) = self._seen(self.model.limited(given))
@@ -149,7 +152,7 @@ class Predictor:
 
     def _seen(self, image: Tensor | Mapping[str, Tensor]) -> Iterator[tuple[Part, Tensor]]:
         """Probabilities of an image that the network sees as it is; with a CRF, in one part."""
-        settings = self.scales, self.flip, self.tile
+        settings = self.scales, self.flip, self.tile, self.combine
         parts = inference.probabilities(self.model, image, *settings)
         if self.crf is None:
             yield from parts

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.nn.functional import interpolate
 
 from fcn_tutorial import models, training
 from fcn_tutorial.cli import main
@@ -228,3 +229,38 @@ def test_training_goes_on_from_a_network_of_other_classes_and_says_what_it_kept(
     record = json.loads((tmp_path / "run" / "record.json").read_text())
     assert any(said in note for note in record["notes"])
     assert record["train"]["weights"]["kind"] == "network"
+
+
+def test_the_largest_score_of_several_sizes_labels_in_evaluate_and_in_predict(
+    root: Path, evaluate: Evaluate, tmp_path: Path
+) -> None:
+    """Against the sizes' scores, brought to the picture's size and compared by hand."""
+    network, _ = models.load(root / "run" / "best.safetensors")
+    photo = root / "own" / "images" / "3.png"
+
+    def by_hand(path: Path) -> torch.Tensor:
+        found = []
+        for size in ((50, 60), (25, 30)):
+            pixels = network.preprocess(read_image(path)[None])
+            seen = interpolate(pixels, size, mode="bilinear", antialias=True)
+            found.append(interpolate(network(seen), (50, 60), mode="bilinear", antialias=True)[0])
+        return torch.maximum(*found).argmax(0)
+
+    given = ["--scales", "1,0.5", "--combine", "max"]
+    with torch.no_grad():
+        labels = {path: by_hand(path) for path in (root / "own" / "images").iterdir()}
+    right = [
+        labels[path].numpy() == np.array(Image.open(root / "own" / "masks" / path.name))
+        for path in labels
+    ]
+    data = ["--data", root / "own", "--split", "all"]
+    code, found, _ = evaluate(root / "run", *data, *given)
+    assert code == 0 and found["tta"] == {"scales": [1.0, 0.5], "flip": False, "combine": "max"}
+    assert found["pixel_accuracy"] == pytest.approx(np.mean(right), abs=1e-3)  # ties by rounding
+    _, mean, _ = evaluate(root / "run", *data, *given[:2])
+    assert mean["tta"]["combine"] == "mean"
+    assert abs(mean["pixel_accuracy"] - found["pixel_accuracy"]) > 2e-3
+
+    assert main(["predict", str(root / "run"), str(photo), "--out", str(tmp_path), *given]) == 0
+    written = np.array(Image.open(tmp_path / "3.png"))
+    assert (written == labels[photo].numpy()).mean() > 0.999

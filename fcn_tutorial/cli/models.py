@@ -98,9 +98,16 @@ def _add_test_time(verb: argparse.ArgumentParser) -> None:
         type=_scales,
         default=(1.0,),
         metavar="S,S,…",
-        help="average over these sizes, such as 0.75,1,1.25 [1]",
+        help="look at these sizes, such as 0.75,1,1.25 [1]",
     )
-    verb.add_argument("--flip", action="store_true", help="average over mirror images too")
+    verb.add_argument("--flip", action="store_true", help="look at mirror images too")
+    verb.add_argument(
+        "--combine",
+        choices=("mean", "max"),
+        default="mean",
+        help="how sizes and mirror images become one: the mean of their probabilities, or each "
+        "class's largest score, as DeepLab does [mean]",
+    )
 
 
 def _scales(text: str) -> tuple[float, ...]:
@@ -115,7 +122,6 @@ _scales.__name__ = "numbers above 0"  # how argparse calls it in "invalid … va
 
 def _evaluate(options: argparse.Namespace) -> int:
     from fcn_tutorial import training
-    from fcn_tutorial.datasets import sources
     from fcn_tutorial.training.evaluation import scored
     from fcn_tutorial.training.matching import Matched
     from fcn_tutorial.training.records.record import table, tasks
@@ -134,16 +140,18 @@ def _evaluate(options: argparse.Namespace) -> int:
     dataset = Matched(training.open_split(recipe, options.split, options.data), names)
     predict, tta = None, None
     if options.flip or options.scales != (1.0,):
-        predict = predictor.with_settings(options.scales, options.flip).predict_tasks
-        tta = {"scales": list(options.scales), "flip": options.flip}
-    title, note = f"scoring {options.split}", sources.get(recipe.data.name).remark(recipe.data)
-    described = scored(predictor.model, dataset, options.split, title, tta, predict, note)
+        combine = options.combine
+        asked = predictor.with_settings(options.scales, options.flip, combine=combine)
+        predict = asked.predict_tasks
+        tta = {"scales": list(options.scales), "flip": options.flip, "combine": combine}
+    title = f"scoring {options.split}"
+    described = scored(predictor.model, dataset, recipe.data, options.split, title, tta, predict)
     print(f"{options.split}: {len(dataset)} images")
     for task, part in tasks(described).items():
         if task:
             print(f"\n{task}")
         print(table({Path(options.split).stem: part}, "evaluate"))
-    if note:
+    if note := described.get("note"):
         print(f"note: {note}")
     print(json.dumps(described))
     return 0
@@ -161,7 +169,9 @@ def _predict(options: argparse.Namespace) -> int:
     if not options.paths:
         options.refuse("name the pictures to label")
     crf = DenseCRF() if options.crf else None
-    predictor = _load(options).with_settings(options.scales, options.flip, options.tile, crf)
+    predictor = _load(options).with_settings(
+        options.scales, options.flip, options.tile, crf, options.combine
+    )
     images = find_images(options.paths)
     written = write_predictions(predictor, images, options.out, options.probabilities)
     unread = 0
