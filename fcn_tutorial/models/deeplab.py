@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple, Self, cast
+from typing import Annotated, Literal, NamedTuple, cast
 
 from torch import Tensor, nn
 
@@ -24,13 +24,13 @@ from fcn_tutorial import geometry, surgery
 from fcn_tutorial.files import did_you_mean
 from fcn_tutorial.models import backbones, trunks
 from fcn_tutorial.models.caffe_layers import load_layers, vgg16_blobs
-from fcn_tutorial.models.network import Network, Placement
+from fcn_tutorial.models.eighth import STRIDE, Eighth
+from fcn_tutorial.models.network import Placement
 from fcn_tutorial.upsampling import default_kernel_size, upsample
 from fcn_tutorial.vision import models as vision
 
 Variant = Literal["largefov", "aspp-vgg16", "aspp-resnet101", "aspp-tiny"]
 
-STRIDE = 8
 #: Channels of fc6 and fc7, a quarter of VGG16's (ICLR 2015, §4.3).
 _FC = 1024
 
@@ -57,7 +57,7 @@ class DeepLabConfig:
             raise ValueError("average=True is for variant='largefov'; the later nets have none")
 
 
-class DeepLab(Network):
+class DeepLab(Eighth):
     """DeepLab-LargeFOV, or one with atrous spatial pyramid pooling (ASPP), its branches summed.
 
     Args:
@@ -99,20 +99,7 @@ class DeepLab(Network):
             _branch(channels, fc, self.num_classes, rate, dropout) for rate in plan.rates
         )
         widest = nn.Sequential(self.features, self.branches[-1])
-        self._layers = surgery.trace(widest, backbones.TRACED_SIZE)
-
-    @classmethod
-    def from_config(
-        cls,
-        config: DeepLabConfig,
-        weights: Path | str | None = None,
-        backbone: nn.Module | None = None,
-    ) -> Self:
-        """See `Network.from_config`; weights: see the class."""
-        network = super().from_config(config, None, backbone)
-        if weights is not None:
-            network._start_from(weights)
-        return network
+        self.path = surgery.trace(widest, backbones.TRACED_SIZE)
 
     # ---- What it is ------------------------------------------------------------------------------
 
@@ -121,31 +108,11 @@ class DeepLab(Network):
         """As in "DeepLab aspp-vgg16"."""
         return f"DeepLab {self.config.variant}"
 
-    def layers(self) -> list[geometry.Layer]:
-        """The layers from image to scores at stride 8, through the widest branch."""
-        return list(self._layers)
-
     def trunk(self) -> frozenset[str]:
         """See `Network.trunk`: all but the score layers, which alone start from nothing."""
         scores = {f"branches.{i}.fc8" for i in range(len(self.branches))}
         names = (name for name, _ in self.named_parameters())
         return frozenset(name for name in names if name.rpartition(".")[0] not in scores)
-
-    def freezable(self, stride: int) -> Iterator[nn.Parameter]:
-        """See `Network.freezable`; of the trunk's layers."""
-        for name, reached in surgery.parameter_strides(
-            self.features, backbones.TRACED_SIZE
-        ).items():
-            if reached <= stride:
-                yield self.features.get_parameter(name)
-
-    def margin(self) -> int:
-        """See `Network.margin`; half a field, and the reach of the interpolation."""
-        return STRIDE + geometry.reach(self._layers)
-
-    def grid(self) -> int:
-        """See `Network.grid`."""
-        return STRIDE
 
     # ---- Scores ----------------------------------------------------------------------------------
 
@@ -168,7 +135,7 @@ class DeepLab(Network):
     def full_scores(self, images: Tensor) -> Tensor:
         """See `Network.full_scores`: between the scores of pixels 8i and 8i + 8, bilinear."""
         scores, size = self.training_scores(images), images.shape[-2:]
-        _, centre = geometry.coordinate_map(self._layers)
+        _, centre = geometry.coordinate_map(self.path)
         offset = Fraction(default_kernel_size(STRIDE) - 1, 2) - centre
         return upsample(scores, STRIDE, (size[0], size[1]), offset, border="replicate")
 
@@ -188,7 +155,8 @@ class DeepLab(Network):
             found[f"fc8_voc12{suffix}"] = names["fc8"]
         return found
 
-    def _start_from(self, weights: Path | str) -> None:
+    def start_from(self, weights: Path | str) -> None:
+        """See `Network.start_from`: the files that the class names."""
         layers = self.caffe_layers()
         trunk = {*self.features.modules()}
         required = [n for n, m in layers.items() if m in trunk and isinstance(m, nn.Conv2d)]

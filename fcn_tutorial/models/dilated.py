@@ -11,11 +11,11 @@ in the released files, github.com/fyu/dilation, models/dilation8_pascal_voc_depl
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Literal, Self, cast
+from typing import Annotated, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -23,13 +23,13 @@ from torch import Tensor, nn
 from fcn_tutorial import geometry, surgery
 from fcn_tutorial.models import backbones, trunks
 from fcn_tutorial.models.caffe_layers import load_layers, vgg16_blobs
-from fcn_tutorial.models.network import Network, Placement
+from fcn_tutorial.models.eighth import STRIDE, Eighth
+from fcn_tutorial.models.network import Placement
 from fcn_tutorial.models.unet import mirrored
 from fcn_tutorial.upsampling import default_kernel_size, upsample
 
 Context = Literal["none", "basic", "large"]
 
-STRIDE = 8
 #: Channels of VGG16's fc6 and fc7.
 _FC = 4096
 #: Dilation of each 3×3 convolution of the context module (Table 1).
@@ -58,7 +58,7 @@ class Dilated8Config:
             raise ValueError(f"context={self.context!r} is not known; choose none, basic or large")
 
 
-class Dilated8(Network):
+class Dilated8(Eighth):
     """The front end at stride 8, and a context module that keeps its scores' places.
 
     Args:
@@ -106,20 +106,7 @@ class Dilated8(Network):
         field = geometry.receptive_field(surgery.trace(front, backbones.TRACED_SIZE)).size
         #: Pixels mirrored at every side, so that n of them have n / 8 scores: 186.
         self.border = (field - STRIDE) // 2
-        self._layers = surgery.trace(nn.Sequential(front, self.context), backbones.TRACED_SIZE)
-
-    @classmethod
-    def from_config(
-        cls,
-        config: Dilated8Config,
-        weights: Path | str | None = None,
-        backbone: nn.Module | None = None,
-    ) -> Self:
-        """See `Network.from_config`; weights: see the class."""
-        network = super().from_config(config, None, backbone)
-        if weights is not None:
-            network._start_from(weights)
-        return network
+        self.path = surgery.trace(nn.Sequential(front, self.context), backbones.TRACED_SIZE)
 
     # ---- What it is ------------------------------------------------------------------------------
 
@@ -128,30 +115,10 @@ class Dilated8(Network):
         """As in "Dilated8, large context"."""
         return f"Dilated8, {self.config.context} context"
 
-    def layers(self) -> list[geometry.Layer]:
-        """The layers from the image and its mirrored border to scores at stride 8."""
-        return list(self._layers)
-
     def trunk(self) -> frozenset[str]:
         """See `Network.trunk`: the layers of VGG16."""
         pretrained = ("features.", "head.fc6.", "head.fc7.")
         return frozenset(n for n, _ in self.named_parameters() if n.startswith(pretrained))
-
-    def freezable(self, stride: int) -> Iterator[nn.Parameter]:
-        """See `Network.freezable`; of the convolutions before fc6."""
-        for name, reached in surgery.parameter_strides(
-            self.features, backbones.TRACED_SIZE
-        ).items():
-            if reached <= stride:
-                yield self.features.get_parameter(name)
-
-    def margin(self) -> int:
-        """See `Network.margin`; half a field, and the reach of the interpolation."""
-        return STRIDE + geometry.reach(self._layers)
-
-    def grid(self) -> int:
-        """See `Network.grid`."""
-        return STRIDE
 
     # ---- Scores ----------------------------------------------------------------------------------
 
@@ -165,7 +132,7 @@ class Dilated8(Network):
 
     def placement(self) -> Placement:
         """See `Network.placement`: scores in the middle of 8×8 pixels."""
-        _, centre = geometry.coordinate_map(self._layers)
+        _, centre = geometry.coordinate_map(self.path)
         offset = Fraction(default_kernel_size(STRIDE) - 1, 2) - (centre - self.border)
         return Placement(STRIDE, offset, "replicate")
 
@@ -186,7 +153,8 @@ class Dilated8(Network):
         found["fc-final"] = head["final"]
         return found | {n: m for n, m in self.context.named_children() if isinstance(m, nn.Conv2d)}
 
-    def _start_from(self, weights: Path | str) -> None:
+    def start_from(self, weights: Path | str) -> None:
+        """See `Network.start_from`: the files that the class names."""
         blobs = vgg16_blobs(weights)
         load_layers(self, self.caffe_layers(), blobs, weights, trunks.PLANS["vgg16"].caffe_layers)
 

@@ -98,10 +98,20 @@ class Network(nn.Module):
 
         Raises ValueError for values out of their range and for weights that do not fit.
         """
-        if weights is not None or backbone is not None:
-            raise ValueError(f"{cls.__name__} has no trunk: weights and backbone are for one")
+        if backbone is not None:
+            raise ValueError(f"{cls.__name__} takes no backbone of one's own")
         values = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
-        return cls(**values)
+        network = cls(**values)
+        if weights is not None:
+            network.start_from(weights)
+        return network
+
+    def start_from(self, weights: Path | str) -> None:
+        """Take the weights of a file, in place; which files, the class says.
+
+        Raises ValueError for a network that comes without, and for a file that does not fit.
+        """
+        raise ValueError(f"{type(self).__name__} has no pretrained weights to start from")
 
     @classmethod
     def configured(

@@ -15,7 +15,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Self, cast
+from typing import Annotated, cast
 
 from torch import Tensor, nn
 from torch.nn.functional import max_pool2d
@@ -73,19 +73,6 @@ class Unpooling(Network):
 
     encoders: nn.ModuleList  # finest first
     decoders: nn.ModuleList  # coarsest first
-
-    @classmethod
-    def from_config(
-        cls,
-        config: Any,
-        weights: Path | str | None = None,
-        backbone: nn.Module | None = None,
-    ) -> Self:
-        """See `Network.from_config`; weights: see `start_from`."""
-        network = super().from_config(config, None, backbone)
-        if weights is not None:
-            network.start_from(weights)
-        return network
 
     def start_from(self, weights: Path | str) -> None:
         """Take the weights of a released `.caffemodel`, in place.

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Self, cast
+from typing import Annotated, cast
 
 import torch
 from torch import Tensor, nn
@@ -89,18 +89,9 @@ class ViT(Network):
         nn.init.zeros_(self.score_fr.weight)
         nn.init.zeros_(cast(Tensor, self.score_fr.bias))
 
-    @classmethod
-    def from_config(
-        cls,
-        config: ViTConfig,
-        weights: Path | str | None = None,
-        backbone: nn.Module | None = None,
-    ) -> Self:
-        """See `Network.from_config`; weights: torchvision's, of images of side `learned_on`."""
-        network = super().from_config(config, None, backbone)
-        if weights is not None:
-            backbones.load_trunk(network.backbone, weights)
-        return network
+    def start_from(self, weights: Path | str) -> None:
+        """Take torchvision's weights, of images of side `learned_on`, in place."""
+        backbones.load_trunk(self.backbone, weights)
 
     # ---- What it is ------------------------------------------------------------------------------
 
