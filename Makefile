@@ -8,6 +8,7 @@ STAGES ?=
 DATA ?=
 WEIGHTS ?=
 CAMVID ?=
+METHODS ?=
 GPU ?=
 
 VENV := .venv
@@ -21,7 +22,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help venv book notebooks test lint types unit twins nbval browser \
-  slow mutants damage kills camvid gpu format clean test-oldest test-newest
+  slow mutants damage kills camvid methods gpu format clean test-oldest test-newest
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 13
@@ -117,6 +118,9 @@ camvid: $(STAMP) ## CamVid from the raw folder to the table: DATA=folder WEIGHTS
 	@test -n "$(DATA)" -a -n "$(WEIGHTS)" || { echo "name the folder and the weights:" \
 	  "make camvid DATA=CamVid/ WEIGHTS=mobilenet_v2.safetensors [CAMVID='--full --seeds 0 1 2']"; exit 1; }
 	$(PY) -m benchmarks.camvid --data "$(DATA)" --weights "$(WEIGHTS)" $(CAMVID)
+
+methods: $(STAMP) ## every method before, of and after FCN on the same scenes (an hour; goes on if stopped)
+	OMP_NUM_THREADS=1 $(PY) -m benchmarks.methods $(METHODS)
 
 # On the machine's own Python, which has a torch that fits its device: nothing is installed.
 gpu: ## all that is asked of a CUDA device, in ten minutes: OUT=folder [GPU='--only speed']
