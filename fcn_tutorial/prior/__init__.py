@@ -4,6 +4,7 @@ Each method is called alike, `fit(dataset)` and then `predict(image)`, and `meth
 """
 
 from collections.abc import Callable
+from functools import partial
 
 from fcn_tutorial.prior import features, graphcut, superpixels
 from fcn_tutorial.prior.baselines import ColourForest, MajorityClass
@@ -49,7 +50,7 @@ def methods() -> dict[str, Callable[..., Baseline]]:
         "textons": Textons,
         "texton-forest": SemanticTextonForest,
         "slic": Superpixels,
-        "felzenszwalb": superpixels.felzenszwalb,
+        "felzenszwalb": partial(Superpixels, kind="felzenszwalb"),
         "patch-cnn": PatchCNN,
         "forest-cut": forest_with_cut,
         "forest-crf": forest_with_crf,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, Self
 
 import numpy as np
@@ -42,6 +43,7 @@ class Baseline(Protocol):
         ...
 
 
+@dataclass(eq=False)
 class Method(ABC):
     """A method that gives every pixel of an image a probability for each class.
 
@@ -58,17 +60,15 @@ class Method(ABC):
     Raises ValueError for values out of their range.
     """
 
-    def __init__(
-        self,
-        num_classes: int,
-        ignore_index: int = 255,
-        pixels: int = 60_000,
-        images: int = 300,
-        seed: int = 0,
-    ) -> None:
-        at_least_one(pixels=pixels, images=images)
-        self.num_classes, self.ignore_index = checked(num_classes), ignore_index
-        self.pixels, self.images, self.seed = pixels, images, seed
+    num_classes: int
+    ignore_index: int = 255
+    pixels: int = 60_000
+    images: int = 300
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        checked(self.num_classes)
+        at_least_one(pixels=self.pixels, images=self.images)
         self.fitted = False
 
     def fit(self, dataset: Items) -> Self:

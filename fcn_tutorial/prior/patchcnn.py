@@ -8,6 +8,7 @@ PAMI 2013.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -31,6 +32,7 @@ class Cost(NamedTuple):
     one_pass: int
 
 
+@dataclass(eq=False)
 class PatchCNN(Method):
     """A `models.CropClassifier` trained on 46×46 patches around single pixels.
 
@@ -44,18 +46,12 @@ class PatchCNN(Method):
     The others are those of `Method`.
     """
 
-    def __init__(
-        self,
-        num_classes: int,
-        ignore_index: int = 255,
-        pixels: int = 20_000,
-        images: int = 300,
-        seed: int = 0,
-        epochs: int = 2,
-    ) -> None:
-        super().__init__(num_classes, ignore_index, pixels, images, seed)
-        at_least_one(epochs=epochs)
-        self.epochs = epochs
+    pixels: int = 20_000
+    epochs: int = 2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        at_least_one(epochs=self.epochs)
         self.preprocess = Preprocess(CropClassifier.preprocessing)
 
     def _learn(self, dataset: Items) -> None:

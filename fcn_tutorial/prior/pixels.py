@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fcn_tutorial.prior.classifiers import Classifier, forest, linear_svm
-from fcn_tutorial.prior.features import FEATURES, described
+from fcn_tutorial.prior.features import described
 from fcn_tutorial.prior.method import Image, Items, Method, at_least_one, gathered
 
 
+@dataclass(eq=False)
 class PixelMethod(Method):
     """What the two below share: the features of sampled pixels, and a classifier of them.
 
@@ -23,17 +25,7 @@ class PixelMethod(Method):
     The others are those of `Method`.
     """
 
-    def __init__(
-        self,
-        num_classes: int,
-        ignore_index: int = 255,
-        pixels: int = 60_000,
-        images: int = 300,
-        seed: int = 0,
-        features: Sequence[str] | None = None,
-    ) -> None:
-        super().__init__(num_classes, ignore_index, pixels, images, seed)
-        self.features = tuple(FEATURES if features is None else features)
+    features: Sequence[str] | None = None
 
     @abstractmethod
     def _learner(self) -> Any:
@@ -61,6 +53,7 @@ class PixelSVM(PixelMethod):
         return linear_svm(self.seed)
 
 
+@dataclass(eq=False)
 class PixelForest(PixelMethod):
     """A random forest on the features of a pixel.
 
@@ -70,20 +63,12 @@ class PixelForest(PixelMethod):
     The others, and errors, are those of `PixelMethod`.
     """
 
-    def __init__(
-        self,
-        num_classes: int,
-        ignore_index: int = 255,
-        pixels: int = 60_000,
-        images: int = 300,
-        seed: int = 0,
-        features: Sequence[str] | None = None,
-        trees: int = 40,
-        leaf: int = 10,
-    ) -> None:
-        super().__init__(num_classes, ignore_index, pixels, images, seed, features)
-        at_least_one(trees=trees, leaf=leaf)
-        self.trees, self.leaf = trees, leaf
+    trees: int = 40
+    leaf: int = 10
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        at_least_one(trees=self.trees, leaf=self.leaf)
 
     def _learner(self) -> Any:
         return forest(self.seed, self.trees, self.leaf)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from fcn_tutorial.files import one_of
 from fcn_tutorial.metrics import ConfusionMatrix, Scores
 from fcn_tutorial.prior.classifiers import Classifier, linear_svm
-from fcn_tutorial.prior.features import FEATURES, described
+from fcn_tutorial.prior.features import described
 from fcn_tutorial.prior.method import Image, Items, Method, at_least_one, pixels_of, whole_images
 
 Kind = Literal["slic", "felzenszwalb"]
@@ -84,6 +85,7 @@ def ceiling(dataset: Items, num_classes: int, kind: Kind = "slic", pixels: int =
     return confusion.compute()
 
 
+@dataclass(eq=False)
 class Superpixels(Method):
     """A linear support vector machine on the mean and spread of features in each superpixel.
 
@@ -94,21 +96,14 @@ class Superpixels(Method):
     The others are those of `Method`. A superpixel teaches the class that most of its pixels have.
     """
 
-    def __init__(
-        self,
-        num_classes: int,
-        ignore_index: int = 255,
-        pixels: int = 1_000_000,
-        images: int = 300,
-        seed: int = 0,
-        features: Sequence[str] | None = None,
-        kind: Kind = "slic",
-        size: int = 60,
-    ) -> None:
-        super().__init__(num_classes, ignore_index, pixels, images, seed)
-        self.features = tuple(FEATURES if features is None else features)
-        self.kind: Kind = one_of("kind", kind, get_args(Kind))  # type: ignore[assignment]
-        self.size = size
+    pixels: int = 1_000_000
+    features: Sequence[str] | None = None
+    kind: Kind = "slic"
+    size: int = 60
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        one_of("kind", self.kind, get_args(Kind))
 
     def _learn(self, dataset: Items) -> None:
         features, labels = [], []
@@ -129,15 +124,3 @@ class Superpixels(Method):
     def _probabilities(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         features, parts = self._described(image)
         return self.classifier.probabilities(features).T[:, parts]
-
-
-def felzenszwalb(
-    num_classes: int,
-    ignore_index: int = 255,
-    pixels: int = 1_000_000,
-    images: int = 300,
-    seed: int = 0,
-    features: Sequence[str] | None = None,
-) -> Superpixels:
-    """`Superpixels` of Felzenszwalb's kind."""
-    return Superpixels(num_classes, ignore_index, pixels, images, seed, features, "felzenszwalb")

@@ -26,6 +26,7 @@ _PATCH = 21  # pixels: side of the patch (the paper's section 6)
 _REACH = 25  # pixels that a rectangle of the second stage reaches from the pixel, at most
 _BAG_DEPTH = 4  # of the nodes that are counted: 2**4 a tree
 _FRACTION = 0.5  # of the pixels that a tree is grown on
+_TRIED = 60  # tests at each node
 _THRESHOLDS = 5  # tried for each test
 
 
@@ -188,6 +189,7 @@ def _entropy(counts: NDArray[np.floating]) -> NDArray[np.floating]:
 # ---- The method ----------------------------------------------------------------------------------
 
 
+@dataclass(eq=False)
 class SemanticTextonForest(Method):
     """Two forests, one behind the other: see the module.
 
@@ -198,22 +200,17 @@ class SemanticTextonForest(Method):
     The others are those of `Method`.
     """
 
-    def __init__(
-        self,
-        num_classes: int,
-        ignore_index: int = 255,
-        pixels: int = 10_000,
-        images: int = 100,
-        seed: int = 0,
-        trees: int = 5,
-        depth: int = 9,
-        stages: int = 2,
-    ) -> None:
-        super().__init__(num_classes, ignore_index, pixels, images, seed)
-        at_least_one(trees=trees, depth=depth)
-        if stages not in (1, 2):
-            raise ValueError(f"stages={stages}: 1 or 2")
-        self.trees, self.depth, self.stages, self.tried = trees, depth, stages, 60
+    pixels: int = 10_000
+    images: int = 100
+    trees: int = 5
+    depth: int = 9
+    stages: int = 2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        at_least_one(trees=self.trees, depth=self.depth)
+        if self.stages not in (1, 2):
+            raise ValueError(f"stages={self.stages}: 1 or 2")
 
     def _learn(self, dataset: Items) -> None:
         rng = np.random.default_rng(self.seed)
@@ -246,8 +243,7 @@ class SemanticTextonForest(Method):
             if not len(chosen):
                 chosen = np.arange(len(labels))
             mine = (places[0][chosen], places[1][chosen], places[2][chosen])
-            depth, tried = self.depth, self.tried
-            found.append(grow(tests, mine, labels[chosen], weights, depth, tried, rng))
+            found.append(grow(tests, mine, labels[chosen], weights, self.depth, _TRIED, rng))
         return found
 
     def _shares(self, trees: list[Tree], tests: PatchTests | BagTests, picture: Floats) -> Floats:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,7 @@ from fcn_tutorial.prior.features import filters
 from fcn_tutorial.prior.method import Items, Method, at_least_one, gathered
 
 
+@dataclass(eq=False)
 class Textons(Method):
     """Filter responses are clustered; a linear SVM reads the histograms of clusters around a pixel.
 
@@ -27,19 +29,13 @@ class Textons(Method):
     The others are those of `Method`.
     """
 
-    def __init__(
-        self,
-        num_classes: int,
-        ignore_index: int = 255,
-        pixels: int = 20_000,
-        images: int = 300,
-        seed: int = 0,
-        words: int = 64,
-        windows: Sequence[int] = (9, 25),
-    ) -> None:
-        super().__init__(num_classes, ignore_index, pixels, images, seed)
-        at_least_one(words=words, windows=min(windows, default=0))
-        self.words, self.windows = words, tuple(windows)
+    pixels: int = 20_000
+    words: int = 64
+    windows: Sequence[int] = (9, 25)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        at_least_one(words=self.words, windows=min(self.windows, default=0))
 
     def _learn(self, dataset: Items) -> None:
         from sklearn.cluster import KMeans  # slow to import: only where used

@@ -11,7 +11,7 @@ import dataclasses
 from collections.abc import Iterator
 
 from fcn_tutorial.training.recipes.own import scenes_fcn8s
-from fcn_tutorial.training.recipes.published import VGG16, scores
+from fcn_tutorial.training.recipes.published import VGG16, mean_iu, scores, sgd
 from fcn_tutorial.training.recipes.recipe import (
     AnyModel,
     Data,
@@ -50,9 +50,7 @@ def _segnet() -> Iterator[Recipe]:
         source=f"{_SEGNET}; {train}",
         model=_model("segnet", VGG16, preprocessing="raw"),
         data=Data("camvid", (0, 0), flip=False),
-        optimiser=Optimiser(
-            "sgd", lr=1e-3, bias_lr=2.0, weight_decay=5e-4, momentum=0.9, schedule="fixed"
-        ),
+        optimiser=sgd(1e-3, momentum=0.9),
         batch=4,
         epochs=1,
         iterations=40_000,
@@ -161,7 +159,7 @@ def _unet() -> Iterator[Recipe]:
 
 
 def _mean_iu(of: str, source: str, percent: float) -> tuple[Published, ...]:
-    return scores(f"{of}, VOC2012 val", source, (None, None, percent, None))
+    return mean_iu(f"{of}, VOC2012 val", source, percent)
 
 
 def _deeplab() -> Iterator[Recipe]:
@@ -171,9 +169,8 @@ def _deeplab() -> Iterator[Recipe]:
         source=f"DeepLab, {_D1}, §3 and §5",
         model=_model("deeplab", VGG16, variant="largefov", average=True),
         data=Data("voc", (321, 321), train_split="trainaug", val_split="2012-val", test_split=""),
-        optimiser=Optimiser(
-            "sgd", lr=1e-2, trunk_lr=0.1, bias_lr=2.0, weight_decay=5e-4, momentum=0.9,
-            schedule="step", drop_every=1 / 3,
+        optimiser=dataclasses.replace(
+            sgd(1e-2, momentum=0.9), trunk_lr=0.1, schedule="step", drop_every=1 / 3
         ),
         batch=20,
         epochs=1,

@@ -38,7 +38,8 @@ def scores(of: str, source: str, percents: Sequence[float | None]) -> tuple[Publ
     )
 
 
-def _mean_iu(of: str, source: str, percent: float) -> tuple[Published, ...]:
+def mean_iu(of: str, source: str, percent: float) -> tuple[Published, ...]:
+    """Published mean IU, in percent."""
     return scores(of, source, (None, None, percent, None))
 
 
@@ -51,7 +52,8 @@ _VOC = Data(
 )  # fmt: skip
 
 
-def _sgd(lr: float, momentum: float = 0.99) -> Optimiser:
+def sgd(lr: float, momentum: float = 0.99) -> Optimiser:
+    """SGD as Caffe's nets of the time have it: biases twice as fast, at a fixed rate."""
     return Optimiser(
         "sgd", lr=lr, bias_lr=2.0, weight_decay=5e-4, momentum=momentum, schedule="fixed"
     )
@@ -67,7 +69,7 @@ def _reference(name: str, net: str, lr: float, what: str, **changes: object) -> 
         source=f"reference {net}",
         model=Model("vgg16", stride, "caffe", weights=VGG16),
         data=_VOC,
-        optimiser=_sgd(lr),
+        optimiser=sgd(lr),
         batch=1,
         epochs=1,
         iterations=100_000,
@@ -114,8 +116,8 @@ _SEG11 = "VOC2011 val without SBD train (736 images)"
 
 def _voc(net: str, percent: float, port: float) -> tuple[Published, ...]:
     return (
-        *_mean_iu(f"{net} (reference), {_SEG11}", _README, percent),
-        *_mean_iu(f"{net} (reference port), {_SEG11}", _PORT, port),
+        *mean_iu(f"{net} (reference), {_SEG11}", _README, percent),
+        *mean_iu(f"{net} (reference port), {_SEG11}", _PORT, port),
     )
 
 
@@ -132,7 +134,7 @@ def _reference_voc() -> Iterator[Recipe]:
         "voc-fcn8s", "voc-fcn8s", 1e-14, "FCN-8s, from voc-fcn16s", coarser="voc-fcn16s",
         published=(
             *_voc("FCN-8s VGG16", 65.5, 65.49),
-            *_mean_iu("FCN-8s VGG16 (reference), VOC2012 test", _README, 67.2),
+            *mean_iu("FCN-8s VGG16 (reference), VOC2012 test", _README, 67.2),
         ),
     )  # fmt: skip
     yield _reference(
@@ -142,9 +144,9 @@ def _reference_voc() -> Iterator[Recipe]:
     )  # fmt: skip
     alexnet = _reference(
         "voc-fcn-alexnet", "voc-fcn-alexnet", 1e-4, "FCN-AlexNet (32s) on CaffeNet",
-        model=Model("caffenet", 32, "caffe", weights=CAFFENET), optimiser=_sgd(1e-4, 0.9),
+        model=Model("caffenet", 32, "caffe", weights=CAFFENET), optimiser=sgd(1e-4, 0.9),
         batch=20, accumulate=20, loss="image_mean",
-        published=_mean_iu(f"FCN-AlexNet (reference), {_SEG11}", _README, 48.0),
+        published=mean_iu(f"FCN-AlexNet (reference), {_SEG11}", _README, 48.0),
     )  # fmt: skip
     normalised = "reference voc-fcn-alexnet/train.prototxt: the loss is normalised; iter_size 20"
     sources = {**dict(alexnet.sources), "loss": normalised, "accumulate": normalised}
@@ -163,7 +165,7 @@ def _cvpr(name: str, what: str, model: Model, lr: float, table: str, **changes: 
         source=f"{_CVPR}, §4 and {table}",
         model=model,
         data=_VOC,
-        optimiser=_sgd(lr, 0.9),
+        optimiser=sgd(lr, 0.9),
         batch=20,
         epochs=175,
         accumulate=20,
@@ -200,7 +202,7 @@ def _conference() -> Iterator[Recipe]:
         yield _cvpr(
             f"voc-fcn-{name}-cvpr", f"FCN-32s on {name}, VOC 2011 train alone", model, lr,
             "Table 1", data=train11, frozen_norms=name == "googlenet",
-            published=_mean_iu(f"FCN-{name}", f"{_CVPR}, {one}", percent),
+            published=mean_iu(f"FCN-{name}", f"{_CVPR}, {one}", percent),
         )  # fmt: skip
     vgg = Model("vgg16", 32, "caffe", weights=VGG16)
     learned = dataclasses.replace(vgg, stride=16, deconvolution="learned")
