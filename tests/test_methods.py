@@ -106,4 +106,5 @@ def test_the_committed_record_is_of_today_s_settings_and_says_what_its_matrices_
     assert {run["method"] for run in runs} == set(BY_NAME)
     for run in runs:
         assert run["settings"] == dict(BY_NAME[run["method"]].settings)
+        assert run["fit_seconds"] <= methods.BUDGET
         assert run["mean_iu"] == pytest.approx(score(run["confusion"], run["absent"]).mean_iu)

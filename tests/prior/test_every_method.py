@@ -51,7 +51,7 @@ CASES = {
     "felzenszwalb": Case(
         dict(pixels=60_000), made("felzenszwalb", features=("colour",)), gain=0.08
     ),
-    "patch-cnn": Case(dict(pixels=1500), made("patch-cnn", pixels=64, epochs=1), gain=0.03),
+    "patch-cnn": Case(dict(pixels=1000), made("patch-cnn", pixels=64, epochs=1), gain=0.03),
     "forest-cut": Case(
         dict(pixels=4000), made("forest-cut", strength=0.0), gain=0.01, score="pixel_accuracy"
     ),
@@ -87,7 +87,7 @@ def fitted(name: str) -> Baseline:
 
 
 def score(method: Baseline, name: str) -> float:
-    return float(getattr(evaluate(method, scenes("val", 10)).compute(), name))
+    return float(getattr(evaluate(method, scenes("val", 6)).compute(), name))
 
 
 def two_halves(height: int = 24, width: int = 24, classes: tuple[int, int] = (1, 2)) -> Any:
@@ -108,7 +108,7 @@ def test_every_method_has_its_row() -> None:
 
 @EVERY
 def test_labels_have_the_image_s_size_and_are_classes(name: str) -> None:
-    image, _ = scenes("val", 10)[0]
+    image, _ = scenes("val", 6)[0]
     labels = fitted(name).predict(image)
     assert labels.dtype == np.uint8 and labels.shape == (SIDE, SIDE)
     assert labels.max() < CLASSES
@@ -127,7 +127,7 @@ def test_it_beats_the_majority_and_its_own_ablated_form(name: str) -> None:
 @EVERY
 def test_the_same_seed_gives_the_same_labels(name: str) -> None:
     again = small(name).fit(scenes("train", 30))
-    for image, _ in scenes("val", 10)[:2]:
+    for image, _ in scenes("val", 6)[:2]:
         np.testing.assert_array_equal(again.predict(image), fitted(name).predict(image))
 
 
@@ -135,7 +135,7 @@ def test_the_same_seed_gives_the_same_labels(name: str) -> None:
 def test_probabilities_sum_to_one_and_lead_to_the_labels(name: str) -> None:
     method = fitted(name)
     if isinstance(method, Method):
-        image, _ = scenes("val", 10)[0]
+        image, _ = scenes("val", 6)[0]
         found = method.probabilities(image)
         assert found.shape == (CLASSES, SIDE, SIDE) and found.dtype == np.float32
         assert found.min() >= 0
