@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from fcn_tutorial.metrics import Place, over_seeds, shown
+from fcn_tutorial.metrics import ImageMeasure, Measure, Place, of_images, over_seeds, shown
 from fcn_tutorial.training.records.record import remarks, scored
 from tools import gpu_table
 from tools.chapter_form import listed_files
@@ -35,30 +35,40 @@ def records(root: Path, dataset: str) -> list[dict[str, Any]]:
 
 
 def scores_block(root: Path = ROOT) -> str:
-    """The two tables of scores, from the records in data/results."""
-    columns = shown("readme")
-    titles = " | ".join(measure.title for measure in columns)
-    head = f"| {{}} | seeds | {titles} | training |\n|---|---|{'---|' * len(columns)}---|"
-    scenes, camvid = (records(root, name) for name in ("scenes", "camvid"))
-    lines = [head.format("generated scenes, 12 classes, 200 test images"), *_rows(scenes)]
-    with_baselines = [record["baselines"] for record in scenes if "baselines" in record]
+    """The tables of scores, from the records in data/results."""
+    titles = {
+        "scenes": "generated scenes, 12 classes, 200 test images",
+        "camvid": "CamVid, 11 classes, 233 test images",
+        "isbi-em": "ISBI 2012, 5 held-out frames; quoted: the challenge's own",
+    }
+    found = {name: records(root, name) for name in titles}
+    tables = ["\n".join(_table(titles[name], mine)) for name, mine in found.items() if mine]
+    remarked = _remarked([r for mine in found.values() for r in mine], "recipe", "readme")
+    return "\n".join(["\n\n".join(tables), *remarked])
+
+
+def _table(title: str, found: list[dict[str, Any]]) -> Iterator[str]:
+    """A row a recipe, one a baseline, and one for each line that the recipes quote."""
+    of_one = of_images([record["test"] for record in found])
+    columns: list[Measure | ImageMeasure] = [*shown("readme"), *of_one]
+    yield f"| {title} | seeds | {' | '.join(m.title for m in columns)} | training |"
+    yield "|---" * (3 + len(columns)) + "|"
+    yield from _rows(found, columns)
+    with_baselines = [record["baselines"] for record in found if "baselines" in record]
     for name in with_baselines[0] if with_baselines else ():
-        found = [baselines[name] for baselines in with_baselines]
-        lines.append(f"| baseline: {name} | {len(found)} | {' | '.join(_cells(found))} | |")
-    lines += ["", head.format("CamVid, 11 classes, 233 test images"), *_rows(camvid)]
+        parts = [baselines[name] for baselines in with_baselines]
+        yield f"| baseline: {name} | {len(parts)} | {' | '.join(_cells(parts, columns))} | |"
     quoted: dict[tuple[str, str], dict[str, float]] = {}
-    for record in camvid:
+    for record in found:
         for entry in record["published"]:
             scores = quoted.setdefault((entry["of"], entry["source"]), {})
             scores[entry["score"]] = entry["value"]
     for (what, source), scores in quoted.items():
         cells = " | ".join(measure.text(scores.get(measure.key)) for measure in columns)
-        lines.append(f"| {what}: {source} | | {cells} | |")
-    lines += _remarked(scenes + camvid, "recipe", "readme")
-    return "\n".join(lines)
+        yield f"| {what}: {source} | | {cells} | |"
 
 
-def _rows(found: list[dict[str, Any]]) -> Iterator[str]:
+def _rows(found: list[dict[str, Any]], columns: Sequence[Measure | ImageMeasure]) -> Iterator[str]:
     """A row a recipe, in the order of the recipes: the mean over its seeds and their spread."""
     from fcn_tutorial.training import RECIPES
 
@@ -66,7 +76,7 @@ def _rows(found: list[dict[str, Any]]) -> Iterator[str]:
         several = [record for record in found if record["recipe"] == name]
         if not several:
             continue
-        first, *others = _cells([r["test"] for r in several])
+        first, *others = _cells([r["test"] for r in several], columns)
         training = f"{several[0]['train']['epochs']} epochs, {_times(several)}"
         if coarser := several[0]["settings"].get("coarser"):
             training += f", after `{coarser}`"
@@ -95,10 +105,12 @@ def _times(several: list[dict[str, Any]]) -> str:
     return "; ".join(told)
 
 
-def _cells(parts: Sequence[Mapping[str, Any]]) -> list[str]:
+def _cells(
+    parts: Sequence[Mapping[str, Any]], columns: Sequence[Measure | ImageMeasure]
+) -> list[str]:
     """Of one split of several runs, each measure's mean and standard deviation."""
     found = [scored(part) for part in parts]
-    return [m.text(*over_seeds([s.get(m.key) for s in found])) for m in shown("readme")]
+    return [m.text(*over_seeds([s.get(m.key) for s in found])) for m in columns]
 
 
 def _remarked(found: Sequence[Mapping[str, Any]], by: str, place: Place | None = None) -> list[str]:
@@ -184,7 +196,8 @@ def kept_block(root: Path = ROOT) -> str:
             made += " --staged"
         if record["settings"]["data"]["name"] != "scenes":
             made += " --data DIR"
-        if record["settings"]["model"]["backbone"] != "tiny":
+        model = record["settings"]["model"]
+        if model.get("weights") or model.get("backbone", "tiny") != "tiny":  # old ones name no file
             made += " --weights FILE"
         name = path.relative_to(root / "data")
         lines.append(
