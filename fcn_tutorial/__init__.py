@@ -1,10 +1,44 @@
 """Fully convolutional networks for semantic segmentation, from the arithmetic to the training run.
 
-The package is imported a module at a time (`from fcn_tutorial import geometry`); attribute access
-loads a module when it is first used, so `import fcn_tutorial` alone stays without torch.
+Train one on generated street scenes, score it on others and label a picture; paste this::
+
+    import torch
+    from fcn_tutorial import datasets, losses, metrics, models
+
+    train = datasets.Scenes(n=16, size=(64, 64))
+    test = datasets.Scenes(n=4, size=(64, 64), split="test")
+    model = models.FCN("tiny", num_classes=len(train.classes), stride=8)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3)
+
+    for image, target in train:  # uint8 (3, H, W) and (H, W), void 255
+        scores = model(model.preprocess(image[None]))  # (1, 12, H, W)
+        loss = losses.pixel_cross_entropy(scores, target[None])
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+
+    model.eval()
+    confusion = metrics.ConfusionMatrix(len(train.classes))
+    for image, target in test:
+        confusion.update(model.predict(image), target)
+    print(f"mean IU {confusion.compute().mean_iu:.3f} after {len(train)} steps")
+
+One line of a shell trains it to the end (`fcn-tutorial train scenes-fcn8s`), another says what is
+installed and what to do next (`fcn-tutorial doctor`).
+
+- `datasets`: readers of published data sets, of your own folder, and generated scenes;
+- `models`: FCN-32s, -16s and -8s on any trunk, and SegNet, U-Net, DeepLab and others after it;
+- `surgery`: make a classifier convolutional, list a network's layers, read Caffe's weights;
+- `losses`, `upsampling`, `transforms`, `metrics`, `crf`: what they are called;
+- `training`, `predict`: recipes, the loop, run folders; label pictures of any size;
+- `geometry`, `scratch`: sizes, fields and offsets in exact fractions; each operation in NumPy;
+- `prior`: the methods before; `visualize`, `widgets`: figures; `assets`: small files that travel.
+
+Modules are imported when they are first used, so `import fcn_tutorial` alone stays without torch.
 """
 
 import importlib
+import sys
 from importlib.metadata import PackageNotFoundError, version
 from types import ModuleType
 
@@ -36,7 +70,10 @@ except PackageNotFoundError:  # used from a source tree that was never installed
 def __getattr__(name: str) -> ModuleType:
     if name in __all__:
         return importlib.import_module(f"{__name__}.{name}")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    # With its object Python names the nearest of `dir`.
+    raise AttributeError(
+        f"module {__name__!r} has no attribute {name!r}", name=name, obj=sys.modules[__name__]
+    )
 
 
 def __dir__() -> list[str]:

@@ -97,6 +97,11 @@ def output_size(layers: Sequence[Layer], n: int) -> int:
     """Length of the output for an input of `n` pixels.
 
     Raises ValueError if `n` < 1, and, naming the layer, where nothing would be left.
+
+    ::
+
+        >>> output_size([Layer(3, stride=2, padding=1), Layer(2, stride=2, kind="pool")], 224)
+        56
     """
     if n < 1:
         raise ValueError(f"n must be at least 1 pixel, got {n}")
@@ -122,7 +127,13 @@ def _layer_output_size(layer: Layer, n: int) -> int:
 
 
 def coordinate_map(layers: Sequence[Layer]) -> tuple[Fraction, Fraction]:
-    """(scale, offset) with in = scale·out + offset, from output to input pixel coordinates."""
+    """(scale, offset) with in = scale·out + offset, from output to input pixel coordinates.
+
+    ::
+
+        >>> coordinate_map([Layer(3, padding=1), Layer(2, stride=2, kind="pool")])
+        (Fraction(2, 1), Fraction(1, 2))
+    """
     scale, offset = Fraction(1), Fraction(0)
     for layer in layers:
         centre = Fraction(layer.extent - 1, 2) - layer.padding
@@ -140,6 +151,11 @@ def receptive_field(layers: Sequence[Layer]) -> ReceptiveField:
 
     Through a deconvolution, the outputs of one period see different numbers of input pixels; the
     largest counts.
+
+    ::
+
+        >>> receptive_field([Layer(3, padding=1), Layer(2, stride=2, kind="pool"), Layer(3)])
+        ReceptiveField(size=8, stride=2, centre=Fraction(5, 2))
     """
     scale, offset = coordinate_map(layers)
     kinds = [layer.kind for layer in layers]
@@ -197,6 +213,11 @@ def crop_offset(path: Sequence[Layer], reference: Sequence[Layer] = ()) -> int:
     negative value asks for that many rows of padding instead.
 
     Raises ValueError where the two maps have different scales, or lie a fraction of a pixel apart.
+
+    ::
+
+        >>> crop_offset([Layer(2, stride=2, kind="pool"), Layer(4, stride=2, kind="deconv")])
+        1
     """
     scale, offset = coordinate_map(path)
     target_scale, target_offset = coordinate_map(reference)

@@ -73,6 +73,11 @@ def bilinear_kernel(factor: int, kernel_size: int | None = None) -> Tensor:
     an output pixel add up to one only where that equals `factor`, as for k = 63 or 64 at factor 32.
     Raises ValueError if factor or kernel_size is below 1. Source: reference surgery.py,
     upsample_filt.
+
+    ::
+
+        >>> bilinear_kernel(2)[0]
+        tensor([0.0625, 0.1875, 0.1875, 0.0625], dtype=torch.float64)
     """
     k = _kernel_size(factor, kernel_size)
     line = bilinear_matrix(1, factor, k, 0, k)[:, 0]
@@ -165,6 +170,11 @@ def upsample(
     Raises ValueError for scores that are not 4-D floating point, for a size below 1, an unknown
     method or border, and, for the two convolutions, for an offset that is not whole, a crop that
     lies wholly outside, and border="replicate" with a kernel other than 2·factor or 2·factor − 1.
+
+    ::
+
+        >>> upsample(torch.ones(1, 21, 4, 5), factor=8, size=(32, 40), offset=4).shape
+        torch.Size([1, 21, 32, 40])
     """
     _check_scores(scores)
     k = _kernel_size(factor, kernel_size)

@@ -1,7 +1,7 @@
 """The lowest versions that pyproject.toml declares, as constraints for pip.
 
 python -m tools.bounds   print a line `name==version` for each requirement of the package, of its
-                         extras, and of the book; what only the tests need stays free
+                         extras, and of the book; what only tests and releases need stays free
 
 `make test-oldest` installs with them.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tools.project import ROOT
 
-ONLY_TESTS = ("test", "benchmarks")
+ONLY_TESTS = ("test", "benchmarks", "release")
 
 
 def lowest(requirement: str) -> str:

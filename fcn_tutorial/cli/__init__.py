@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK: the shell may ask this program what completes a line.
 """The command line: one verb for each thing a person does.
 
 Exit status: 0 done, 1 a clear error, 2 wrong usage, 130 stopped by the user.
@@ -10,12 +11,14 @@ import sys
 from collections.abc import Sequence
 
 from fcn_tutorial import __version__
-from fcn_tutorial.cli import data, models, train
+from fcn_tutorial.cli import completing, data, doctor, models, train
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    completing.answer(parser)
+    options = parser.parse_args(arguments)
     try:
         status: int = options.run(options)
         return status
@@ -39,4 +42,5 @@ def _parser() -> argparse.ArgumentParser:
     train.add_to(verbs)
     models.add_to(verbs)
     data.add_to(verbs)
+    doctor.add_to(verbs)
     return parser

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fcn_tutorial.cli import configuring
+from fcn_tutorial.cli import completing, configuring
 from fcn_tutorial.files import data_folder, replacing
 
 if TYPE_CHECKING:  # the modules themselves are loaded by the verb that needs them
@@ -33,11 +33,11 @@ def add_to(verbs: Any) -> None:
     actions = data.add_subparsers(required=True, metavar="ACTION")
 
     verb = actions.add_parser("list", help="the data sets there are, or all about one")
-    verb.add_argument("name", nargs="?", metavar="NAME")
+    completing.by(verb.add_argument("name", nargs="?", metavar="NAME"), completing.data_sets)
     verb.set_defaults(run=_list)
 
     verb = actions.add_parser("download", help="fetch a data set; a second call goes on")
-    verb.add_argument("name", metavar="NAME")
+    completing.by(verb.add_argument("name", metavar="NAME"), completing.data_sets)
     verb.add_argument("--to", type=Path, metavar="DIR", help="folder for all data sets [FCN_DATA]")
     verb.set_defaults(run=_download)
 
@@ -59,7 +59,9 @@ def add_to(verbs: Any) -> None:
     verb.set_defaults(run=_preview, refuse=verb.error)
 
     verb = actions.add_parser("make", help="write generated scenes in a data set's layout")
-    verb.add_argument("name", metavar="NAME", help="as in `list`")
+    completing.by(
+        verb.add_argument("name", metavar="NAME", help="as in `list`"), completing.data_sets
+    )
     verb.add_argument("folder", nargs="?", type=Path, metavar="DIR", help="[FCN_DATA]")
     verb.add_argument("--n", type=int, default=20, metavar="N", help="images in a split [20]")
     verb.add_argument("--size", metavar="HxW", help="rows and columns [those of the data set]")
@@ -68,7 +70,10 @@ def add_to(verbs: Any) -> None:
 
 
 def _add_source(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("name", metavar="NAME", help="`folder` for your own images and masks")
+    completing.by(
+        verb.add_argument("name", metavar="NAME", help="`folder` for your own images and masks"),
+        completing.data_sets,
+    )
     verb.add_argument("folder", nargs="?", type=Path, metavar="DIR", help="[FCN_DATA]")
     verb.add_argument("--split", metavar="S", help="one split only; for `folder` also a list")
     own = verb.add_argument_group("settings of a data set that has them, as `folder`")

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fcn_tutorial.cli import configuring
+from fcn_tutorial.cli import completing, configuring
 from fcn_tutorial.cli.common import asked_to_stop, chosen_device
 
 if TYPE_CHECKING:  # the modules themselves are loaded by the verb that needs them
@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # the modules themselves are loaded by the verb that needs th
 def add_to(verbs: Any) -> None:
     """Add the two verbs to a parser's subparsers."""
     verb = verbs.add_parser("recipes", help="list the recipes, or explain one line by line")
-    verb.add_argument("name", nargs="?", metavar="NAME")
+    completing.by(verb.add_argument("name", nargs="?", metavar="NAME"), completing.recipes)
     verb.set_defaults(run=_recipes)
 
     verb = verbs.add_parser(
@@ -29,7 +29,10 @@ def add_to(verbs: Any) -> None:
         "(`recipes folder` lists its settings). Several processes: torchrun --nproc-per-node=N "
         "-m fcn_tutorial train RECIPE …",
     )
-    verb.add_argument("recipe", nargs="?", metavar="RECIPE", help="as `recipes` lists them")
+    completing.by(
+        verb.add_argument("recipe", nargs="?", metavar="RECIPE", help="as `recipes` lists them"),
+        completing.recipes,
+    )
     configuring.add_config(verb)
     verb.add_argument("--data", type=Path, metavar="DIR", help="folder of the data set")
     verb.add_argument(

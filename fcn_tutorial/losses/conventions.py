@@ -27,6 +27,11 @@ def translate(lr: float, weight_decay: float, valid_pixels: float, to: Reduction
 
     The reference's FCN-32s: `translate(1e-10, 5e-4, 187_500)` is (1.875e-5, 2.67e-9) for an image
     of 375 × 500. Raises ValueError if valid_pixels is not positive or `to` is unknown.
+
+    ::
+
+        >>> translate(1e-10, 5e-4, valid_pixels=200_000)
+        Rates(lr=2e-05, weight_decay=2.5e-09)
     """
     check_reduction(to, "to")
     if not valid_pixels > 0:

@@ -33,6 +33,14 @@ def pixel_cross_entropy(
     fit, a target that is not integer, an unknown reduction, and labels out of range. Labels are
     looked at on the CPU only: on an accelerator that would wait for the device, whose own kernel
     stops at such a label.
+
+    ::
+
+        >>> import torch
+        >>> target = torch.full((1, 4, 4), 255)  # void
+        >>> target[0, 0, 0] = 3
+        >>> pixel_cross_entropy(torch.zeros(1, 21, 4, 4), target)  # ln 21
+        tensor(3.0445)
     """
     check(scores, target, ignore_index, weight, reduction)
     scores = same_size(scores, target)

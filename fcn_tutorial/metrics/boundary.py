@@ -125,6 +125,14 @@ def boundary_f1(
     contour in either is left out, and without any left the score is nan. Raises ValueError for
     shapes that differ or are not (H, W), a tolerance that is negative, and labels as
     `ConfusionMatrix.update`. Source: Csurka et al. 2013, averaged as in Badrinarayanan et al. 2017.
+
+    ::
+
+        >>> import torch
+        >>> labels = torch.zeros(8, 8, dtype=torch.int64)
+        >>> labels[2:6, 2:6] = 1
+        >>> boundary_f1(labels, labels, num_classes=2)
+        1.0
     """
     truth = integers(target, "target").to("cpu", torch.int64)
     predicted = integers(prediction, "prediction").to("cpu", torch.int64)

@@ -45,6 +45,13 @@ def stride_ceiling(
     edge inside a cell. Compare Shelhamer, Long, Darrell 2017, appendix A, which does not say how it
     interpolates. Raises ValueError for factor < 1, an unknown method, maps that are not 2-D, and
     labels out of range.
+
+    ::
+
+        >>> import numpy as np
+        >>> stripes = np.arange(16 * 16).reshape(16, 16) // 4 % 2  # 4 pixels wide
+        >>> [stride_ceiling([stripes], factor, 2).mean_iu for factor in (4, 8)]
+        [1.0, 0.25]
     """
     if factor < 1:
         raise ValueError(f"factor must be at least 1, got {factor}")

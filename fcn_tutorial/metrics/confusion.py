@@ -8,6 +8,7 @@ mean IU mean_i IU_i with IU_i = n_ii / (t_i + Σ_j n_ji − n_ii), and frequency
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -16,12 +17,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from fcn_tutorial import display
 from fcn_tutorial.metrics._labels import check_predictions, integers
 from fcn_tutorial.void import Void, check_labels, void_labels
 
 Absent = Literal["score_zero_if_predicted", "truth_only"]
 FloatArray = npt.NDArray[np.float64]
 
+_SHOWN = 40  # classes of a matrix that a notebook shows
 _MAX_BINS = 1 << 16  # all pairs of bytes; more than this and labels are checked one by one
 
 
@@ -108,6 +111,14 @@ class ConfusionMatrix:
             predicted there; None counts every pixel. A void label below C is no class, and the
             scores leave it out. The counts are int64 and live on the device of the latest update,
             so that nothing has to leave an accelerator before `compute`.
+
+    ::
+
+        >>> matrix = ConfusionMatrix(num_classes=2)
+        >>> matrix.update(torch.tensor([[0, 1]]), torch.tensor([[0, 0]]))
+        ConfusionMatrix(num_classes=2, ignore_index=255, pixels=2)
+        >>> matrix.compute().mean_iu, matrix.compute(absent="truth_only").mean_iu
+        (0.25, 0.5)
     """
 
     def __init__(self, num_classes: int, ignore_index: Void = 255) -> None:
@@ -169,6 +180,24 @@ class ConfusionMatrix:
             f"ConfusionMatrix(num_classes={self.num_classes}, ignore_index={self.ignore_index}, "
             f"pixels={int(self._matrix.sum())})"
         )
+
+    def _repr_html_(self) -> str:
+        """In a notebook: the counts, shaded by their share of a row, and each class's IU."""
+        scores, shown = self.compute(), min(self.num_classes, _SHOWN)
+        counts = scores.matrix[:shown, :shown]
+        shares = counts / np.maximum(scores.support[:shown, None], 1)
+        rows = [
+            (i, *(f"{n:,}" for n in row), "–" if math.isnan(iu) else f"{100 * iu:.1f}")
+            for i, (row, iu) in enumerate(zip(counts, scores.iu, strict=False))
+        ]
+        caption = (
+            f"{self.num_classes} classes, {int(self._matrix.sum()):,} pixels: mean IU "
+            f"{100 * scores.mean_iu:.1f}, pixel accuracy {100 * scores.pixel_accuracy:.1f}"
+        )
+        if shown < self.num_classes:
+            caption += f"; the first {shown} classes"
+        shades = [(0.0, *row, 0.0) for row in shares]
+        return display.table(("truth ↓ predicted →", *range(shown), "IU"), rows, caption, shades)
 
 
 def _joint_counts(predicted: Tensor, truth: Tensor, num_classes: int, ignore_index: Void) -> Tensor:

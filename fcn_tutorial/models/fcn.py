@@ -111,6 +111,12 @@ class FCN(Network):
     What is wanted less often (`norms`, `dropout`, `extra_channels`, `preprocessing`) stands in
     `FCNConfig`, which `FCN.from_config` takes. Score layers start at zero, so the first loss is
     ln C. Raises ValueError for an argument out of its range and for weights that do not fit.
+
+    ::
+
+        >>> model = FCN("tiny", num_classes={"semantic": 33, "geometric": 3})
+        >>> {task: tuple(scores.shape) for task, scores in model(torch.zeros(1, 3, 61, 90)).items()}
+        {'semantic': (1, 33, 61, 90), 'geometric': (1, 3, 61, 90)}
     """
 
     Config = FCNConfig

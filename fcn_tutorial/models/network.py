@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
+from html import escape
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self, TypeVar
 
@@ -19,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from fcn_tutorial.files import did_you_mean, plain_name
+from fcn_tutorial.surgery import layer_table
 from fcn_tutorial.transforms import Preprocess, holding_pixel, map_sample, shrunk
 from fcn_tutorial.upsampling import Border
 
@@ -29,6 +31,7 @@ ONLY = "labels"
 NETWORKS: dict[str, type[Network]] = {}
 
 Value = TypeVar("Value")
+_SHOWN_SIZE = 224  # side of the image that a notebook's table of layers is for
 
 
 class Placement(NamedTuple):
@@ -172,6 +175,13 @@ class Network(nn.Module):
         """The network itself, without the magnification of images before it."""
         return self
 
+    def _repr_html_(self) -> str:
+        """In a notebook, the network's layers; see `surgery.layer_table`."""
+        try:
+            return layer_table(self, _SHOWN_SIZE, self.in_channels)._repr_html_()
+        except ValueError:  # it has a size of its own, or other inputs
+            return f"<pre>{escape(repr(self))}</pre>"
+
     # ---- What is learned -------------------------------------------------------------------------
 
     def training_scores(self, images: Tensor) -> Tensor:
@@ -207,7 +217,15 @@ class Network(nn.Module):
         return self.training_scores(images)
 
     def forward(self, images: Tensor) -> Tensor | dict[str, Tensor]:
-        """Images (N, C, H, W) → scores (N, classes, H, W), or {task: scores} for several tasks."""
+        """Images (N, C, H, W) → scores (N, classes, H, W), or {task: scores} for several tasks.
+
+        Raises ValueError for what is no batch of preprocessed images.
+        """
+        if images.dim() != 4 or not images.is_floating_point():
+            raise ValueError(
+                f"{self.title}: got {images.dtype} of shape {tuple(images.shape)}, expected what "
+                "`preprocess` makes of uint8 images (N, C, H, W); `predict` labels one as it is"
+            )
         return self.unnamed(self.split(self.full_scores(images)))
 
     def split(self, scores: Tensor, dim: int = 1) -> dict[str, Tensor]:

@@ -50,6 +50,13 @@ def convolutionalize(model: nn.Module, input_size: int | tuple[int, int] = (224,
     where an operator cannot be read as one that works at every size, and where torch.fx cannot
     follow the model. The result itself raises AssertionError for an image too small for it.
     Source: Long, Shelhamer, Darrell 2015, section 3.1.
+
+    ::
+
+        >>> import torch
+        >>> classifier = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4 * 6 * 6, 10))
+        >>> convolutionalize(classifier, input_size=8)(torch.zeros(1, 3, 12, 9)).shape
+        torch.Size([1, 10, 5, 2])
     """
     graph_module = follow(copy.deepcopy(model).eval())
     runner = ShapeRunner(cast(fx.GraphModule, meta_copy(graph_module)), input_size).run_on_image()

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from fcn_tutorial.surgery.tracing import meta_copy
+from fcn_tutorial.surgery.running import Running, watched
 
 
 def macs(module: nn.Module, input_size: int | tuple[int, int], channels: int = 3) -> int:
@@ -37,51 +37,24 @@ def layer_macs(
     A submodule is given what its own `forward` multiplies, and not what its children do; "" is
     `module` itself. Those that multiply nothing are left out. Arguments and errors as in `macs`.
     """
-    size = (input_size, input_size) if isinstance(input_size, int) else tuple(input_size)
-    if len(size) != 2 or min(*size, channels) < 1:
-        raise ValueError(
-            f"input_size must be one or two positive numbers and channels at least 1, "
-            f"got {input_size!r} and {channels}"
-        )
-    module = meta_copy(module)
-    dtypes = (p.dtype for p in module.parameters() if p.is_floating_point())
-    dtype = next(dtypes, torch.get_default_dtype())
-    image = torch.empty(1, channels, *size, dtype=dtype, device="meta")
-    counter = _Counter(module)
-    try:
-        with torch.no_grad(), counter:
-            module(image)
-    except (IndexError, RuntimeError, TypeError) as error:
-        raise ValueError(
-            f"{type(module).__name__} fails on an image of {channels} channels and "
-            f"{size[0]}×{size[1]} pixels: {error}"
-        ) from error
+    counter = watched(module, input_size, channels, lambda running, image: _Counter(running))
     return counter.counts
 
 
 class _Counter(TorchDispatchMode):
     """Adds what each operator multiplies to the submodule whose `forward` called it."""
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, running: Running) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.counts: dict[str, int] = {}
-        self.running: list[str] = []
-        for name, submodule in module.named_modules():
-            submodule.register_forward_pre_hook(self._enter(name))
-            submodule.register_forward_hook(self._leave)
-
-    def _enter(self, name: str) -> Callable[[nn.Module, Any], None]:
-        return lambda module, inputs: self.running.append(name)
-
-    def _leave(self, module: nn.Module, inputs: Any, outputs: Any) -> None:
-        self.running.pop()
+        self.running = running
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         result = func(*args, **(kwargs or {}))
         if count := _COUNTS.get(func):
-            name = self.running[-1]
+            name = self.running.innermost[0]
             self.counts[name] = self.counts.get(name, 0) + count(result, *args)
         return result
 

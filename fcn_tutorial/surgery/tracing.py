@@ -59,7 +59,7 @@ def follow(module: nn.Module) -> fx.GraphModule:
     except Exception as error:
         raise ValueError(
             f"torch.fx cannot follow {name}.forward ({error}); pass the part of it without "
-            "value-dependent control flow, such as its trunk"
+            "value-dependent control flow, such as its trunk; `layer_table` needs no graph"
         ) from error
     inputs = [n for n in graph_module.graph.nodes if n.op == "placeholder" and not n.args]
     if len(inputs) != 1:
@@ -324,6 +324,11 @@ def trace(module: nn.Module, input_size: int | tuple[int, int]) -> list[Layer]:
     is not square, for an operator it does not know (flattening and linear layers behind it among
     them: `convolutionalize` first), for attention, which no list of layers tells, and where
     torch.fx cannot follow the module.
+
+    ::
+
+        >>> trace(nn.Sequential(nn.Conv2d(3, 8, 7, stride=2, padding=3), nn.MaxPool2d(2)), 64)
+        [Layer(7, stride=2, padding=3), Layer(2, stride=2, kind='pool')]
     """
     found = survey(module, input_size)
     if found.attends:

@@ -19,6 +19,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
+from html import escape
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -28,7 +29,7 @@ import torch
 from fcn_tutorial.files import check_stored, locked, replacing, unfinished, write_atomically
 from fcn_tutorial.training import distributed
 from fcn_tutorial.training.records.card import model_card
-from fcn_tutorial.training.records.record import dumps
+from fcn_tutorial.training.records.record import dumps, html, read
 
 #: What a checkpoint's zip comment begins with; the digest of the file up to there follows.
 _MARK = b"sha256:"
@@ -151,6 +152,17 @@ class RunFolder:
         """Replace `record.json`, and the model card that is made from it, each whole."""
         write_atomically(self.record, dumps(record).encode())
         write_atomically(self.card, model_card(record).encode())
+
+    def __repr__(self) -> str:
+        return f"RunFolder({str(self.path)!r})"
+
+    def _repr_html_(self) -> str:
+        """In a notebook, the scores of the run's record; before it has ended, its place."""
+        try:
+            return html(read(self.record))
+        except ValueError as error:
+            told = f"{self.path}: no run has ended here" if not self.record.exists() else str(error)
+            return f"<pre>{escape(told)}</pre>"
 
 
 def _read_state(path: Path) -> dict[str, Any]:

@@ -80,6 +80,12 @@ class Scenes(torch.utils.data.Dataset[tuple[Any, Any]]):
     * Thin things need a small stride: labels brought to strides of 8, 16 and 32 and back keep an IU
       of 0.27, 0.09 and 0.01 for poles, 0.60, 0.30 and 0.08 for persons, 0.74, 0.40 and 0.11 for
       signs, but 0.97, 0.92 and 0.80 for the sky (`metrics.stride_ceiling`, "bilinear").
+
+    ::
+
+        >>> image, mask = Scenes(n=1, size=(48, 64))[0]
+        >>> image.shape, mask.shape, mask.dtype
+        (torch.Size([3, 48, 64]), torch.Size([48, 64]), torch.uint8)
     """
 
     classes: ClassVar[Any] = (

@@ -16,7 +16,15 @@ RECIPES: dict[str, Recipe] = {
 
 
 def get(name: str) -> Recipe:
-    """The recipe of that name. Raises ValueError with the nearest names."""
+    """The recipe of that name. Raises ValueError with the nearest names.
+
+    ::
+
+        >>> get("camvid-fcn8").name
+        Traceback (most recent call last):
+            ...
+        ValueError: no recipe 'camvid-fcn8'; did you mean camvid-fcn8s or camvid-fcn32s or ...
+    """
     if name in RECIPES:
         return RECIPES[name]
     raise ValueError(f"no recipe {name!r}{did_you_mean(name, RECIPES)}")

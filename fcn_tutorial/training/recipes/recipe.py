@@ -11,6 +11,7 @@ from dataclasses import MISSING, dataclass
 from functools import cache
 from typing import Annotated, Any, Literal, get_origin, get_type_hints
 
+from fcn_tutorial import display
 from fcn_tutorial.datasets.sources.folder import FolderData
 from fcn_tutorial.datasets.spec import Data, Modality
 from fcn_tutorial.files import one_of
@@ -167,3 +168,13 @@ class Recipe:
     published: tuple[Published, ...] = ()
     #: (setting, where its value is from), for `recipes NAME`; not part of a record's settings.
     sources: tuple[tuple[str, str], ...] = ()
+
+    def _repr_html_(self) -> str:
+        """In a notebook, every setting with its value, its meaning and where it is from."""
+        from fcn_tutorial.training.recipes.settings import explain
+
+        sources = dict(self.sources)
+        rows = [(*setting, sources.get(setting[0], "")) for setting in explain(self)]
+        return display.table(
+            ("setting", "value", "meaning", "from"), rows, f"{self.name}: {self.summary}"
+        )

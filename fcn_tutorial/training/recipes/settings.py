@@ -30,6 +30,13 @@ def override(recipe: Recipe, settings: Sequence[str]) -> tuple[Recipe, dict[str,
 
     Returns the variant and {key: value} of what was set. Values are read as the field's type:
     numbers, true/false, "320,416" for pairs. Raises ValueError naming the setting otherwise.
+
+    ::
+
+        >>> from fcn_tutorial.training import RECIPES
+        >>> variant, done = override(RECIPES["scenes-fcn8s"], ["epochs=3", "optimiser.lr=1e-3"])
+        >>> variant.optimiser.lr, done
+        (0.001, {'epochs': 3, 'optimiser.lr': 0.001})
     """
     done: dict[str, Any] = {}
     for text in settings:

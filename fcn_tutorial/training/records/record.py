@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from fcn_tutorial import display
 from fcn_tutorial.files import first_few
 from fcn_tutorial.metrics import (
     IMAGE_MEASURES,
@@ -126,6 +127,23 @@ def table(columns: Mapping[str, Mapping[str, Any]], place: Place) -> str:
         cells = (c for v in values.values() for c in (m.text(v.get(m.key)), *beside))
         lines.append(row(m.title, cells).rstrip())
     return "\n".join(lines)
+
+
+def html(record: Record) -> str:
+    """The scores of a run for a notebook: measures, then IU by class, a column for each split.
+
+    record: as `read` gives it. A table for each task; a dash where nothing was scored.
+    """
+    title = f"{record['recipe']}, seed {record['seed']}"
+    splits = {split: tasks(record[split]) for split in ("val", "test") if record.get(split)}
+    iu = MEASURES["iu"]
+    tables = []
+    for task in splits["val"]:
+        values = [scored(parts[task]) for parts in splits.values()]
+        rows = [[m.title, *(m.text(v.get(m.key)) for v in values)] for m in shown("evaluate")]
+        rows += [[name, *(iu.text(v["iu"].get(name)) for v in values)] for name in values[0]["iu"]]
+        tables.append(display.table(("percent", *splits), rows, f"{title} {task}".rstrip()))
+    return "".join(tables)
 
 
 def dumps(record: Record) -> str:

@@ -1,0 +1,65 @@
+"""Examples in docstrings run, and the quick start of the package does what it says when pasted."""
+
+import doctest
+import importlib
+import re
+import textwrap
+from pathlib import Path
+
+import pytest
+
+import fcn_tutorial
+
+PACKAGE = Path(fcn_tutorial.__file__).parent
+#: Every file with an example.
+FILES = [path for path in sorted(PACKAGE.rglob("*.py")) if ">>> " in path.read_text("utf-8")]
+#: What people call first has one.
+MAIN = {
+    "geometry.output_size", "geometry.receptive_field", "geometry.coordinate_map",
+    "geometry.crop_offset", "upsampling.bilinear_kernel", "upsampling.upsample",
+    "losses.pixel_cross_entropy", "losses.translate", "metrics.ConfusionMatrix",
+    "metrics.boundary_f1", "metrics.stride_ceiling", "models.FCN", "surgery.trace",
+    "surgery.convolutionalize", "surgery.layer_table", "datasets.Scenes", "training.get",
+    "training.override",
+}  # fmt: skip
+
+
+def module_of(path: Path) -> str:
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_of)
+def test_examples_print_what_stands_below_them(path: Path) -> None:
+    told: list[str] = []
+    runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
+    module = importlib.import_module(module_of(path))
+    for example in doctest.DocTestFinder().find(module):
+        runner.run(example, out=told.append)
+    assert runner.summarize(verbose=False).attempted > 0
+    assert not told, "".join(told)
+
+
+@pytest.mark.parametrize("name", sorted(MAIN))
+def test_what_people_call_first_has_an_example(name: str) -> None:
+    module, _, called = name.partition(".")
+    found = getattr(getattr(fcn_tutorial, module), called)
+    assert ">>> " in (found.__doc__ or "")
+
+
+def quick_start() -> str:
+    block = re.search(r"::\n\n((?:    .*\n|\n)+)", fcn_tutorial.__doc__ or "")
+    assert block is not None
+    return textwrap.dedent(block[1])
+
+
+def test_the_quick_start_of_help_works_when_pasted(capsys: pytest.CaptureFixture[str]) -> None:
+    assert len([line for line in quick_start().splitlines() if line]) <= 20
+    exec(quick_start(), {})
+    said = re.fullmatch(r"mean IU (0\.\d{3}) after 16 steps\n", capsys.readouterr().out)
+    assert said is not None and 0 < float(said[1]) < 1
+
+
+def test_help_names_every_module() -> None:
+    for name in fcn_tutorial.__all__:
+        assert f"`{name}`" in (fcn_tutorial.__doc__ or ""), name
