@@ -4,6 +4,7 @@ CONSTRAINTS ?= constraints.txt
 PIP_ARGS ?=
 CHAPTER ?=
 NBVAL ?= --nbval
+LAX ?= --nbval-lax
 STAGES ?=
 DATA ?=
 WEIGHTS ?=
@@ -21,7 +22,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv book notebooks test lint types unit twins nbval browser \
+.PHONY: help venv book notebooks stamp test lint types unit twins nbval browser \
   slow mutants damage kills camvid methods gpu format clean test-oldest test-newest
 
 help: ## this list
@@ -65,19 +66,23 @@ notebooks: $(STAMP) ## execute every chapter (or CHAPTER=04) from its text, and 
 	$(PY) -m tools.notebooks --chapter "$(CHAPTER)"
 	$(PY) -m tools.readme
 
+stamp: $(STAMP) ## run chapters whose outputs are older than the package; note those that repeat
+	$(PY) -m tools.notebooks --stamp --chapter "$(CHAPTER)"
+
 test: $(STAMP) ## all stages below, with the time each took
 	@$(PY) -m tools.stages $(STAGES)
 
 # Other versions print other last digits and want other forms of code: outputs are compared where a
-# cell proves an equation, and the oldest set is not asked about form, types and pages.
+# cell proves an equation (LAX=--nbval: everywhere), and the oldest set is not asked about form, types
+# and pages.
 test-oldest: ## unit, nbval and book with the lowest versions of pyproject.toml, in .venv-oldest
 	@mkdir -p _build && $(PYTHON) -m tools.bounds > _build/oldest.new
 	@cmp -s _build/oldest.new _build/oldest.txt || mv _build/oldest.new _build/oldest.txt
 	@$(MAKE) --no-print-directory test VENV=.venv-oldest CONSTRAINTS=_build/oldest.txt \
-	  NBVAL=--nbval-lax STAGES="unit nbval book"
+	  NBVAL=$(LAX) STAGES="unit nbval book"
 
 test-newest: ## all stages with the newest versions there are, in .venv-newest
-	@$(MAKE) --no-print-directory test VENV=.venv-newest CONSTRAINTS= NBVAL=--nbval-lax
+	@$(MAKE) --no-print-directory test VENV=.venv-newest CONSTRAINTS= NBVAL=$(LAX)
 
 lint: $(STAMP) ## stage: ruff, rules and format
 	$(PY) -m ruff check .

@@ -149,8 +149,26 @@ def test_workflows_call_make(name: str) -> None:
     jobs = yaml.safe_load(path.read_text(encoding="utf-8"))["jobs"]
     commands = [step["run"] for job in jobs.values() for step in job["steps"] if "run" in step]
     assert commands and all(
-        re.match(r"make (book|test|mutants|slow)\b", command) for command in commands
+        re.match(r"make (book|test|mutants|slow)\b|\.ci/report$", command) for command in commands
     )
+
+
+@pytest.mark.parametrize(("open_issue", "wanted"), [("", "create"), ("7", "comment 7")])
+def test_a_broken_week_opens_one_issue(tmp_path: Path, open_issue: str, wanted: str) -> None:
+    gh = tmp_path / "gh"
+    gh.write_text(
+        f'#!/bin/sh\n[ "$2" = list ] && echo "{open_issue}" || echo "$@" >> {tmp_path}/said'
+    )
+    gh.chmod(0o755)
+    environment = {
+        "PATH": f"{tmp_path}:{os.environ['PATH']}", "RESULTS": "newest failure", "RUN": "address",
+        "GITHUB_REPOSITORY": "a/b",
+    }  # fmt: skip
+    subprocess.run([str(ROOT / ".ci" / "report")], env=environment, check=True)
+    said = (tmp_path / "said").read_text()
+    assert said.startswith(f"issue {wanted} --repo a/b") and "newest failure" in said
+    jobs = yaml.safe_load((ROOT / ".github/workflows/weekly.yml").read_text())["jobs"]
+    assert set(jobs.pop("report")["needs"]) == set(jobs)
 
 
 def test_ci_script_can_be_executed() -> None:

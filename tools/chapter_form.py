@@ -6,14 +6,14 @@
 
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import yaml
 
-from tools import glossary, proofs
+from tools import fingerprint, glossary, proofs
 from tools.notebooks import (
     SETUP_TAGS,
     WIDGET_VIEW,
@@ -185,6 +185,7 @@ def complaints(chapter: Chapter, project: Project) -> list[str]:
         found.append(f"is larger than {MAX_BYTES / 1e6} MB")
     found += twin_complaints(chapter, notebook, project)
     found += output_complaints(notebook)
+    found += fingerprint.faults(notebook)
     found += code_complaints(notebook)
     found += equation_complaints(notebook)
     found += head_complaints(chapter, notebook, project)
@@ -226,9 +227,22 @@ def unlisted_pages(root: Path) -> list[str]:
     ]
 
 
+def older(every: Sequence[Chapter]) -> list[str]:
+    """Chapters whose outputs may be out of date, as sentences that start with their names."""
+    return [
+        f"{chapter.stem}: {remark}"
+        for chapter in every
+        if chapter.notebook.is_file()
+        for remark in fingerprint.remarks(nbformat.read(chapter.notebook, as_version=4))
+    ]
+
+
 def main() -> int:
-    """Print all complaints."""
+    """Print all complaints, and what may be out of date."""
     project = read_project()
+    if old := older(chapters(ROOT / "book")):
+        print("\n".join(f"note: {sentence}" for sentence in old))
+        print("note: nbval tells whether they repeat; `make stamp` then notes that they do")
     found = unlisted_pages(ROOT)
     for chapter in chapters(ROOT / "book"):
         found += complaints(chapter, project)

@@ -24,6 +24,7 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
+from tools import fingerprint
 from tools.project import ROOT, Project, read_project
 
 Notebook = Any  # nbformat.NotebookNode, which has no types
@@ -316,6 +317,8 @@ def keep_outputs(notebook: Notebook, chapter: Chapter) -> None:
         raise SystemExit(f"{chapter.stem}: code changed too; leave --prose out to execute it")
     for fresh, kept in zip(new, old, strict=True):
         fresh.outputs, fresh.execution_count = kept.outputs, kept.execution_count
+    if fingerprint.KEY in stored.metadata:
+        notebook.metadata[fingerprint.KEY] = stored.metadata[fingerprint.KEY]
 
 
 def _compared(cell: Notebook) -> object:
@@ -336,12 +339,59 @@ def build(chapter: Chapter, project: Project, prose: bool = False) -> float:
     else:
         execute(notebook, chapter.stem)
     seconds = time.perf_counter() - started
+    known = notebook.metadata.get(fingerprint.KEY) if prose else fingerprint.fingerprint(notebook)
     normalise(notebook)
+    if known is not None:
+        notebook.metadata[fingerprint.KEY] = known
     nbformat.validate(notebook)
     twin = to_text(notebook)
-    chapter.notebook.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")
+    write(notebook, chapter)
     chapter.text.write_text(twin, encoding="utf-8")
     return seconds
+
+
+def write(notebook: Notebook, chapter: Chapter) -> None:
+    """Write the notebook of a chapter."""
+    chapter.notebook.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")
+
+
+def stamp_outputs(chapter: Chapter, project: Project) -> float:
+    """Run a chapter whose outputs are older than the package; where they repeat, say so in it.
+
+    Nothing but its fingerprint changes. What is compared is what nbval compares, and the pictures
+    of the other cells. Returns the seconds it took. Raises SystemExit at the first cell that
+    differs, or fails.
+    """
+    stored = nbformat.read(chapter.notebook, as_version=4)
+    fresh = from_text(chapter.text.read_text(encoding="utf-8"), chapter.stem, project)
+    if fingerprint.of_code(fresh) != fingerprint.of_code(stored):
+        raise SystemExit(f"{chapter.stem}: its text has other code; run `make notebooks`")
+    started = time.perf_counter()
+    execute(fresh, chapter.stem)
+    seconds = time.perf_counter() - started
+    normalise(fresh)
+    for number, (old, new) in enumerate(zip(stored.cells, fresh.cells, strict=True), 1):
+        if old.cell_type == "code" and _shown(old) != _shown(new):
+            raise SystemExit(
+                f"{chapter.stem}: cell {number} shows something else now; "
+                f"run `make notebooks CHAPTER={chapter.stem}` and look at it"
+            )
+    stored.metadata[fingerprint.KEY] = fingerprint.fingerprint(fresh)
+    write(stored, chapter)
+    return seconds
+
+
+def _shown(cell: Notebook) -> list[object]:
+    """What a cell shows, of a cell that is not compared its pictures alone."""
+    shown: list[object] = []
+    ignored = "nbval-ignore-output" in cell.metadata.get("tags", [])
+    for output in cell.outputs:
+        data = {kind: text for kind, text in output.get("data", {}).items() if text}
+        if ignored:
+            shown += re.findall(r"data:image/[^\"]+", str(data.get("text/html", "")))
+        else:
+            shown.append((output.get("text"), data))
+    return shown
 
 
 def stamp_pages(root: Path, project: Project) -> None:
@@ -363,6 +413,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--prose", action="store_true", help="only prose, comments, folds changed: execute nothing"
     )
+    parser.add_argument(
+        "--stamp",
+        action="store_true",
+        help="run the chapters whose outputs are older than the package's code; where they repeat, "
+        "only note it",
+    )
     options = parser.parse_args(arguments)
     project = read_project()
     stamp_pages(ROOT, project)
@@ -375,7 +431,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise SystemExit(
                 f"{chapter.notebook.name} has no text twin {chapter.text.relative_to(ROOT)}"
             )
-        seconds = build(chapter, project, options.prose)
+        if options.stamp:
+            stored = nbformat.read(chapter.notebook, as_version=4)
+            if not list(fingerprint.remarks(stored)):
+                continue
+            seconds = stamp_outputs(chapter, project)
+        else:
+            seconds = build(chapter, project, options.prose)
         late = f"  (more than the {SECONDS_PER_CHAPTER} s of a chapter)"
         print(f"{chapter.stem}: {seconds:.1f} s{late if seconds > SECONDS_PER_CHAPTER else ''}")
     return 0
