@@ -4,9 +4,9 @@
 
 A narrow FCN-8s learns generated scenes from random weights, with plain SGD and momentum. `runs`:
 each of `RUNS` is the healthy run with one usual fault. `rates`: batches of 4 and 16 at ten
-learning rates each, validated at the end, and all of them see as many images. A complete run that is not a smoke run
-writes `benchmarks/results/curves-cpu.json` (three minutes on a CPU core); others write where
-`--json` says. Exit status as `benchmarks.core`.
+learning rates each, validated at the end; all of them see as many images. A complete run that is
+not a smoke run writes `benchmarks/results/curves-cpu.json` (three minutes on a CPU core); others
+write where `--json` says. Exit status as `benchmarks.core`.
 
 The file, after `created`, `git`, `versions`, `device`, `device_kind`, `threads`, `smoke`:
 
