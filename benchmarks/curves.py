@@ -63,8 +63,8 @@ class Material(NamedTuple):
 
 
 def _scenes(split: str, n: int) -> Images:
-    items = list(Scenes(n=n, split=split, size=(64, 64)))
-    images, labels = zip(*items, strict=True)
+    scenes = Scenes(n=n, split=split, size=(64, 64))
+    images, labels = zip(*(scenes[i] for i in range(n)), strict=True)
     return torch.stack(images).as_subclass(Tensor), torch.stack(labels).as_subclass(Tensor)
 
 
