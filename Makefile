@@ -127,6 +127,15 @@ camvid: $(STAMP) ## CamVid from the raw folder to the table: DATA=folder WEIGHTS
 methods: $(STAMP) ## every method before, of and after FCN on the same scenes (an hour; goes on if stopped)
 	OMP_NUM_THREADS=1 $(PY) -m benchmarks.methods $(METHODS)
 
+publish-check: $(STAMP) ## what must be mended or claimed before a release; builds into _build/dist
+	$(PIP) -q "build>=1.2" "twine>=5.1"
+	$(PY) -m tools.publish _build/dist
+
+release: $(STAMP) publish-check book ## build all of a release into dist: wheel, archive, the pages
+	rm -rf dist && mkdir dist && cp _build/dist/*.whl _build/dist/*.tar.gz dist
+	$(PY) -m zipfile -c dist/book.zip $(HTML)/.
+	@ls -l dist
+
 # On the machine's own Python, which has a torch that fits its device: nothing is installed.
 gpu: ## all that is asked of a CUDA device, in ten minutes: OUT=folder [GPU='--only speed']
 	$(PYTHON) -m benchmarks.gpu --out "$(or $(OUT),runs/gpu)" $(GPU)
