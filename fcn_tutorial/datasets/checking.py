@@ -109,9 +109,15 @@ def check(source: Source, spec: Data, data: Path | str | None, split: str | None
     Raises ValueError and OSError where nothing of it can be opened; all else is in the report.
     """
     folder = None if data is None else Path(data)
-    values = source.described(spec, folder) if split is None else Findings()
+    try:
+        values = source.described(spec, folder) if split is None else Findings()
+    except (ValueError, OSError) as error:
+        others = [fault for fault in source.unfit(spec, folder) if fault != str(error)]
+        if not others:
+            raise
+        return Report((), {}, unopened=(str(error), *others))
     if values.problems:  # what the labels mean is not plain yet: their shares would say nothing
-        return Report((), {}, values=values)
+        return Report((), {}, unopened=source.unfit(spec, folder), values=values)
     opened: dict[str, Any] = {}
     failed: dict[str, ValueError | OSError] = {}
     names = source.checked(spec) if split is None else (split,)

@@ -225,6 +225,13 @@ class Source:
         """What the values of its labels were taken for; nothing where that is published."""
         return Findings()
 
+    def unfit(self, spec: Data, data: Path | None) -> tuple[str, ...]:
+        """What is wrong with its files whatever the labels mean; nothing where that is published.
+
+        Asked where `described` raises or has problems, so that one check names all it can.
+        """
+        return ()
+
     def mended(self, spec: Data, data: Path | None, out: Path) -> Findings:
         """Write a copy into `out` with what can be mended mechanically; says what was done.
 

@@ -346,3 +346,49 @@ def test_one_small_photo_at_a_time_is_told_what_helps(
     for number, remedy in enumerate(("batch=2", "model.norms=folded")):
         out = str(tmp_path / f"run{number}")
         assert main([*command, "--set", "batch=1", "--set", remedy, "--out", out]) == 0
+
+
+def test_one_check_names_all_that_is_wrong_with_the_files(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Partners, formats, sizes and damage, before anybody has said what the colours mean."""
+    own = lay(tmp_path / "own", [mask.convert("RGB") for mask in painted(12)])
+    masks, images = own / "masks", own / "images"
+    (masks / "03.png").unlink()
+    (images / "04.jpg").unlink()
+    Image.open(masks / "05.png").save(masks / "05.jpg")
+    (masks / "05.png").unlink()
+    Image.open(masks / "06.png").resize((8, 9)).save(masks / "06.png")
+    (images / "07.jpg").write_bytes((images / "07.jpg").read_bytes()[:900])
+    assert main(["data", "check", "folder", str(own)]) == 1
+    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("problem:")]
+    for number, words in (
+        ("03.jpg", "1 of 11 images has no mask"),
+        ("04.png", "1 of 11 masks has no image"),
+        ("05.jpg", "masks must not be JPEG or WebP"),
+        ("06.png", "is 8×9, but"),
+        ("07.jpg", "not a readable image"),
+    ):
+        assert [number in line for line in said if words in line] == [True], words
+    assert len(said) == 5
+    # Names by which nothing fits together are told once, not of photos and masks.
+    for path in sorted(masks.iterdir()):
+        path.rename(path.with_stem(f"{path.stem}_gt"))
+    assert main(["data", "check", "folder", str(own)]) == 1
+    said = capsys.readouterr()
+    assert "--set data.mask_suffix=_gt" in said.out + said.err
+    assert "have no image" not in said.out + said.err
+
+
+def test_lists_may_leave_files_without_partners_where_something_else_is_wrong(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = lay(tmp_path / "own", painted(12))
+    (own / "masks" / "11.png").unlink()
+    (tmp_path / "train.txt").write_text("\n".join(f"{i:02}" for i in range(6)))
+    (tmp_path / "val.txt").write_text("06\n07\n")
+    lists = [o for part in ("train", "val")
+             for o in ("--set", f"data.{part}_list={tmp_path / part}.txt")]  # fmt: skip
+    assert main(["data", "check", "folder", str(own), *lists]) == 1
+    said = "".join(capsys.readouterr())
+    assert "holds colours" in said and "has no mask" not in said

@@ -10,6 +10,7 @@ from fcn_tutorial.datasets import Folder
 from fcn_tutorial.datasets.own.labelling import Unnamed
 from fcn_tutorial.datasets.own.pairing import Names
 from fcn_tutorial.datasets.own.repair import repair
+from fcn_tutorial.datasets.own.report import unnamed_report
 from tests.datasets.test_own_masks import PAINT, discs, resized, through_jpeg
 
 COLOURS = "ground=0,one=#ff0000,two=#0080ff,three=#ffff00"
@@ -160,3 +161,45 @@ def test_nothing_is_written_in_place(place: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="--out"):
         repair(root / "images", root / "masks", tmp_path / place)
     assert sorted(p.name for p in (root / "images").iterdir()) == [f"{i}.jpg" for i in range(6)]
+
+
+def blurred_paint(strange: tuple[int, ...]) -> list[Image.Image]:
+    """Painted masks, one of them through JPEG, and a block of another colour in the last."""
+    masks = [np.dstack([PAINT[np.array(m)], 255 + 0 * np.array(m)]) for m in discs((0, 1, 2, 3))]
+    masks[-1][10:18, 10:18] = strange
+    painted = [Image.fromarray(m.astype(np.uint8)) for m in masks]
+    return [through_jpeg(painted[0].convert("RGB"), 75), *painted[1:]]
+
+
+@pytest.mark.parametrize(
+    ("strange", "said"),
+    [
+        ((255, 0, 255, 255), r"\(255, 0, 255\): painted, not blurred, in a colour that colours"),
+        ((255, 0, 0, 0), r"64 pixels are transparent, which counts as black"),
+    ],
+)
+def test_what_was_painted_without_a_name_is_no_blur(
+    strange: tuple[int, ...], said: str, tmp_path: Path
+) -> None:
+    """The nearest label would be a guess: the user names it, or calls it void."""
+    root = lay(tmp_path / "own", blurred_paint(strange))
+    # Here the ground is grey, so that nothing else is black.
+    names = "ground=0,one=#ff0000,two=#0080ff,three=#ffff00"
+    if strange[3] == 0:
+        for path in (root / "masks").iterdir():
+            pixels = np.array(Image.open(path).convert("RGBA"))
+            ground = (pixels[..., :3] == 0).all(-1) & (pixels[..., 3] > 0)
+            pixels[ground] = (128, 128, 128, 255)
+            Image.fromarray(pixels).save(path)
+        names = names.replace("ground=0", "ground=#808080")
+    with pytest.raises(Unnamed) as asked:
+        repair(root / "images", root / "masks", tmp_path / "new")
+    colour = (0, 0, 0) if strange[3] == 0 else strange[:3]
+    form = unnamed_report(asked.value).form
+    assert form is not None and f"\n,{','.join(map(str, colour))}," in form[1]
+    with pytest.raises(ValueError, match=said):
+        repair(root / "images", root / "masks", tmp_path / "new", colours=names)
+    names += ",void=#" + "".join(f"{level:02x}" for level in colour)
+    repair(root / "images", root / "masks", tmp_path / "new", colours=names)
+    found = labels(tmp_path / "new")[-1]
+    assert (found[10:18, 10:18] == 255).all() and (found != 255).sum() == found.size - 64

@@ -118,7 +118,7 @@ class Folder(torch.utils.data.Dataset[tuple[Any, Any]]):
         image, mask = self.files[index]
         pixels, labels = read_upright(image), self.labelling.read(mask)
         if labels.shape != pixels.shape[:2]:
-            raise ValueError(_explain_sizes(image, mask, pixels.shape, labels.shape))
+            raise ValueError(explain_sizes(image, mask, pixels.shape, labels.shape))
         return sample(pixels, labels, self.transforms, (image, mask))
 
     def _probe(self) -> None:
@@ -182,7 +182,8 @@ def orientation(path: Path) -> int:
         return 1
 
 
-def _explain_sizes(image: Path, mask: Path, pixels: Sequence[int], labels: Sequence[int]) -> str:
+def explain_sizes(image: Path, mask: Path, pixels: Sequence[int], labels: Sequence[int]) -> str:
+    """The message for a mask (H, W) that is not of its photo's size (H, W, …)."""
     text = f"{mask} is {labels[1]}×{labels[0]}, but {image} is {pixels[1]}×{pixels[0]}"
     if tuple(labels) == (pixels[1], pixels[0]):
         turned = orientation(image) in (5, 6, 7, 8)

@@ -117,14 +117,19 @@ def find(images: Path, masks: Path, names: Names, endings: Sequence[str] = MASK_
         if path.suffix.lower() in refused and names.mask(composed(path.stem)) is not None
     ]
     if lossy:
-        raise ValueError(
-            f"{masks}: {first_few(lossy)}: masks must not be JPEG or WebP, whose compression "
-            "changes labels. Export them again as PNG, or let `fcn-tutorial data fix folder` write "
-            "copies in which every pixel has the nearest label again"
-        )
+        raise ValueError(refusal(masks, lossy))
     labels = _keyed(masks, theirs, endings, "masks", names)
     files = Files(found, _as_images_lie(found, labels), (images, masks))
     return _without_unlabelled_test(files)
+
+
+def refusal(folder: Path, lossy: Sequence[str]) -> str:
+    """The message for masks in formats that change labels."""
+    return (
+        f"{folder}: {first_few(lossy)}: masks must not be JPEG or WebP, whose compression changes "
+        "labels. Export them again as PNG, or let `fcn-tutorial data fix folder` write copies in "
+        "which every pixel has the nearest label again"
+    )
 
 
 def composed(name: str) -> str:
@@ -269,19 +274,25 @@ def check_partners(files: Files, chosen: Mapping[str, Path] | None = None) -> No
 
     chosen: {key of an image: its mask}, those that are needed. None: all images and all masks.
     """
+    if fault := next(without_partner(files, chosen), ""):
+        raise ValueError(fault)
+
+
+def without_partner(files: Files, chosen: Mapping[str, Path] | None = None) -> Iterator[str]:
+    """What `check_partners` raises, one message for the images and one for the masks."""
     images, masks = files.images, files.masks
     there = set(masks.values())
     wanted = {key: masks.get(key) for key in images} if chosen is None else chosen
     if alone := [key for key, mask in wanted.items() if mask not in there]:
         have = "has" if len(alone) == 1 else "have"
-        raise ValueError(
+        yield (
             f"{len(alone)} of {len(wanted)} images {have} no mask in {files.folders[1]}: "
             f"{first_few([images[key].name for key in alone])}. "
             f"{_remedy(alone, [key for key in masks if key not in images])}"
         )
     if chosen is None and (left := [key for key in masks if key not in images]):
         have = "has" if len(left) == 1 else "have"
-        raise ValueError(
+        yield (
             f"{len(left)} of {len(masks)} masks {have} no image: "
             f"{first_few([masks[key].name for key in left])}. "
             f"{_unread(files.folders[0], left) or 'Add what is missing, or move these masks away'}"

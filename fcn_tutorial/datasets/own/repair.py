@@ -26,7 +26,7 @@ from fcn_tutorial.datasets.own.mask_files import Colour, code, coded, colour
 from fcn_tutorial.datasets.own.pairing import LOSSY_SUFFIXES, MASK_SUFFIXES, Names
 from fcn_tutorial.datasets.own.survey import Survey, survey_numbers, survey_picture
 from fcn_tutorial.datasets.readers.pascal import palette
-from fcn_tutorial.files import replacing
+from fcn_tutorial.files import first_few, replacing
 
 _AROUND = 7  # pixels, across, in which a pixel's label is looked for
 _SURE = 16  # levels by which each channel may be off for a value to count as a label's
@@ -124,6 +124,7 @@ def _meaning(
         values = {code(rgb): name for name, rgb in entries}
         if classes is not None:
             names = [name for name in read_classes(classes) if name in shown]
+        _check_named(masks, sorted(values))
         return _numbered(names, values, shown, True)
     found = Survey()
     for path in masks:
@@ -133,12 +134,32 @@ def _meaning(
     if found.coloured:
         seen = Survey(coloured=True)
         for path in masks:
-            seen.add(survey_picture(_read(path, coloured=True), path))
+            painted, clear = read_painted(path)
+            part = survey_picture(painted, path)
+            part.transparent = clear
+            seen.add(part)
         raise Unnamed(folder, seen)
     names = list(read_classes(classes)) if classes is not None else []
     levels = _levels(found, names, folder)
     names = names or list(levels.values())
     return _numbered(names, levels, dict(zip(names, palette(len(names)), strict=True)), False)
+
+
+def _check_named(masks: Sequence[Path], known: Sequence[int]) -> None:
+    """Raise ValueError for what was painted, or left unpainted, in a colour that has no name."""
+    for path in masks:
+        pixels, clear = read_painted(path)
+        if clear and 0 not in known:
+            raise ValueError(
+                f"{path}: {clear:,} pixels are transparent, which counts as black, and colours "
+                "names no (0, 0, 0). Add it, under the name 'void' to leave these pixels out"
+            )
+        if strange := survey_picture(pixels, path).patches(known):
+            shown = first_few([str(colour(value)) for value in strange])
+            raise ValueError(
+                f"{path}: {shown}: painted, not blurred, in a colour that colours does not name. "
+                "Add it, under the name 'void' to leave these pixels out"
+            )
 
 
 def _numbered(

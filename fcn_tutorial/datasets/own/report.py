@@ -44,7 +44,7 @@ def unnamed_report(error: Unnamed, problem: str = "") -> Findings:
     problem: in place of the error's own words.
     """
     found = error.found
-    chosen = (found.centres() if doubt(found) else found.values)[:_FORM_ROWS]
+    chosen = (_painted(found) if doubt(found) else found.values)[:_FORM_ROWS]
     lines = _table(found, error.folder, {value: "?" for value in chosen})
     rows = [",".join((*HEADING, "percent of pixels", "masks"))]
     for value in chosen:
@@ -53,6 +53,12 @@ def unnamed_report(error: Unnamed, problem: str = "") -> Findings:
     place = error.folder.parent if error.folder.name == "masks" else error.folder
     form = (place / "colours.csv", "\n".join(rows) + "\n")
     return Findings(tuple(lines), (problem or str(error),), form)
+
+
+def _painted(found: Survey) -> list[int]:
+    """What was painted in blurred masks, the most frequent first, and what was left transparent."""
+    centres = found.centres()
+    return [*centres, *found.patches(centres), *[0] * (found.transparent > 0 and 0 not in centres)]
 
 
 def _table(found: Survey, folder: Path, meanings: Mapping[int, str]) -> list[str]:

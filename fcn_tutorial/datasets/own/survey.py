@@ -29,6 +29,7 @@ _LEAST = 20  # single pixels on borders that are needed for an answer
 _BLOCK = 1 << 8  # rows that are counted at a time where colours are many
 _ROWS = 32  # rows of a mask in which neighbours are compared
 _SOLID = 0.1  # a value is a label if this share of its pixels lies within 3×3 equal ones
+_PATCH = 9  # pixels within 3×3 equal ones, of those looked at, that make a patch
 _NEAR = 40  # grey levels by which JPEG moves a value
 _COUNTS = ("pixels", "masks", "looked", "solid")
 _RARE = 5e-4  # share of the pixels below which a value is no centre of others
@@ -115,6 +116,15 @@ class Survey:
             ):
                 found.append(value)
         return found
+
+    def patches(self, others: Sequence[int]) -> list[int]:
+        """Values far from all `others` that fill patches, however few: no blur has made them."""
+        return [
+            value
+            for value in self.labels()
+            if self.solid[value] >= _PATCH
+            and all(distance(value, other, self.coloured) > _NEAR**2 for other in others)
+        ]
 
     def is_smooth(self) -> bool:
         """Whether borders run through the numbers between two labels, as after smooth resizing.

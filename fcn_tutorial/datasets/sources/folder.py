@@ -19,6 +19,7 @@ from fcn_tutorial.datasets.own.pairing import Names
 from fcn_tutorial.datasets.own.parts import Shares
 from fcn_tutorial.datasets.own.repair import repair
 from fcn_tutorial.datasets.own.report import mask_report, unnamed_report
+from fcn_tutorial.datasets.own.unfit import unfit
 from fcn_tutorial.datasets.source import Findings, Source
 from fcn_tutorial.datasets.spec import Data
 from fcn_tutorial.files import first_few
@@ -165,6 +166,10 @@ class _OwnFolder(Source):
             return mask_report([self.read(spec, split, data) for split in self.splits(spec)])
         except Unnamed as error:
             return unnamed_report(error)
+
+    def unfit(self, spec: Data, data: Path | None) -> tuple[str, ...]:
+        own = _own(spec)
+        return tuple(unfit(*_folders(own, data), own.names)) if own.drawn else ()
 
     def mended(self, spec: Data, data: Path | None, out: Path) -> Findings:
         own = _own(spec)
