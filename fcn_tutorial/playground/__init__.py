@@ -15,8 +15,9 @@ from fcn_tutorial.playground.operations import (
     deconvolution,
     fields,
 )
+from fcn_tutorial.playground.table import table
 
 __all__ = [
     "KERNELS", "LIMIT", "Element", "alignment", "confusion", "convolution", "crops",
-    "cut_out", "deconvolution", "fields", "network",
+    "cut_out", "deconvolution", "fields", "network", "table",
 ]  # fmt: skip

@@ -28,7 +28,7 @@ class Element:
         kind: the script of that name in this folder, a function of the element and its data.
         data: what the script starts from, as JSON.
         alt: what is seen before the reader does anything.
-        still: address of the picture that stands there without scripts.
+        still: HTML of class "still" that stands there without scripts, such as a `still_picture`.
 
     Raises ValueError where it takes more than `LIMIT` bytes, and where `alt` is empty.
     """
@@ -56,13 +56,18 @@ class Element:
         inside = data.replace("</", "<\\/")  # no end of the script element within it
         return (
             f'<figure class="fcn-playground" id="fcn-playground-{key}">'
-            f'<img class="still" alt="{html.escape(self.alt)}" src="{self.still}">'
+            f"{self.still}"
             f'<script type="application/json">{inside}</script>'
             f'<script>({common})("fcn-playground-{key}",{own});</script></figure>'
         )
 
     def __repr__(self) -> str:
         return f"To play with: {self.alt}"
+
+
+def still_picture(pixels: NDArray[np.uint8], alt: str) -> str:
+    """An image with `alt` as what stands there without scripts; pixels as `png` takes them."""
+    return f'<img class="still" alt="{html.escape(alt)}" src="{png(pixels)}">'
 
 
 def png(pixels: NDArray[np.uint8]) -> str:

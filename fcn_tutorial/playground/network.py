@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from fcn_tutorial.geometry import Layer, receptive_field
 from fcn_tutorial.models import FCN
-from fcn_tutorial.playground.element import Element, png, rgb
+from fcn_tutorial.playground.element import Element, png, rgb, still_picture
 
 
 def network(
@@ -61,7 +61,7 @@ def network(
         "palette": rgb(palette),
         "things": [png(np.asarray(thing)) for thing in things],
     }
-    return Element("network", content, alt, png(pixels))
+    return Element("network", content, alt, still_picture(pixels, alt))
 
 
 def cut_out(image: ArrayLike, labels: ArrayLike, label: int) -> NDArray[np.uint8]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fcn_tutorial.geometry import Layer
-from fcn_tutorial.playground.element import Element, png, rgb
+from fcn_tutorial.playground.element import Element, rgb, still_picture
 
 #: Kernels to begin with, by name.
 KERNELS: Mapping[str, tuple[tuple[float, ...], ...]] = {
@@ -43,7 +43,7 @@ def convolution(
         "pixels": np.round(shown / 255, 6).tolist(),
         "presets": [[name, np.asarray(kernel, float).tolist()] for name, kernel in kernels.items()],
     }
-    return Element("convolution", data, alt, png(shown))
+    return Element("convolution", data, alt, still_picture(shown, alt))
 
 
 def deconvolution(size: int = 6, *, alt: str) -> Element:
@@ -53,7 +53,12 @@ def deconvolution(size: int = 6, *, alt: str) -> Element:
     """
     if size < 2:
         raise ValueError(f"size={size}: two cells or more show how stamps overlap")
-    return Element("deconvolution", {"size": size}, alt, png(np.full((size, size), 255, np.uint8)))
+    return Element(
+        "deconvolution",
+        {"size": size},
+        alt,
+        still_picture(np.full((size, size), 255, np.uint8), alt),
+    )
 
 
 def fields(layers: Sequence[Layer], *, alt: str, pixels: int = 32) -> Element:
@@ -66,7 +71,7 @@ def fields(layers: Sequence[Layer], *, alt: str, pixels: int = 32) -> Element:
     if odd := [layer for layer in layers if layer.kind == "deconv" or layer.ceil]:
         raise ValueError(f"layers holds {odd[0]}: windows whose number is rounded down are shown")
     rows = [[layer.kernel, layer.stride, layer.padding, layer.dilation] for layer in layers]
-    still = png(np.full((8, pixels), 117, np.uint8))
+    still = still_picture(np.full((8, pixels), 117, np.uint8), alt)
     return Element("fields", {"layers": rows, "pixels": pixels}, alt, still)
 
 
@@ -98,7 +103,7 @@ def alignment(
         "palette": rgb(palette),
         "ignore": ignore_index,
     }
-    return Element("alignment", data, alt, png(_painted(labels, palette)))
+    return Element("alignment", data, alt, still_picture(_painted(labels, palette), alt))
 
 
 def crops(
@@ -152,7 +157,7 @@ def crops(
         "shown": shown if shown == "all" else list(classes).index(shown),
         "start": list(start),
     }
-    return Element("crops", data, alt, png(pixels))
+    return Element("crops", data, alt, still_picture(pixels, alt))
 
 
 def confusion(
@@ -179,7 +184,7 @@ def confusion(
         "palette": rgb(palette),
         "ignore": ignore_index,
     }
-    return Element("confusion", data, alt, png(_painted(labels, palette)))
+    return Element("confusion", data, alt, still_picture(_painted(labels, palette), alt))
 
 
 def _labels(labels: ArrayLike, classes: int, ignore: int | None, name: str) -> NDArray[np.int64]:

@@ -30,6 +30,8 @@ ANSWER = np.where(RNG.random((24, 32)) < 0.6, np.where(TRUTH == 255, 0, TRUTH), 
 PHOTO = RNG.integers(0, 256, (24, 32, 3), np.uint8)
 SHARES = RNG.dirichlet([0.3] * 4, (24 - 10 + 1, 32 - 10 + 1))
 
+ROWS = [["8s", "VOC", "62.7"], ["<b>", "VOC", "9"], ["a", "NYUD", "1,000"], ["16s", "VOC", "–"]]
+
 ELEMENTS = {
     "crops": playground.crops(
         PHOTO, SHARES, 4, classes=NAMES, palette=COLOURS, alt="A photo.", start=(4, 5)
@@ -41,6 +43,9 @@ ELEMENTS = {
         SCORES, TRUTH, 8, classes=NAMES, palette=COLOURS, alt="Labels."
     ),
     "confusion": playground.confusion(TRUTH, ANSWER, classes=NAMES, palette=COLOURS, alt="Labels."),
+    "table": playground.table(
+        ["net", "set", "IU"], ROWS, filters=["set"], start={"set": "VOC"}, alt="Scores."
+    ),
 }
 
 
@@ -210,6 +215,36 @@ def said(page: Page, name: str) -> str:
     return page.locator(f"#{name} output").inner_text()
 
 
+def test_a_table_is_narrowed_down_and_sorted(page: Page) -> None:
+    table = page.locator("#table table")
+
+    def shown() -> list[str]:
+        return table.locator("tbody tr:not([hidden]) td:first-child").all_inner_texts()
+
+    assert shown() == ["8s", "<b>", "16s"]
+    assert "3 of 4 rows" in page.locator("#table output").inner_text()
+    table.locator("th button", has_text="IU").click()
+    assert shown() == ["<b>", "8s", "16s"]  # by size; what is no number is last
+    assert table.locator("th").nth(2).get_attribute("aria-sort") == "ascending"
+    page.locator("#table select").select_option("all")
+    table.locator("th button", has_text="IU").click()
+    assert shown() == ["16s", "a", "8s", "<b>"]
+    page.locator("#table input").fill("nyud")
+    assert shown() == ["a"]
+    page.locator("#table input").fill("")
+
+
+def test_a_table_stands_there_without_scripts(browser: Browser, tmp_path: Path) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    (tmp_path / "page.html").write_text(ELEMENTS["table"]._repr_html_(), encoding="utf-8")
+    page.goto((tmp_path / "page.html").as_uri())
+    cells = page.locator("td").all_inner_texts()
+    assert cells == [cell for row in ROWS for cell in row]
+    assert page.locator("td").first.is_visible()
+    context.close()
+
+
 def test_controls_are_labelled_and_change_what_is_said(page: Page) -> None:
     for name in ELEMENTS:
         for control in page.locator(f"#{name} input, #{name} select").all():
@@ -297,6 +332,16 @@ REFUSED = {
             PHOTO, SHARES, 4, classes=NAMES, palette=COLOURS, alt="x", start=(15, 0)
         ),
         "start=(15, 0)",
+    ),
+    "a short row": (
+        lambda: playground.table(["a", "b"], [["1"]], filters=[], alt="x"), "row 0 has 1 cells"
+    ),
+    "no such column": (
+        lambda: playground.table(["a"], [["1"]], filters=["b"], alt="x"), "'b' is no column"
+    ),
+    "a value that is not there": (
+        lambda: playground.table(["a"], [["1"]], filters=["a"], start={"a": "2"}, alt="x"),
+        "'2' is nothing that can be chosen",
     ),
     "no alt text": (lambda: playground.deconvolution(alt=" "), "alt is empty"),
     "too much": (
