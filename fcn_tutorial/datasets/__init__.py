@@ -8,6 +8,7 @@ from fcn_tutorial.datasets.readers.nyud import NYUDv2
 from fcn_tutorial.datasets.readers.sbd import SBD
 from fcn_tutorial.datasets.readers.siftflow import SIFTFlow
 from fcn_tutorial.datasets.readers.voc import VOCPlusSBD, VOCSegmentation
+from fcn_tutorial.datasets.rooms.rooms import Rooms
 from fcn_tutorial.datasets.scenes.scenes import Scenes
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "ISBIEM",
     "NYUDv2",
     "SBD",
+    "Rooms",
     "SIFTFlow",
     "Scenes",
     "VOCPlusSBD",

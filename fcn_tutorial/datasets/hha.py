@@ -40,6 +40,9 @@ _NORMAL_RADIUS = 3  # pixels; windows of 7×7 for the picture (processDepthImage
 _GRAVITY_RADIUS = 10  # windows of 21×21, smoother, for the vote on gravity
 _NO_FLOOR = 0.9  # metres below the camera; a lowest point above this is no floor (same file)
 _CAMERA_HEIGHT = 1.3  # metres; taken where no floor is in view (same file)
+# Degrees written where no plane was fitted. saveHHA.m clips the cosine by max(-1, NaN), which in
+# MATLAB is -1; the published pictures, and the mean that the networks subtract, have it so.
+_UNKNOWN_ANGLE = 180.0
 
 
 class Camera(NamedTuple):
@@ -116,11 +119,12 @@ def encode(disparity: ArrayLike, height: ArrayLike, angle: ArrayLike) -> NDArray
 
     Channel 0 is 310 × disparity in 1/m (31,000 over z in cm), so that all nearer than 1.21 m is
     255; channel 1 the height in cm, 255 above 2.55 m; channel 2 the angle in degrees plus 38
-    (128 − 90). Rounded and clipped to 0–255. nan becomes 0, which no known angle does.
+    (128 − 90). Rounded and clipped to 0–255. nan becomes 0 in the first two channels and 218, as
+    180 degrees do, in the third: the published pictures cannot tell an unknown angle from a ceiling
+    (saveHHA.m). `quantities` can.
     """
-    channels = np.stack(
-        [310 * np.asarray(disparity), 100 * np.asarray(height), np.asarray(angle) + 38], -1
-    )
+    degrees = np.nan_to_num(np.asarray(angle, np.float64), nan=_UNKNOWN_ANGLE)
+    channels = np.stack([310 * np.asarray(disparity), 100 * np.asarray(height), degrees + 38], -1)
     rounded = np.clip(np.floor(channels + 0.5), 0, 255)
     picture: NDArray[np.uint8] = np.nan_to_num(rounded, nan=0).astype(np.uint8)
     return picture

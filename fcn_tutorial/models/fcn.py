@@ -39,6 +39,7 @@ from fcn_tutorial.upsampling import Border, Deconvolution, default_kernel_size, 
 #: The score layer of each stride, finest last.
 SCORE_LAYERS = {32: "score_fr", 16: "score_pool4", 8: "score_pool3"}
 #: The learned deconvolution that leaves each stride; the last one, to the image, stays fixed.
+_BESIDE_COLOUR = {"depth": 1, "hha": 3}  # channels of what early fusion reads with it
 UPSCORE_LAYERS = {32: "upscore2", 16: "upscore_pool4"}
 #: What "at once" training multiplies a tap by before scoring it (reference voc-fcn8s-atonce).
 AT_ONCE_SCALES = {32: 1.0, 16: 0.01, 8: 0.0001}
@@ -187,11 +188,13 @@ class FCN(Network):
         num_classes: int | Mapping[str, int],
         inputs: Sequence[str] = ("rgb",),
     ) -> FCNConfig:
-        """See `Network.configured`; depth beside colour is read by a fourth channel."""
-        if tuple(inputs) == ("rgb", "depth"):
-            options, inputs = {**options, "extra_channels": 1}, ("rgb",)
+        """See `Network.configured`; depth or HHA beside colour is read by further channels."""
+        if len(inputs) == 2 and inputs[0] == "rgb" and inputs[1] in _BESIDE_COLOUR:
+            options, inputs = {**options, "extra_channels": _BESIDE_COLOUR[inputs[1]]}, ("rgb",)
         if len(inputs) > 1:
-            raise ValueError(f"an FCN reads rgb, or rgb and depth; not {' and '.join(inputs)}")
+            raise ValueError(
+                f"an FCN reads rgb, and depth or hha beside it; not {' and '.join(inputs)}"
+            )
         return cast(FCNConfig, super().configured(options, num_classes))
 
     @classmethod

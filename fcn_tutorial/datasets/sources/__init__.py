@@ -12,6 +12,7 @@ from fcn_tutorial.datasets.sources.camvid import CAMVID
 from fcn_tutorial.datasets.sources.folder import FOLDER
 from fcn_tutorial.datasets.sources.isbi import ISBI_EM
 from fcn_tutorial.datasets.sources.nyud import NYUD
+from fcn_tutorial.datasets.sources.rooms import ROOMS
 from fcn_tutorial.datasets.sources.scenes import SCENES
 from fcn_tutorial.datasets.sources.siftflow import SIFTFLOW
 from fcn_tutorial.datasets.sources.voc import SBD, VOC, VOC2011, VOC2012
@@ -25,7 +26,7 @@ def _by_name(sources: Iterable[Source]) -> dict[str, Source]:
 
 
 SOURCES: dict[str, Source] = _by_name(
-    (SCENES, CAMVID, VOC2011, VOC2012, SBD, VOC, NYUD, SIFTFLOW, ISBI_EM, FOLDER)
+    (SCENES, ROOMS, CAMVID, VOC2011, VOC2012, SBD, VOC, NYUD, SIFTFLOW, ISBI_EM, FOLDER)
 )
 
 

@@ -12,6 +12,7 @@ from fcn_tutorial.training.recipes.recipe import (
     AnyModel,
     Data,
     FolderData,
+    Modality,
     Model,
     Optimiser,
     Published,
@@ -81,6 +82,52 @@ def _scenes() -> Iterator[Recipe]:
         baselines=False,
     )
     yield from _stages(coarsest, "scenes", "scenes-fcn8s-staged", epochs=7, lr=2e-3)
+
+
+#: What of a room is read, how, and what for.
+_ROOMS: dict[str, tuple[Modality, str, str]] = {
+    "rgb": ("rgb", "nyud-rgb", "colour alone"),
+    "rgbd": ("rgbd", "nyud-rgbd", "colour and depth, fused early, scaled as the authors' nets"),
+    "rgbd-even": ("rgbd", "even-rgbd", "the same with depth scaled as colour is"),
+    "hha": ("hha", "nyud-hha", "HHA alone"),
+    "rgb-hha": ("rgb-hha", "nyud-rgb-hha", "colour and HHA, fused early: six channels"),
+}
+
+
+def _rooms() -> Iterator[Recipe]:
+    """Colour, depth and HHA of generated rooms, alone, fused early and fused late."""
+    alone = Recipe(
+        name="rooms-fcn8s-rgb",
+        summary="",
+        source=f"{_OURS}: the schedule of scenes-fcn8s, on less, for many cheap runs",
+        model=Model("tiny", width=0.5),
+        data=Data("rooms", (72, 96), jitter=0.2, train_images=400, test_images=100),
+        optimiser=Optimiser("adamw", lr=4e-3, weight_decay=1e-4, warmup=0.05),
+        batch=16,
+        epochs=14,
+        class_weights="inverse_sqrt",
+        validate_every=14,
+        select="last",
+    )
+    for name, (modality, preprocessing, what) in _ROOMS.items():
+        yield dataclasses.replace(
+            alone,
+            name=f"rooms-fcn8s-{name}",
+            summary=f"FCN-8s on generated rooms: {what}",
+            model=dataclasses.replace(alone.model, preprocessing=preprocessing),
+            data=dataclasses.replace(alone.data, modality=modality),
+        )
+    yield dataclasses.replace(
+        alone,
+        name="rooms-fcn8s-late",
+        summary="two FCN-8s on generated rooms, of colour and of HHA, fused late",
+        model=dataclasses.replace(alone.model, late_fusion=True),
+        data=dataclasses.replace(alone.data, modality="rgb-hha"),
+        optimiser=dataclasses.replace(alone.optimiser, lr=5e-4),
+        epochs=4,
+        validate_every=4,
+        coarser="rooms-fcn8s-rgb,rooms-fcn8s-hha",
+    )
 
 
 def _camvid() -> Iterator[Recipe]:
@@ -206,6 +253,7 @@ def _today() -> Iterator[Recipe]:
 def all_recipes() -> Iterator[Recipe]:
     """Every recipe of this module."""
     yield from _scenes()
+    yield from _rooms()
     yield from _camvid()
     yield from _folder()
     yield from _today()

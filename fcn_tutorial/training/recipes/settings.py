@@ -71,10 +71,10 @@ def check(recipe: Recipe) -> None:
             f"loss=image_mean takes images one by one: set accumulate={recipe.batch}, as batch is"
         )
     fused_late = getattr(recipe.model, "late_fusion", False)
-    if fused_late != (recipe.data.modality == "rgb-hha"):
+    if fused_late and recipe.data.modality != "rgb-hha":
         raise ValueError(
-            f"model.late_fusion={fused_late} with data.modality="
-            f"{recipe.data.modality}: late fusion reads rgb-hha, and rgb-hha is fused late"
+            f"model.late_fusion=true with data.modality={recipe.data.modality}: late fusion reads "
+            "rgb-hha"
         )
 
 
