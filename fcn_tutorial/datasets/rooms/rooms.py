@@ -86,7 +86,7 @@ class Rooms(torch.utils.data.Dataset[tuple[Any, Any]]):
 
     def __init__(
         self,
-        n: int = 400,
+        n: int = 300,
         split: str = "train",
         size: tuple[int, int] = (72, 96),
         seed: int = 0,

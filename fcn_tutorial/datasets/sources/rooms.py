@@ -20,5 +20,5 @@ ROOMS = _Rooms(
     reader=Rooms,
     note="needs no files: recipes that name it render it",
     in_memory=True,
-    shown=(("crop", (72, 96)), ("train_images", 400), ("test_images", 100)),
+    shown=(("crop", (72, 96)), ("train_images", 300), ("test_images", 80)),
 )

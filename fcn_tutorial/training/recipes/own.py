@@ -101,7 +101,7 @@ def _rooms() -> Iterator[Recipe]:
         summary="",
         source=f"{_OURS}: the schedule of scenes-fcn8s, on less, for many cheap runs",
         model=Model("tiny", width=0.5),
-        data=Data("rooms", (72, 96), jitter=0.2, train_images=400, test_images=100),
+        data=Data("rooms", (72, 96), jitter=0.2, train_images=300, test_images=80),
         optimiser=Optimiser("adamw", lr=4e-3, weight_decay=1e-4, warmup=0.05),
         batch=16,
         epochs=14,
