@@ -153,7 +153,7 @@ PREPROCESSING: dict[str, tuple[Part, ...]] = {
     "nyud-rgbd": (_NYUD_RGB, _NYUD_DEPTH),
     "nyud-rgb-hha": (_NYUD_RGB, _NYUD_HHA),
     # Ours: depth spans as many units as colour does; the authors' spans a hundredth of them.
-    "even-rgbd": (_NYUD_RGB, Part("depth", 100.0, (784.4,), (1.0,))),
+    "even-rgbd": (_NYUD_RGB, _NYUD_DEPTH._replace(std=(0.01,))),
 }
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import functools
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from scipy.ndimage import binary_erosion
 
+from fcn_tutorial.datasets import NYUDv2
 from fcn_tutorial.datasets import hha as module
 from fcn_tutorial.datasets.hha import Camera
 
@@ -203,7 +206,7 @@ def test_the_picture_has_the_published_scales() -> None:
     z = np.array([[0.5, 1.0, 2.0, 4.0, np.nan]])
     height = np.array([[0.0, 0.256, 1.0, 3.0, np.nan]])
     angle = np.array([[0.0, 90.0, 180.0, 45.4, np.nan]])
-    expected = [[255, 255, 155, 78, 0], [0, 26, 100, 255, 0], [38, 128, 218, 83, 0]]
+    expected = [[255, 255, 155, 78, 0], [0, 26, 100, 255, 0], [38, 128, 218, 83, 218]]
     picture = module.encode(1 / z, height, angle)
     assert picture.dtype == np.uint8 and picture.shape == (1, 5, 3)
     assert picture[0].T.tolist() == expected
@@ -226,11 +229,50 @@ def test_cropping_and_scaling_the_camera_keep_the_rays() -> None:
     np.testing.assert_allclose(half, blocks)
 
 
-def test_an_image_without_depth_is_black() -> None:
-    assert not module.hha(np.zeros((9, 11)), CAMERA).any()
-    assert not module.hha(np.full((9, 11), np.nan), CAMERA).any()
+def test_where_nothing_is_known_the_angle_reads_as_a_ceilings() -> None:
+    for depth in (np.zeros((9, 11)), np.full((9, 11), np.nan)):
+        assert (module.hha(depth, CAMERA) == [0, 0, 218]).all()
     single = module.hha(np.full((1, 1), 2.0), Camera(100, 100, 0, 0))  # straight ahead, no plane
-    assert single[0, 0].tolist() == [155, 130, 0]
+    assert single[0, 0].tolist() == [155, 130, 218]
+
+
+_PLACES = [p / "shared" / "datasets" / "NYU-frame" for p in Path(__file__).resolve().parents]
+FRAME = next((place for place in _PLACES if place.is_dir()), _PLACES[3])
+
+
+@pytest.fixture(scope="module")
+def frame() -> dict[str, np.ndarray]:
+    """One frame of NYUDv2 and its HHA by others (charlesCXK/Depth2HHA-python)."""
+    if not FRAME.is_dir():
+        pytest.skip(f"{FRAME} is not here: a real frame, not ours to distribute")
+    return {path.stem: np.array(Image.open(path)) for path in FRAME.glob("*.png")}
+
+
+def test_the_picture_of_a_real_frame_is_that_of_the_authors_code(
+    frame: dict[str, np.ndarray],
+) -> None:
+    """Complete depth, and MATLAB's picture: a byte's rounding apart."""
+    picture = module.hha(frame["0"] / 1e4, NYUDv2.camera)
+    apart = np.abs(picture.astype(int) - frame["matlab_hha"])
+    assert apart.max() <= 1 and apart.mean() < 0.001
+
+
+def test_holes_of_a_real_frame_are_written_as_others_write_them(
+    frame: dict[str, np.ndarray],
+) -> None:
+    """Depth with holes, and the picture of a port to Python.
+
+    It fits planes through fewer pixels than we ask for, which is why not all unknown angles agree.
+    """
+    missing = frame["0_raw"] == 0
+    found = module.quantities(frame["0"] / 1e4, NYUDv2.camera, missing)
+    picture = module.encode(found.disparity, found.height, found.angle)
+    apart = np.abs(picture.astype(int) - frame["hha"])
+    unknown = np.isnan(found.angle)
+    assert 0.2 < unknown.mean() < 0.23 and apart[~unknown].max() <= 1
+    assert apart[..., :2].max() <= 1
+    assert (picture[unknown][:, 2] == 218).all()
+    assert (frame["hha"][unknown][:, 2] == 218).mean() > 0.95
 
 
 def test_wrong_arguments_are_named() -> None:

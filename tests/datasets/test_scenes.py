@@ -13,7 +13,7 @@ from sklearn.metrics import balanced_accuracy_score
 from torch.utils.data import DataLoader
 
 from fcn_tutorial.datasets import Scenes
-from fcn_tutorial.datasets.hha import Camera, point_cloud, surface_normals
+from fcn_tutorial.datasets.hha import surface_normals
 from fcn_tutorial.datasets.scenes import render, render_scene, void_borders
 from fcn_tutorial.metrics import stride_ceiling
 from fcn_tutorial.prior import ColourForest, evaluate
@@ -414,27 +414,13 @@ def test_hha_says_floor_of_the_ground_and_wall_of_the_houses():
         inner = ndimage.binary_erosion(np.isin(labels, (1, 2, 3, 4)), np.ones((7, 7)))
         assert (height[road] == 0).all()
         assert (angle[inner] == 38).mean() > 0.99  # 0° and 38, see `hha.encode`
-        assert (disparity[sky] == 0).all() and (angle[sky] == 0).all()
+        assert (disparity[sky] == 0).all() and (angle[sky] == 218).all()  # unknown
         inner = ndimage.binary_erosion(building, np.ones((7, 7)))
         if inner.sum() > 200:
             assert abs(np.median(angle[inner]) - 128) <= 1
             walls += 1
         assert (height[building] >= 0).all() and np.median(disparity[road]) > 0
     assert walls >= 6
-
-
-def test_another_camera_takes_the_same_street():
-    wide = Camera(60.0, 60.0, 63.5, 50.0)
-    own, other = (
-        render_scene(0, "val", 6, (96, 128)),
-        render_scene(0, "val", 6, (96, 128), camera=wide),
-    )
-    assert other.camera == wide != own.camera
-    ground = point_cloud(other.depth, other.camera)[other.labels == 1][:, 1]
-    assert np.ptp(ground) < 1e-3
-    np.testing.assert_allclose(
-        ground.mean(), point_cloud(own.depth, own.camera)[own.labels == 1][:, 1].mean(), atol=1e-4
-    )
 
 
 def test_difficulties_show_the_same_streets_from_the_same_places():

@@ -25,8 +25,9 @@ from fcn_tutorial.datasets import (
     sources,
     writers,
 )
+from fcn_tutorial.datasets.rooms import Rooms, render_room
 from fcn_tutorial.datasets.scenes import Scene, render_scene
-from fcn_tutorial.datasets.writers import _common
+from fcn_tutorial.datasets.writers import _common, nyud
 
 # isort: split
 from fcn_tutorial.vision import datasets as reference
@@ -38,11 +39,6 @@ OBJECTS = {"car": "car", "person": "person", "tree": "potted plant", "sign": "tv
 VOC = dict.fromkeys(Scenes.classes, "background") | OBJECTS
 CAMVID = {c: c for c in Scenes.classes} | {"grass": "tree", "person": "pedestrian", "water": None}
 SIFT_FLOW = {c: c for c in Scenes.classes} | {"pavement": "sidewalk", "water": "river"}
-NYUD = {
-    "sky": "ceiling", "road": "floor", "pavement": "floor mat", "grass": "bed", "water": "table",
-    "building": "wall", "tree": "otherprop", "fence": "blinds", "car": "sofa", "person": "person",
-    "pole": "lamp", "sign": "picture",
-}  # fmt: skip
 GEOMETRIC = dict.fromkeys(Scenes.classes, "vertical") | {
     "sky": "sky", "road": "horizontal", "pavement": "horizontal", "grass": "horizontal",
     "water": "horizontal",
@@ -63,19 +59,22 @@ def checked(name: str, folder: Path) -> checking.Report:
     return checking.check(source, source.settings(), folder)
 
 
-def scene(split: str, number: int, **options: Any) -> Scene:
-    return render_scene(SEED, split, number, SIZE, **options)
+def scene(split: str, number: int) -> Scene:
+    return render_scene(SEED, split, number, SIZE)
 
 
 def expected(
     labels: np.ndarray, names: dict[str, Any], classes: tuple[str, ...], border: bool = True
 ) -> np.ndarray:
-    """Labels by name; void, one pixel wide, where two names meet, in the class listed first."""
-    named = np.array([255 if names[c] is None else classes.index(names[c]) for c in Scenes.classes])
+    """Labels by name; void, one pixel wide, where two names meet, in the class listed first.
+
+    `names` has the rendered classes in their order, each with its name among `classes`.
+    """
+    named = np.array([255 if name is None else classes.index(name) for name in names.values()])
     mask = named[labels]
     if border:
-        last = {names[c]: i for i, c in enumerate(Scenes.classes)}
-        rank = np.array([last[names[c]] for c in Scenes.classes])[labels]
+        last = {name: i for i, name in enumerate(names.values())}
+        rank = np.array([last[name] for name in names.values()])[labels]
         cross = ndimage.generate_binary_structure(2, 1)
         mask[ndimage.maximum_filter(rank, footprint=cross, mode="nearest") > rank] = 255
     return mask
@@ -221,14 +220,11 @@ def test_nyud_is_read_back_pixel_for_pixel(root: Path, split: str) -> None:
     assert data.frames == [3 * number + FIRST[split] for number in range(N)]
     camera = NYUDv2.camera.scaled(SIZE[0] / 480, SIZE[1] / 640)
     for number, (parts, mask) in enumerate(data):
-        rendered = scene(split, number, camera=camera)
+        rendered = render_room(SEED, split, number, SIZE, camera)
         np.testing.assert_array_equal(pixels(parts["rgb"]), rendered.pixels)
-        want = expected(rendered.labels, NYUD, NYUDv2.classes)
+        want = expected(rendered.labels, {c: c for c in Rooms.classes}, NYUDv2.classes)
         np.testing.assert_array_equal(np.asarray(mask), want)
-        near = (rendered.depth > 0) & (rendered.depth <= 10)
-        np.testing.assert_array_equal(
-            np.asarray(parts["depth"])[0], np.where(near, rendered.depth, 10)
-        )
+        np.testing.assert_array_equal(np.asarray(parts["depth"])[0], rendered.depth)
 
 
 def test_the_large_file_of_nyud_is_as_matlab_writes_it(root: Path) -> None:
@@ -241,8 +237,8 @@ def test_the_large_file_of_nyud_is_as_matlab_writes_it(root: Path) -> None:
     assert labels.dtype == np.uint16 and len(np.unique(labels)) > 40 and labels.max() <= 894
     classes = scipy.io.loadmat(root / "nyud" / "classMapping40.mat")["mapClass"]
     assert classes.shape == (1, 894) and set(classes.ravel()) == set(range(1, 41))
-    assert (raw[raw > 0] == depths[raw > 0]).all() and (depths[raw == 0] == 10).all()
-    assert 0.05 < (raw == 0).mean() < 0.8
+    assert (raw[raw > 0] == depths[raw > 0]).all() and (depths > 0).all()
+    assert 0.01 < (raw == 0).mean() < 0.3
 
 
 def test_nyud_without_lists_has_the_splits_of_splits_mat(root: Path, tmp_path: Path) -> None:
@@ -260,7 +256,7 @@ def test_hha_of_generated_nyud_finds_the_floor(tmp_path: Path) -> None:
         floor = np.asarray(mask) == NYUDv2.classes.index("floor")
         _, height, angle = (np.asarray(channel)[floor] for channel in parts["hha"])
         heights.append(np.median(height))  # centimetres
-        angles.append(np.median(angle[angle > 0]) - 38.0)  # degrees
+        angles.append(np.median(angle) - 38.0)  # degrees
     assert len(heights) == 4 and max(heights) < 20 and max(angles) <= 2
 
 
@@ -335,13 +331,17 @@ def test_a_writer_that_fails_leaves_nothing_behind(
 ) -> None:
     calls = []
 
-    def fail(*arguments: Any, **options: Any) -> Scene:
-        calls.append(arguments)
-        if len(calls) > 2:
-            raise OSError("disk full")
-        return render_scene(*arguments, **options)
+    def failing(render: Callable[..., Any]) -> Callable[..., Any]:
+        def fail(*arguments: Any, **options: Any) -> Any:
+            calls.append(arguments)
+            if len(calls) > 2:
+                raise OSError("disk full")
+            return render(*arguments, **options)
 
-    monkeypatch.setattr(_common, "render_scene", fail)
+        return fail
+
+    monkeypatch.setattr(_common, "render_scene", failing(render_scene))
+    monkeypatch.setattr(nyud, "render_room", failing(render_room))
     with pytest.raises(OSError, match="disk full"):
         WRITERS[name](tmp_path, n=3, size=(48, 64))
     assert len(calls) == 3 and list(tmp_path.rglob("*")) == []

@@ -6,6 +6,7 @@ measures it: with its noise, and with the holes it leaves.
 
 from __future__ import annotations
 
+import math
 import operator
 from typing import Any, ClassVar, NamedTuple
 
@@ -120,15 +121,23 @@ class Rooms(torch.utils.data.Dataset[tuple[Any, Any]]):
 
 
 def render_room(
-    seed: int, split: str, index: int, size: tuple[int, int], camera: Camera | None = None
+    seed: int,
+    split: str,
+    index: int,
+    size: tuple[int, int],
+    camera: Camera | None = None,
+    pitch: float | None = None,
 ) -> Room:
     """One room as `Rooms` has it.
 
     Args:
         camera: takes the picture instead of the room's own, from the same place.
+        pitch: degrees by which it looks down instead, negative for up.
     """
     rng = np.random.default_rng((seed, _SPLITS.index(split), index, 14))  # not those of `Scenes`
     room = furnish(rng)
+    if pitch is not None:
+        room.pitch = math.radians(pitch)
     if camera is None:
         focal = room.focal * size[1]
         camera = Camera(focal, focal, (size[1] - 1) / 2, (size[0] - 1) / 2)

@@ -14,7 +14,6 @@ Depth is that of the geometry that was rendered, so that it agrees with the came
 from __future__ import annotations
 
 import operator
-from dataclasses import replace
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -198,19 +197,11 @@ def render_scene(
     index: int,
     size: tuple[int, int],
     difficulty: Difficulty = DIFFICULTIES["normal"],
-    camera: Camera | None = None,
 ) -> Scene:
-    """One scene with its depth, at one of three difficulties.
-
-    Args:
-        camera: takes the picture instead of the scene's own; its `fy` is used for both axes, its
-            `cx` is taken to be the middle column.
-    """
+    """One scene with its depth, at one of three difficulties."""
     entropy = (seed, _SPLITS.index(split), index)
     rng = np.random.default_rng(entropy)
     street = invent(rng, size)
-    if camera is not None:
-        street.camera = replace(street.camera, focal=camera.fy, horizon=camera.cy + 0.5)
     adjust(street, difficulty, np.random.default_rng((*entropy, 1)))
     canvas = draw(street)
     pixels = _expose(rng, canvas, street, difficulty)

@@ -16,7 +16,6 @@ import scipy.io
 from numpy.typing import NDArray
 from PIL import Image
 
-from fcn_tutorial.datasets.hha import Camera
 from fcn_tutorial.datasets.scenes import Scene, Scenes, render_scene, void_borders
 
 MARKER = "GENERATED.txt"  # in every folder written here; `data check` looks for it
@@ -55,14 +54,17 @@ def appearing(
         shutil.rmtree(workshop, ignore_errors=True)
 
 
-def scenes(
-    split: str, n: int, size: tuple[int, int], seed: int, camera: Camera | None = None
-) -> Iterator[Scene]:
-    """The first `n` scenes of a split."""
+def progress(n: int, split: str) -> Iterator[int]:
+    """The numbers 0 to n − 1, with a bar that says how far rendering has come."""
     from tqdm import tqdm
 
-    for index in tqdm(range(n), f"rendering {split}", unit="img", leave=False, disable=None):
-        yield render_scene(seed, split, index, size, camera=camera)
+    yield from tqdm(range(n), f"rendering {split}", unit="img", leave=False, disable=None)
+
+
+def scenes(split: str, n: int, size: tuple[int, int], seed: int) -> Iterator[Scene]:
+    """The first `n` scenes of a split."""
+    for index in progress(n, split):
+        yield render_scene(seed, split, index, size)
 
 
 def relabel(
@@ -93,8 +95,7 @@ def _mark(folder: Path, n: int, size: tuple[int, int], seed: int) -> None:
     write_lines(
         folder / MARKER,
         [
-            "Generated street scenes, not photographs: the layout is the data set's, the content "
-            "is not.",
+            "Generated scenes, not photographs: the layout is the data set's, the content is not.",
             f"fcn_tutorial.datasets.writers with n={n}, size={size[0]}x{size[1]}, seed={seed}",
         ],
     )

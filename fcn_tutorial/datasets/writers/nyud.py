@@ -1,4 +1,4 @@
-"""Scenes as NYUDv2: one large .mat of images, depths and labels, and the files that explain it."""
+"""Rooms as NYUDv2: one large .mat of images, depths and labels, and the files that explain it."""
 
 from __future__ import annotations
 
@@ -9,23 +9,11 @@ import h5py
 import numpy as np
 
 from fcn_tutorial.datasets.readers.nyud import NYUDv2
-from fcn_tutorial.datasets.scenes import Scene
-from fcn_tutorial.datasets.writers._common import (
-    appearing,
-    relabel,
-    scenes,
-    write_lines,
-    write_mat,
-)
+from fcn_tutorial.datasets.rooms import Room, Rooms, render_room
+from fcn_tutorial.datasets.scenes import void_borders
+from fcn_tutorial.datasets.writers._common import appearing, progress, write_lines, write_mat
 
-# Rooms have no streets: each class becomes something with its shape and place in a room.
-CLASSES = {
-    "sky": "ceiling", "road": "floor", "pavement": "floor mat", "grass": "bed", "water": "table",
-    "building": "wall", "tree": "otherprop", "fence": "blinds", "car": "sofa", "person": "person",
-    "pole": "lamp", "sign": "picture",
-}  # fmt: skip
 _NAMES = 894  # labels in the official file, which classMapping40.mat maps to 40
-_RANGE = np.float32(10)  # metres that a Kinect sees
 _FIRST = 5001  # number of frame 0 in the lists
 _USER_BLOCK = 512  # bytes before the HDF5 part, where MATLAB 7.3 introduces itself
 _SPLITS = ("train", "val", "test")
@@ -37,14 +25,13 @@ def write_nyud(
     """Write `root/nyud`: `n` frames each for train, val and test, taken by the Kinect's camera.
 
     nyu_depth_v2_labeled.mat (HDF5; images, depths, rawDepths, labels 0–894, accelData),
-    classMapping40.mat, splits.mat, train.txt and val.txt. Up to 10 m, the range of a Kinect, both
-    depths are those of the geometry; beyond and in the sky, `rawDepths` is 0 and `depths` is filled
-    in with 10 m. Which of the 894 labels stands for a class changes from frame to frame, so that
-    only the mapping gives the 40 classes (`CLASSES`). The size is 3:4, because only then has the
-    scaled Kinect square pixels.
+    classMapping40.mat, splits.mat, train.txt and val.txt. `depths` is complete, `rawDepths` is 0
+    where a Kinect measures nothing (`Room.missing`). Which of the 894 labels stands for a class
+    changes from frame to frame, so that only the mapping gives the 40 classes, of which rooms have
+    twelve. The size is 3:4, because only then has the scaled Kinect square pixels.
 
     Returns the folder. Raises FileExistsError where it is there and not empty, and ValueError for
-    another shape and as `Scenes` for n, size and seed.
+    another shape and as `Rooms` for n, size and seed.
     """
     if 4 * size[0] != 3 * size[1]:
         raise ValueError(f"size={size}: NYUDv2's frames are 3:4, as 480×640 is")
@@ -58,8 +45,9 @@ def write_nyud(
             camera = NYUDv2.camera.scaled(size[0] / 480, size[1] / 640)
             # One frame of each split in turn, so that no split is a range of numbers.
             for place, split in enumerate(_SPLITS):
-                for number, scene in enumerate(scenes(split, n, size, seed, camera)):
-                    _store(arrays, len(_SPLITS) * number + place, scene)
+                for number in progress(n, split):
+                    room = render_room(seed, split, number, size, camera)
+                    _store(arrays, len(_SPLITS) * number + place, room)
         with path.open("r+b") as opened:
             opened.write(b"MATLAB 7.3 MAT-file, fcn_tutorial".ljust(124) + b"\0\2IM")
         _explain(folder, n)
@@ -80,15 +68,16 @@ def _arrays(file: h5py.File, frames: int, size: tuple[int, int]) -> dict[str, An
     return arrays
 
 
-def _store(arrays: dict[str, Any], frame: int, scene: Scene) -> None:
-    classes = relabel(scene.labels, CLASSES, NYUDv2.classes)
+def _store(arrays: dict[str, Any], frame: int, room: Room) -> None:
+    numbers = np.array([NYUDv2.classes.index(name) for name in Rooms.classes], np.uint8)
+    void = NYUDv2.ignore_index
+    classes = np.where(void_borders(room.labels) == void, np.uint8(void), numbers[room.labels])
     cycle = frame % (_NAMES // len(NYUDv2.classes))
     named = classes.astype(np.uint16) + 1 + len(NYUDv2.classes) * cycle
-    arrays["labels"][frame] = np.where(classes == NYUDv2.ignore_index, 0, named).T
-    arrays["images"][frame] = scene.pixels.T
-    raw = np.where(scene.depth > _RANGE, 0, scene.depth)
-    arrays["rawDepths"][frame] = raw.T
-    arrays["depths"][frame] = np.where(raw == 0, _RANGE, raw).T
+    arrays["labels"][frame] = np.where(classes == void, 0, named).T
+    arrays["images"][frame] = room.pixels.T
+    arrays["depths"][frame] = room.depth.T
+    arrays["rawDepths"][frame] = np.where(room.missing, 0, room.depth).T
 
 
 def _explain(folder: Path, n: int) -> None:
