@@ -96,11 +96,12 @@ _ROOMS: dict[str, tuple[Modality, str, str]] = {
 
 def _rooms() -> Iterator[Recipe]:
     """Colour, depth and HHA of generated rooms, alone, fused early and fused late."""
+    small = Model("tiny", width=0.5)
     alone = Recipe(
         name="rooms-fcn8s-rgb",
         summary="",
         source=f"{_OURS}: the schedule of scenes-fcn8s, on less, for many cheap runs",
-        model=Model("tiny", width=0.5),
+        model=small,
         data=Data("rooms", (72, 96), jitter=0.2, train_images=300, test_images=80),
         optimiser=Optimiser("adamw", lr=4e-3, weight_decay=1e-4, warmup=0.05),
         batch=16,
@@ -114,14 +115,14 @@ def _rooms() -> Iterator[Recipe]:
             alone,
             name=f"rooms-fcn8s-{name}",
             summary=f"FCN-8s on generated rooms: {what}",
-            model=dataclasses.replace(alone.model, preprocessing=preprocessing),
+            model=dataclasses.replace(small, preprocessing=preprocessing),
             data=dataclasses.replace(alone.data, modality=modality),
         )
     yield dataclasses.replace(
         alone,
         name="rooms-fcn8s-late",
         summary="two FCN-8s on generated rooms, of colour and of HHA, fused late",
-        model=dataclasses.replace(alone.model, late_fusion=True),
+        model=dataclasses.replace(small, late_fusion=True),
         data=dataclasses.replace(alone.data, modality="rgb-hha"),
         optimiser=dataclasses.replace(alone.optimiser, lr=5e-4),
         epochs=4,
