@@ -206,7 +206,7 @@ def learned(part: Any) -> int:
         return sum(map(learned, part))
     if isinstance(part, Tree):
         splits = int((~np.isnan(part.thresholds)).sum())
-        return splits * 2 + (splits + 1) * part.shares.shape[1]
+        return int(splits * 2 + (splits + 1) * part.shares.shape[1])
     if hasattr(part, "estimators_"):  # a random forest of scikit-learn
         trees = [one.tree_ for one in part.estimators_]
         splits = int(sum(t.node_count - t.n_leaves for t in trees))
