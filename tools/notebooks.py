@@ -37,9 +37,9 @@ KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 LANGUAGE = {"name": "python", "pygments_lexer": "ipython3"}
 SETUP_TAGS = ["colab-setup", "hide-input", "nbval-ignore-output"]
 SETUP_CELL = """\
-# @title In Colab only: add the package, keep the torch that is there
+# @title In Colab only: add the package, keep all that is there
 import importlib.util
-from importlib.metadata import version
+from importlib.metadata import distributions
 
 try:
     import google.colab  # noqa: F401
@@ -47,13 +47,31 @@ try:
     in_colab = True
 except ImportError:
     in_colab = False
+
+
+def installed():
+    \"\"\"Version of each package by its name.\"\"\"
+    found = reversed([*distributions()])  # of two, the first is imported
+    return {{d.name: d.version for d in found if d.name}}
+
+
 if in_colab and importlib.util.find_spec("{module}") is None:
-    keep = " ".join(f"{{p}}=={{version(p)}}" for p in ("torch", "torchvision"))
+    before = installed()
     source = "git+{url}"
+    there = [n for n in ("torch", "torchvision", "numpy") if n in before]
+    keep = " ".join(f"{{n}}=={{before[n]}}" for n in there)
     %pip install -q {{keep}} "{name} @ {{source}}"
     importlib.invalidate_caches()
     if importlib.util.find_spec("{module}") is None:
-        raise RuntimeError(f"pip could not install {name} from {{source}}")"""
+        raise RuntimeError(
+            f"pip could not install {name} from {{source}}; why, it says "
+            "above. The chapter can be read without: its outputs are stored"
+        )
+    after = installed()
+    added = sorted(after.keys() - before.keys())
+    moved = sorted(n for n in before if after.get(n) != before[n])
+    replaced = ", ".join(moved) or "nothing"
+    print(f"Added: {{', '.join(added)}}. Replaced: {{replaced}}.")"""
 
 
 # A cell that begins with a title is folded to it, in the page and in Colab. What is not the

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import nbformat
 import pytest
@@ -143,7 +143,9 @@ def test_reading_takes_a_minute_for_two_hundred_words_of_prose() -> None:
 
 @pytest.mark.parametrize("arrives", [True, False])
 def test_the_set_up_cell_says_when_the_package_did_not_arrive(
-    arrives: bool, monkeypatch: pytest.MonkeyPatch
+    arrives: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """As in Colab, where the package is not there and pip brings it, or fails and prints why."""
     module = PROJECT.name.replace("-", "_")
@@ -151,6 +153,7 @@ def test_the_set_up_cell_says_when_the_package_did_not_arrive(
 
     def pip(line: str) -> None:
         installed.append(line)
+        here.append(SimpleNamespace(name=PROJECT.name, version="1"))
 
     real = importlib.util.find_spec
 
@@ -162,16 +165,21 @@ def test_the_set_up_cell_says_when_the_package_did_not_arrive(
     monkeypatch.setitem(sys.modules, "google", ModuleType("google"))
     monkeypatch.setitem(sys.modules, "google.colab", ModuleType("google.colab"))
     monkeypatch.setattr("importlib.util.find_spec", find_spec)
-    monkeypatch.setattr("importlib.metadata.version", lambda name: "2.11.0")
+    here = [SimpleNamespace(name="torch", version="2.11.0+cu128")]
+    monkeypatch.setattr("importlib.metadata.distributions", lambda: iter(here))
     shell = InteractiveShell()
     shell.register_magic_function(pip)
     result = shell.run_cell(setup_cell(PROJECT))
     (line,) = installed
-    assert f'torch==2.11.0 torchvision==2.11.0 "{PROJECT.name} @ git+{PROJECT.url}"' in line
+    # No torchvision there: it is neither kept nor asked for.
+    assert f'-q torch==2.11.0+cu128 "{PROJECT.name} @ git+{PROJECT.url}"' in line
     assert result.success is arrives
-    if not arrives:
-        said = f"pip could not install {PROJECT.name} from git+{PROJECT.url}"
-        assert str(result.error_in_exec) == said
+    told = capsys.readouterr().out
+    if arrives:
+        assert told == f"Added: {PROJECT.name}. Replaced: nothing.\n"
+    else:
+        said = f"pip could not install {PROJECT.name} from git+{PROJECT.url}; why, it says above."
+        assert str(result.error_in_exec).startswith(said)
 
 
 def test_a_broken_equation_cell_stops_the_build(chapter: Chapter) -> None:
