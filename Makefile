@@ -106,7 +106,7 @@ nbval: $(STAMP) ## stage: every chapter run again from the wheel, its outputs co
 browser: $(STAMP) $(if $(FRESH),,book) ## stage: the rendered pages in headless Chromium
 	$(PY) -m pytest -q -n 2 --dist loadgroup tests/book
 
-slow: $(STAMP) ## what `make unit` runs small, at full width (minutes)
+slow: $(STAMP) book ## what the tests run small, at full width; axe on every page (minutes)
 	OMP_NUM_THREADS=1 $(PY) -m pytest -q -m slow
 
 mutants: $(STAMP) ## break formulas, of the package and of the book, and see that it is noticed (an hour)
@@ -135,6 +135,13 @@ release: $(STAMP) publish-check book ## build all of a release into dist: wheel,
 	rm -rf dist && mkdir dist && cp _build/dist/*.whl _build/dist/*.tar.gz dist
 	$(PY) -m zipfile -c dist/book.zip $(HTML)/.
 	@ls -l dist
+
+shots: $(STAMP) book ## a picture of every page, light, dark and on a phone, in _build/shots [CHAPTER=04]
+	$(PY) -m tools.pages shots _build/shots $(CHAPTER)
+
+pdf: $(STAMP) book ## a PDF of each chapter, and of all in book.pdf, in _build/pdf [CHAPTER=04]
+	$(PIP) -q "pypdf>=4"
+	$(PY) -m tools.pages pdf _build/pdf $(CHAPTER)
 
 # On the machine's own Python, which has a torch that fits its device: nothing is installed.
 gpu: ## all that is asked of a CUDA device, in ten minutes: OUT=folder [GPU='--only speed']

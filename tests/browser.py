@@ -1,8 +1,6 @@
 """The headless Chromium of the tests that look at pages and sliders."""
 
-import os
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,11 +9,8 @@ import pytest
 from playwright._impl._driver import compute_driver_executable
 from playwright.sync_api import Browser, Error, sync_playwright
 
-PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-FLAGS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-)  # fmt: skip
+from tools.browser import FLAGS, MISSING, installed
+
 #: Shared libraries that a bare Debian lacks and Playwright's driver needs, and their packages.
 PACKAGES = {"libatomic.so.1": "libatomic1", "libstdc++.so.6": "libstdc++6"}
 
@@ -41,10 +36,9 @@ def chromium() -> Iterator[Browser]:
 
     Fails in one sentence where it cannot start, or Playwright's driver, whose package it names.
     """
-    installed = filter(None, map(shutil.which, PROGRAMS))
-    path = os.environ.get("BROWSER_PATH") or next(installed, None)
+    path = installed()
     if path is None:
-        pytest.skip("no Chromium on this machine (sudo apt-get install chromium libatomic1)")
+        pytest.skip(MISSING)
     problem = driver_problem(compute_driver_executable())
     if problem:
         pytest.fail(problem, pytrace=False)

@@ -302,3 +302,26 @@ def test_the_cost_of_training_is_measured_and_written(
     assert [point["x"] for point in processes["points"]] == [2]
     text = capsys.readouterr().out
     assert "images (side 64, classes 21)" in text and "exchanged" in text
+
+
+def test_angles_are_those_of_two_gradients_and_control_pairs(tmp_path: Path) -> None:
+    from benchmarks import angles
+
+    path = tmp_path / "angles.json"
+    assert angles.main(["--smoke", "--only", "0", "--json", str(path)]) == 0
+    rows = json.loads(path.read_text(encoding="utf-8"))["seeds"]["0"]
+    assert [row["step"] for row in rows] == [1, 2]
+    assert [len(rows[0][key]) for key in ("between", "within", "ratio")] == [2, 1, 2]
+    # The trunk's gradient of the added losses is the sum of the two: |a+b|² by the cosine law.
+    data, pick = angles.rendered(4), torch.arange(4)
+    torch.manual_seed(0)
+    network = FCN("tiny", angles.TASKS, 8, width=1 / 8)
+    for layer in network.scorers():  # they start at zero, where the trunk has no gradient
+        torch.nn.init.normal_(network.get_submodule(layer).weight)
+    found = angles.gradients(network, data, pick)
+    network.zero_grad()
+    angles.loss_of(network, data, pick).total.backward()
+    whole = sum(p.grad.square().sum() for p in network.backbone.parameters() if p.grad is not None)
+    a, b = (found[task].norm() for task in angles.TASKS)
+    law = a**2 + b**2 + 2 * a * b * angles.cosine(*found.values())
+    assert float(whole) == pytest.approx(float(law), rel=2e-3)  # the cosine has three decimals

@@ -175,6 +175,10 @@ class Source:
 
     # --- For recipes ----------------------------------------------------------------------------
 
+    def seen(self, spec: Data) -> str:
+        """What a score's label adds to the number of images, such as the classes that were told."""
+        return ", geometric classes" if spec.task == "geometric" else ""
+
     def settings(self, **changes: Any) -> Data:
         """What a recipe would say of it, apart from augmentation. Raises ValueError for others."""
         known = {field.name for field in dataclasses.fields(self.spec_type)}

@@ -8,6 +8,7 @@ from fcn_tutorial.playground.element import LIMIT, Element
 from fcn_tutorial.playground.network import cut_out, network
 from fcn_tutorial.playground.operations import (
     KERNELS,
+    absent,
     alignment,
     confusion,
     convolution,
@@ -18,6 +19,6 @@ from fcn_tutorial.playground.operations import (
 from fcn_tutorial.playground.table import table
 
 __all__ = [
-    "KERNELS", "LIMIT", "Element", "alignment", "confusion", "convolution", "crops",
+    "KERNELS", "LIMIT", "Element", "absent", "alignment", "confusion", "convolution", "crops",
     "cut_out", "deconvolution", "fields", "network", "table",
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Operations to try by hand: convolution, crops, its transpose, layers, alignment, a matrix."""
+"""Operations to try by hand: convolution, crops, its transpose, layers, alignment, scores."""
 
 from __future__ import annotations
 
@@ -185,6 +185,25 @@ def confusion(
         "ignore": ignore_index,
     }
     return Element("confusion", data, alt, still_picture(_painted(labels, palette), alt))
+
+
+def absent(matrix: ArrayLike, *, classes: Sequence[str], alt: str) -> Element:
+    """Classes to take out of the truth of a confusion matrix (C, C), rows the truth.
+
+    The mean IU answers under four conventions for classes that are not there (two of them are
+    `metrics.score`'s). Raises ValueError for a matrix of another form, and as `Element`.
+    """
+    counts = np.asarray(matrix)
+    if counts.shape != (len(classes), len(classes)) or counts.dtype.kind not in "iu":
+        raise ValueError(
+            f"matrix of shape {counts.shape}, {counts.dtype}: whole numbers, a row and a column "
+            f"for each of {len(classes)} classes, are shown"
+        )
+    # Without scripts: the shares of the matrix, darker where there are more pixels.
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    pixels = np.kron(np.rint(255 * (1 - shares)), np.ones((8, 8))).astype(np.uint8)
+    data = {"matrix": counts.tolist(), "classes": list(classes)}
+    return Element("absent", data, alt, still_picture(pixels, alt))
 
 
 def _labels(labels: ArrayLike, classes: int, ignore: int | None, name: str) -> NDArray[np.int64]:

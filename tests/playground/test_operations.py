@@ -29,6 +29,7 @@ ANSWER = np.where(RNG.random((24, 32)) < 0.6, np.where(TRUTH == 255, 0, TRUTH), 
 
 PHOTO = RNG.integers(0, 256, (24, 32, 3), np.uint8)
 SHARES = RNG.dirichlet([0.3] * 4, (24 - 10 + 1, 32 - 10 + 1))
+MATRIX = np.array([[9, 1, 0, 0], [2, 5, 3, 0], [0, 0, 4, 0], [0, 0, 0, 7]])
 
 ROWS = [["8s", "VOC", "62.7"], ["<b>", "VOC", "9"], ["a", "NYUD", "1,000"], ["16s", "VOC", "–"]]
 
@@ -46,6 +47,7 @@ ELEMENTS = {
     "table": playground.table(
         ["net", "set", "IU"], ROWS, filters=["set"], start={"set": "VOC"}, alt="Scores."
     ),
+    "absent": playground.absent(MATRIX, classes=NAMES, alt="A matrix."),
 }
 
 
@@ -211,6 +213,38 @@ def test_the_matrix_and_its_scores_are_those_of_scikit_learn(page: Page) -> None
     )
 
 
+def test_means_without_some_classes_follow_their_conventions(page: Page) -> None:
+    for gone in ((), (2,), (3,), (1, 3), (0, 1, 2, 3)):
+        there = [k not in gone for k in range(4)]
+        found = ask(page, "absent", "Object.values(figure.means(a)).map(String)", there)
+        pixels = [
+            (i, j) for i in range(4) if there[i] for j in range(4) for _ in range(MATRIX[i, j])
+        ]
+        truth, answer = zip(*pixels, strict=True) if pixels else ((), ())
+        present, seen = sorted({*truth}), sorted({*truth, *answer})
+        each = {
+            k: len([p for p in pixels if p == (k, k)]) / len([p for p in pixels if k in p])
+            for k in seen
+        }
+        mean = [
+            sum(each[k] for k in present) / len(present) if present else np.nan,
+            sum(each.values()) / len(seen) if seen else np.nan,
+            sum(each.values()) / 4,
+            sum(each.values()) / 4 if len(seen) == 4 else np.nan,
+        ]
+        assert [float(v) for v in found] == pytest.approx(mean, abs=1e-12, nan_ok=True)
+
+
+def test_a_class_is_taken_out_by_its_box(page: Page) -> None:
+    before = said(page, "absent")
+    page.locator("#absent").get_by_label("blue").uncheck()  # never predicted: nan
+    assert "no number" in page.locator("#absent").inner_text() and said(page, "absent") != before
+    page.locator("#absent").get_by_label("blue").check()
+    assert (
+        said(page, "absent") == before and "no number" not in page.locator("#absent").inner_text()
+    )
+
+
 def said(page: Page, name: str) -> str:
     return page.locator(f"#{name} output").inner_text()
 
@@ -342,6 +376,9 @@ REFUSED = {
     "a value that is not there": (
         lambda: playground.table(["a"], [["1"]], filters=["a"], start={"a": "2"}, alt="x"),
         "'2' is nothing that can be chosen",
+    ),
+    "a matrix of other classes": (
+        lambda: playground.absent(MATRIX[:3], classes=NAMES, alt="x"), "matrix of shape (3, 4)"
     ),
     "no alt text": (lambda: playground.deconvolution(alt=" "), "alt is empty"),
     "too much": (

@@ -59,6 +59,19 @@ def test_rhythm_is_that_of_the_epoch_and_of_no_other_period() -> None:
     assert few.rhythm() == 0  # three epochs tell nothing
 
 
+def test_rhythm_is_asked_of_all_epochs_but_the_first() -> None:
+    beat = np.sin(np.arange(EPOCH))
+    losses = np.concatenate([np.zeros(EPOCH), np.tile(beat, EPOCHS - 1)])
+    val = [(120, 1.0), (240, 1.0), (360, 1.0)]
+    assert Curves(list(losses), val, EPOCH).rhythm() == pytest.approx(1, abs=1e-12)
+
+
+@pytest.mark.parametrize(("early", "late"), [(1.2, 1.2), (1.05, 1.5)])
+def test_a_gap_must_be_there_early_and_large_late(early: float, late: float) -> None:
+    val = HEALTHY * np.where(SHARE < 0.5, early, late)
+    assert first_sign(drawn(HEALTHY, val)) is None
+
+
 def test_curves_too_short_to_say_anything_are_refused() -> None:
     with pytest.raises(ValueError, match="curves of 9 steps, 3 validations"):
         Curves([1.0] * 9, [(1, 1.0), (2, 1.0), (3, 1.0)], 3)

@@ -59,6 +59,7 @@ def test_overrides_change_only_what_they_name() -> None:
         ("lr=1", "did you mean optimiser.lr?"),
         ("batch=0", "batch=0"),
         ("epochs=-1", "epochs=-1"),
+        ("data.task=both", "set baselines=false too"),
     ],
 )
 def test_a_bad_override_says_what_would_do(setting: str, message: str) -> None:

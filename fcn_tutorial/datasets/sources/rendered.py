@@ -42,6 +42,11 @@ class Rendered(Source):
     def rendered(self, spec: Data, split: str, n: int) -> Any:
         """The first `n` images of a split."""
 
+    def seen(self, spec: Data) -> str:
+        """See `Source.seen`: their size as well, which is the recipe's."""
+        height, width = spec.crop
+        return f" of {height}×{width}{super().seen(spec)}"
+
     def settings(self, **changes: Any) -> Data:
         """See `Source.settings`."""
         return super().settings(**{**dict(self.shown), **changes})

@@ -271,6 +271,14 @@ def _scenes() -> Iterator[Recipe]:
     )
     yield dataclasses.replace(
         base,
+        name="scenes-segnet-basic",
+        summary="a SegNet-Basic of an eighth of the width on generated scenes; learns sooner",
+        source=_OURS,
+        model=_model("segnet-basic", width=1 / 8, preprocessing="centred"),
+        recompute_norms=True,
+    )
+    yield dataclasses.replace(
+        base,
         name="scenes-unet",
         summary="a padded U-Net of an eighth of the width on generated scenes",
         source=_OURS,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from typing import Literal
 
 from fcn_tutorial.training.recipes.recipe import (
     AnyModel,
@@ -129,6 +130,28 @@ def _rooms() -> Iterator[Recipe]:
         validate_every=4,
         coarser="rooms-fcn8s-rgb,rooms-fcn8s-hha",
     )
+
+
+_HEADS: dict[Literal["semantic", "geometric", "both"], str] = {
+    "semantic": "the 12 classes alone",
+    "geometric": "sky, horizontal and vertical alone",
+    "both": "12 classes and 3 geometric ones, two heads on one trunk",
+}
+
+
+def _tasks() -> Iterator[Recipe]:
+    """One head or two on the same few scenes: does the second task help the first?"""
+    alike = scenes_fcn8s()
+    for task, heads in _HEADS.items():
+        yield dataclasses.replace(
+            alike,
+            name=f"scenes-{task}",
+            summary=f"FCN-8s on 200 small generated scenes: {heads}",
+            data=dataclasses.replace(alike.data, crop=(64, 64), task=task, train_images=200),
+            epochs=24,
+            validate_every=12,
+            baselines=False,
+        )
 
 
 def _camvid() -> Iterator[Recipe]:
@@ -255,6 +278,7 @@ def all_recipes() -> Iterator[Recipe]:
     """Every recipe of this module."""
     yield from _scenes()
     yield from _rooms()
+    yield from _tasks()
     yield from _camvid()
     yield from _folder()
     yield from _today()

@@ -62,6 +62,8 @@ def check(recipe: Recipe) -> None:
         if not 0 <= getattr(recipe, key) < math.inf:
             raise ValueError(f"--set {key}={getattr(recipe, key)}: expected 0 or more")
     _check_data(recipe.data)
+    if recipe.baselines and recipe.data.task == "both":
+        raise ValueError("data.task=both: baselines answer one task; set baselines=false too")
     if recipe.batch % recipe.accumulate:
         raise ValueError(
             f"accumulate={recipe.accumulate} does not divide batch={recipe.batch} into equal parts"

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from fcn_tutorial import assets
+from fcn_tutorial.datasets import sources
 from fcn_tutorial.metrics import ImageMeasure, Measure, named, of_images, over_seeds, shown
 from fcn_tutorial.training import recipes
 from fcn_tutorial.training.recipes.recipe import Recipe
@@ -140,7 +141,9 @@ def _ours(recipe: Recipe, records: Sequence[Record]) -> Iterator[Row]:
         by_seed = {record["seed"]: record for record in several}
         split = "test" if several[0].get("test") else "val"
         parts = [record[split] for record in by_seed.values()]
-        label = f"ours, {split}, {parts[0]['images']:,} images"
+        data = from_dict(several[0]["settings"]).data
+        seen = sources.get(data.name).seen(data)
+        label = f"ours, {split}, {parts[0]['images']:,} images{seen}"
         if not several[0]["overrides"] and changed(several[0]["settings"], recipe):
             label += ", settings before today's"
         changes = ", ".join(f"{k}={v}" for k, v in several[0]["overrides"].items())

@@ -1,0 +1,14 @@
+// What the theme leaves without a name, or out of reach of the keyboard.
+document.addEventListener("DOMContentLoaded", () => {
+  for (const summary of document.querySelectorAll(".bd-sidebar-primary summary")) {
+    const above = summary.closest("li")?.querySelector("a");
+    summary.setAttribute("aria-label", `Pages below ${above ? above.textContent.trim() : "this"}`);
+  }
+  // Its children are entries of a bibliography and ways back from them: no items of a list.
+  for (const list of document.querySelectorAll(".citation-list[role=list]"))
+    list.removeAttribute("role");
+  // A box that scrolls can be scrolled by keys once it can be reached.
+  const boxes = ".bd-article pre, .bd-article .cell_output > *, .bd-article .scroll";
+  for (const box of document.querySelectorAll(boxes))
+    if (box.scrollWidth > box.clientWidth + 1) box.tabIndex = 0;
+});
