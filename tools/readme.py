@@ -1,6 +1,6 @@
-"""Write what README.md, data/README.md and book/intro.md state from where it is known.
+"""Write what README.md, data/README.md and two pages of the book state from where it is known.
 
-python -m tools.readme            stamp chapters, scores and data sets between their markers
+python -m tools.readme            stamp chapters, scores, data sets, weeks between their markers
 python -m tools.readme --picture RUN_FOLDER   draw book/_static/scenes.webp from a scenes run
 """
 
@@ -18,13 +18,14 @@ import yaml
 
 from fcn_tutorial.metrics import ImageMeasure, Measure, Place, of_images, over_seeds, shown
 from fcn_tutorial.training.records.record import remarks, scored
-from tools import gpu_table
+from tools import gpu_table, syllabus
 from tools.chapter_form import listed_files
 from tools.project import ROOT
 
 README = ROOT / "README.md"
 DATA_README = ROOT / "data" / "README.md"
 INTRO = ROOT / "book" / "intro.md"
+TEACHING = ROOT / "book" / "teaching.md"
 PICTURE = ROOT / "book" / "_static" / "scenes.webp"
 
 
@@ -234,6 +235,11 @@ def stamped_intro(text: str, root: Path = ROOT) -> str:
     return stamp(text, {"chapters": chapters_block(root, "book")}, "book/intro.md")
 
 
+def stamped_teaching(text: str, root: Path = ROOT) -> str:
+    """book/teaching.md with its weeks. Raises ValueError likewise."""
+    return stamp(text, syllabus.blocks(root), "book/teaching.md")
+
+
 def stamp(text: str, blocks: dict[str, str], where: str, tool: str = "tools/readme.py") -> str:
     """A page with its blocks between their markers; `tool` is named in them.
 
@@ -267,14 +273,19 @@ def draw_picture(run: Path) -> None:
 
 
 def main() -> int:
-    """Stamp the three files, or draw the picture of README.md."""
+    """Stamp the four files, or draw the picture of README.md."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--picture", type=Path, metavar="RUN_FOLDER")
     options = parser.parse_args()
     if options.picture:
         draw_picture(options.picture)
         return 0
-    for path, renewed in ((README, stamped), (DATA_README, stamped_data), (INTRO, stamped_intro)):
+    for path, renewed in (
+        (README, stamped),
+        (DATA_README, stamped_data),
+        (INTRO, stamped_intro),
+        (TEACHING, stamped_teaching),
+    ):
         path.write_text(renewed(path.read_text(encoding="utf-8")), encoding="utf-8")
     return 0
 
