@@ -3,14 +3,11 @@
 python -m tools.publish DIST    build wheel and source archive into DIST and check all there is
 """
 
-import json
 import re
 import subprocess
 import sys
-import urllib.error
-import urllib.request
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +18,6 @@ from tools.notebooks import chapters, colab_link, stamp_page
 from tools.project import ROOT, Project, read_project
 from tools.rerun import missing_assets
 
-INDEX = "https://pypi.org/pypi/{name}/json"
 PATIENCE = 10  # seconds for an answer of the index
 PAGES = ("README.md", "CONTRIBUTING.md", "data/README.md", "SECURITY.md")
 
@@ -122,24 +118,25 @@ def address_problems(project: Project, root: Path = ROOT) -> Iterator[str]:
             yield f"{name} names another address or version: run `make notebooks`"
 
 
-def name_check(name: str, ask: Callable[[str], Mapping[str, object]] | None = None) -> Check:
-    """Whether the index has a package of that name; without a network, that nobody knows."""
+def name_check(name: str, ask: Callable[[str], str] | None = None) -> Check:
+    """Whether the index that pip asks has that name; without a network, nobody knows."""
     title = f"the name {name}"
-    try:
-        (ask or _ask)(INDEX.format(name=name))
-    except urllib.error.HTTPError as error:
-        if error.code == 404:
-            return Check(title, note="is free: the first upload claims it")
-        return Check(title, note=f"not checked: the index answers {error.code}")
-    except OSError as error:
-        return Check(title, note=f"not checked: no network ({error})")
-    return Check(title, note="is taken on the index: is that yours? If not, choose another name")
+    said = (ask or _ask)(name)
+    if "Available versions:" in said:
+        return Check(
+            title, note="is taken on the index: is that yours? If not, choose another name"
+        )
+    # After attempts that failed pip says the same as of a name that nobody has.
+    if "No matching distribution" in said and "Retrying" not in said:
+        return Check(title, note="is free: the first upload claims it")
+    return Check(title, note="not checked: the index does not answer")
 
 
-def _ask(address: str) -> Mapping[str, object]:
-    with urllib.request.urlopen(address, timeout=PATIENCE) as answer:
-        found: Mapping[str, object] = json.load(answer)
-        return found
+def _ask(name: str) -> str:
+    """What pip says of the versions of a package."""
+    command = [sys.executable, "-m", "pip", "--timeout", str(PATIENCE), "--retries", "1"]
+    done = subprocess.run([*command, "index", "versions", name], capture_output=True, text=True)
+    return done.stdout + done.stderr
 
 
 def claims(project: Project) -> list[str]:
