@@ -29,7 +29,6 @@ SCORE = re.compile(r"(?<![\w.,−+-])\d\d\.\d{1,2}(?![\w.]*\d)(?! (?:million|M\b
 #: {chapter: {number: what it is}}, where it is not a score that somebody published.
 OTHERS: dict[str, dict[str, str]] = {
     "10_measuring": {"40.25": "the place of an edge", "97.5": "a percentile"},
-    "14_nyudv2": {"60.5": "the bound of an assertion"},
     "16_after_fcn": {"20.5": "millions of weights", "65.1": "millions of weights"},
 }
 
