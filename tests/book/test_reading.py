@@ -78,7 +78,10 @@ def test_search_finds_each_chapter_by_its_term(html: Path, page: Page) -> None:
     for number, term in TERMS.items():
         page.goto(f"{(html / 'search.html').as_uri()}?q={term.replace(' ', '+')}")
         page.wait_for_selector("#search-results li")
-        page.wait_for_function("!document.querySelector('#search-progress .dots')")
+        # Results are added one by one; the sentence with their number comes after the last.
+        page.wait_for_function(
+            "/found [0-9]/.test(document.querySelector('.search-summary').innerText)"
+        )
         found = page.eval_on_selector_all("#search-results li a", "all => all.map(a => a.href)")
         assert any(f"/{number}_" in address for address in found), (term, found[:10])
 
