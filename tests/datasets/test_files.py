@@ -139,6 +139,27 @@ def test_a_huge_declared_size_is_refused_before_decoding(
         read(path)
 
 
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_jpeg_too_small_for_its_pixels_is_refused_and_the_emptiest_sound_one_read(
+    tmp_path: Path, progressive: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One grey, the best Huffman tables: nothing sound holds fewer bytes for so many pixels."""
+    path = tmp_path / "a.jpg"
+    grey = Image.new("L", (1600, 1600), 128)
+    grey.save(path, optimize=True, progressive=progressive)
+    assert read_image(path).shape == (1600, 1600, 3)
+    sound = path.read_bytes()
+    at = max(sound.find(b"\xff\xc0"), sound.find(b"\xff\xc2")) + 5  # of the frame header: rows
+    assert struct.unpack_from(">HH", sound, at) == (1600, 1600)
+    path.write_bytes(sound[:at] + struct.pack(">HH", 10_000, 10_000) + sound[at + 4 :])
+    monkeypatch.setattr(Image.Image, "load", lambda self: pytest.fail("decoded"))
+    with (
+        warnings.catch_warnings(action="ignore"),  # Pillow warns from 89 million pixels
+        pytest.raises(ValueError, match=r"a\.jpg: .*\d+ bytes cannot hold 10000×10000 pixels"),
+    ):
+        read_image(path)
+
+
 @pytest.mark.parametrize("read", [read_image, read_index_image, read_mat, read_lines])
 def test_a_missing_file_or_a_folder_is_not_found(
     tmp_path: Path, read: Callable[[Path], Any]

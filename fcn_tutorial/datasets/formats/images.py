@@ -116,6 +116,7 @@ def picture(path: Path) -> Iterator[ImageFile.ImageFile]:
         with Image.open(path, formats=FORMATS) as image:  # reads the header only
             if image.width * image.height > MAX_PIXELS:
                 raise ValueError(f"{image.width}×{image.height} is more than {MAX_PIXELS} pixels")
+            _require_content(image, path.stat().st_size)
             yield image
     except Image.DecompressionBombError as error:  # Pillow's own bound, which lies above ours
         raise ValueError(f"{path}: not a readable image: {MAX_PIXELS:,} pixels at most") from error
@@ -125,6 +126,16 @@ def picture(path: Path) -> Iterator[ImageFile.ImageFile]:
         ) from error
     except Exception as error:  # Pillow's decoders raise almost anything on damaged input
         raise ValueError(f"{path}: not a readable image ({error or repr(error)})") from error
+
+
+def _require_content(image: ImageFile.ImageFile, size: int) -> None:
+    """Refuse a JPEG of `size` bytes that cannot hold its pixels; libjpeg would make them up, grey.
+
+    A Huffman code has a bit at least, and each 8×8 block of the finest component has one. Two
+    components can be the finest of one side each: then there are half as many blocks.
+    """
+    if image.format in ("JPEG", "MPO") and 8 * size < image.width * image.height / 64 / 2:
+        raise ValueError(f"{size} bytes cannot hold {image.width}×{image.height} pixels")
 
 
 def _opaque(band: Image.Image) -> Image.Image:
