@@ -129,7 +129,8 @@ class Run:
 
     def _diverged(self, what: str) -> ValueError:
         spec = self.recipe.optimiser
-        back = f"; --resume with it goes on from step {self.saved}" if self.saved else ""
+        where = f"step {self.saved}, {self.folder.last}"
+        back = f"; --resume with it goes on from {where}" if self.saved else ""
         return ValueError(
             f"{what}: lower optimiser.lr (now {spec.lr}) or set optimiser.clip (now {spec.clip})"
             f"{back}"
