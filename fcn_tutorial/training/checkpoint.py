@@ -247,13 +247,23 @@ class Run:
         self.saved = self.progress.step
 
     def _restore_optimiser(self, stored: Mapping[str, Any]) -> None:
-        """Raises ValueError where a setting is of another kind than this optimiser's."""
+        """Raises ValueError where a setting or a state is of another kind than this optimiser's."""
         before = [dict(group) for group in self.optimiser.param_groups]
         self.optimiser.load_state_dict(dict(stored))
         for old, new in zip(before, self.optimiser.param_groups, strict=True):
             for name in old.keys() | new.keys():
                 if name != "params" and _kind(old.get(name)) != _kind(new.get(name)):
                     raise ValueError(f"the optimiser's {name} is {new.get(name)!r}")
+        kept = {frozenset(state) for state in self.optimiser.state.values() if state}
+        if len(kept) > 1:
+            raise ValueError("the optimiser's state differs from weight to weight")
+        for weight, state in self.optimiser.state.items():
+            for name, value in state.items():  # what it gathered of a weight, or how many steps
+                if name == "momentum_buffer" and value is None:  # of SGD: nothing yet
+                    continue
+                if not isinstance(value, Tensor) or value.shape not in (weight.shape, ()):
+                    found = tuple(value.shape) if isinstance(value, Tensor) else value
+                    raise ValueError(f"the optimiser's {name} of a weight is {found!r:.99}")
 
     def _changes(
         self, stored: Mapping[str, Any], named_settings: Collection[str], other_data: bool

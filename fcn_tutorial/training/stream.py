@@ -104,12 +104,14 @@ class Stream:
         self._running.close()
 
     def _after(self, done: int) -> Generator[tuple[int, list[Batch]]]:
+        batches: Iterator[Batch] = iter(())
         with _deaths_wait() as listening:
             for step in range(done, self.steps):
                 asked = time.perf_counter()
                 try:
                     if step == done or step % self.epoch_steps == 0:
                         self._sampler.epoch, self._sampler.start = divmod(step, self.epoch_steps)
+                        batches = iter(())  # the last epoch's processes end while nobody listens
                         with listening(), _signals_wait():
                             batches = iter(self._loader)
                     with listening():

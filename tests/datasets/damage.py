@@ -682,8 +682,13 @@ def case(sandbox: Sandbox, rng: random.Random) -> dict[str, Any]:
             outcome, said = "spoilt", traceback.format_exc()
     sandbox.restore()
     file = str(target.relative_to(sandbox.folder))
-    return {"file": file, "damage": way, "outcome": outcome, "said": said[-2000:],
+    return {"file": file, "damage": way, "outcome": outcome, "said": _shortened(said),
             "seconds": round(seconds, 4), "megabytes": used >> 20}  # fmt: skip
+
+
+def _shortened(said: str) -> str:
+    """Its begin and its end: a traceback's frames are at one, its error, maybe long, at either."""
+    return said if len(said) <= 5000 else f"{said[:3000]} … {said[-2000:]}"
 
 
 def _names(said: str, folder: Path) -> bool:

@@ -1,5 +1,6 @@
 """A run that was cut goes on as itself, as asked, or not at all."""
 
+import copy
 import csv
 import json
 import os
@@ -180,6 +181,28 @@ def test_a_run_that_goes_on_remembers_what_it_started_from(small: Recipe, tmp_pa
     trunks[0].unlink()
     weights = training.train(small, out, resume=True)["train"]["weights"]
     assert weights["kind"] == "trunk" and weights["files"][0]["name"] == "one.safetensors"
+
+
+def test_an_optimisers_state_that_is_none_is_refused_with_the_checkpoint_named(
+    small: Recipe, tmp_path: Path
+) -> None:
+    """Sound by its digest, as if something else had written it; torch would fail inside a step."""
+    folder = cut(small, tmp_path, 2)
+    sound = folder.read_state()
+    for wrong, said in (
+        ([], r"exp_avg of a weight is \[\]"),
+        (torch.zeros(3, 1, 4), r"exp_avg of a weight is \(3, 1, 4\)"),
+        (None, "exp_avg of a weight is None"),
+        (..., "state differs from weight to weight"),  # it is left out
+    ):
+        stored = copy.deepcopy(sound)
+        first = next(iter(stored["optimiser"]["state"].values()))
+        first["exp_avg"] = wrong
+        if wrong is ...:
+            del first["exp_avg"]
+        folder.write_state(stored)
+        with pytest.raises(ValueError, match=rf"last\.pt: damaged .*the optimiser's {said}"):
+            training.train(small, tmp_path, resume=True)
 
 
 # --- Not finite ---------------------------------------------------------------------------------

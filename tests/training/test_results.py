@@ -44,6 +44,16 @@ def test_seeds_are_averaged_and_runs_that_differ_are_not(record: dict[str, Any])
     assert changed.scores["mean_iu"] == (0.5, None) and "optimiser.lr=0.001" in changed.label
 
 
+def test_a_run_without_scores_on_test_has_a_row_of_its_own(record: dict[str, Any]) -> None:
+    other = copy.deepcopy(record) | {"seed": 1, "test": None}
+    for runs in ([record, other], [other, record], [{**other, "seed": record["seed"]}, record]):
+        rows = block(results.collect(runs), "camvid-fcn8s").rows
+        by_split = {row.label.split(", ")[1]: row for row in rows if not row.source}
+        assert sorted(by_split) == ["test", "val"]
+        assert by_split["test"].scores["mean_iu"][0] == record["test"]["mean_iu"]
+        assert by_split["val"].seeds == (runs[0]["seed"] if runs[0]["test"] is None else 1,)
+
+
 def test_every_published_score_has_its_line() -> None:
     tables = results.collect([])
     shown = {

@@ -133,13 +133,13 @@ def _published(recipe: Recipe) -> Iterator[Row]:
 
 
 def _ours(recipe: Recipe, records: Sequence[Record]) -> Iterator[Row]:
-    """A row for the runs that differ in nothing but their seed."""
-    alike: dict[str, list[Record]] = {}
+    """A row for the runs, scored on the same split, that differ in nothing but their seed."""
+    alike: dict[tuple[str, str], list[Record]] = {}
     for record in records:
-        alike.setdefault(json.dumps(record["settings"], sort_keys=True), []).append(record)
-    for several in alike.values():
+        split = "test" if record.get("test") else "val"
+        alike.setdefault((split, json.dumps(record["settings"], sort_keys=True)), []).append(record)
+    for (split, _), several in alike.items():
         by_seed = {record["seed"]: record for record in several}
-        split = "test" if several[0].get("test") else "val"
         parts = [record[split] for record in by_seed.values()]
         data = from_dict(several[0]["settings"]).data
         seen = sources.get(data.name).seen(data)
