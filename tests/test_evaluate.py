@@ -164,6 +164,19 @@ def test_a_class_that_the_data_lack_is_no_error_and_one_that_the_network_lacks_i
     assert done == 0 and scored["iu"]["ground"] == 1
 
 
+def test_a_score_of_drawn_photos_says_how_all_are_scored(
+    root: Path, evaluate: Evaluate, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A folder that was never trained on has nothing to keep apart, and its owner wants it all."""
+    for split, drawn in (("test", True), ("val", True), ("all", False)):
+        assert (
+            main(["evaluate", str(root / "run"), "--data", str(root / "own"), "--split", split])
+            == 0
+        )
+        said = capsys.readouterr().out
+        assert ("--split all scores every one" in said.splitlines()[0]) == drawn
+
+
 def test_scores_of_shrunk_photos_say_so(root: Path, evaluate: Evaluate) -> None:
     save(root / "small", models.load(root / "run" / "best.safetensors")[0], {"longest_side": 40})
     _, scored, _ = evaluate(root / "small", "--data", root / "own", "--split", "all")

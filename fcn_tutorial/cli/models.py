@@ -122,6 +122,7 @@ _scales.__name__ = "numbers above 0"  # how argparse calls it in "invalid … va
 
 def _evaluate(options: argparse.Namespace) -> int:
     from fcn_tutorial import training
+    from fcn_tutorial.datasets import sources
     from fcn_tutorial.training.evaluation import scored
     from fcn_tutorial.training.matching import Matched
     from fcn_tutorial.training.records.record import table, tasks
@@ -146,7 +147,9 @@ def _evaluate(options: argparse.Namespace) -> int:
         tta = {"scales": list(options.scales), "flip": options.flip, "combine": combine}
     title = f"scoring {options.split}"
     described = scored(predictor.model, dataset, recipe.data, options.split, title, tta, predict)
-    print(f"{options.split}: {len(dataset)} images")
+    drawn = sources.get(recipe.data.name).drawn(recipe.data, options.split)
+    share = ", drawn from all that the folder holds; --split all scores every one" if drawn else ""
+    print(f"{options.split}: {len(dataset)} images{share}")
     for task, part in tasks(described).items():
         if task:
             print(f"\n{task}")

@@ -225,6 +225,10 @@ class Source:
         """What must be said beside a score, as that it is of shrunk images; "" for nothing."""
         return ""
 
+    def drawn(self, spec: Data, split: str) -> bool:
+        """Whether chance chose the images of this split; else the data set's files say them."""
+        return False
+
     def described(self, spec: Data, data: Path | None) -> Findings:
         """What the values of its labels were taken for; nothing where that is published."""
         return Findings()

@@ -161,6 +161,9 @@ class _OwnFolder(Source):
             return "photos were scored at their own size"
         return f"photos above {longest} pixels were shrunk to it, and scored at that size"
 
+    def drawn(self, spec: Data, split: str) -> bool:
+        return _own(spec).drawn and split in self.reader.splits
+
     def described(self, spec: Data, data: Path | None) -> Findings:
         try:
             return mask_report([self.read(spec, split, data) for split in self.splits(spec)])
