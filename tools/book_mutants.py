@@ -32,6 +32,8 @@ ARITHMETIC: dict[type[ast.operator], type[ast.operator]] = {
 COMPARISONS: dict[type[ast.cmpop], type[ast.cmpop]] = {
     ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq,
 }  # fmt: skip
+#: In an assertion these only bound something: a wider bound is no fault of what is bounded.
+BOUNDS = (ast.Lt, ast.LtE, ast.Gt, ast.GtE)
 #: Calls that make data or words, and settings of a comparison: a change there proves nothing.
 DATA = {"print", "range", "product", "normal", "randn", "rand", "randint", "randn_like", "uniform",
         "integers", "manual_seed", "default_rng", "figure", "Scenes", "len", "rtol", "atol", "size",
@@ -43,12 +45,24 @@ class _Change(ast.NodeTransformer):
 
     def __init__(self, wanted: int) -> None:
         self.wanted, self.seen, self.what = wanted, -1, ""
+        self.asserted = False
 
     def visit(self, node: ast.AST) -> Any:
         function = getattr(node, "func", None)
         name = getattr(function, "attr", getattr(function, "id", getattr(node, "arg", "")))
         checks = isinstance(node, ast.If) and isinstance(node.body[0], ast.Raise)
         if name in DATA or checks or isinstance(node, ast.JoinedStr):
+            return node
+        if isinstance(node, ast.Assert):
+            self.asserted = True
+            self.generic_visit(node)
+            self.asserted = False
+            return node
+        if self.asserted and isinstance(node, ast.Compare) and isinstance(node.ops[0], BOUNDS):
+            node.left, *node.comparators = (
+                side if isinstance(side, ast.Constant) else self.visit(side)
+                for side in (node.left, *node.comparators)
+            )
             return node
         if isinstance(node, ast.For):  # the settings that are tried are data
             node.body = [self.visit(part) for part in node.body]

@@ -16,7 +16,18 @@ def test_every_sign_number_operator_and_comparison_is_changed_once_and_data_is_n
         "line 1: 2 → 3",
         "line 1: -b + 2 → -b - 2",
         "line 2: c * d → c + d",
-        "line 2: a < c * d → a <= c * d",
+    ]
+
+
+def test_bounds_are_changed_in_code_and_not_in_assertions() -> None:
+    found = [what for what, _ in changes("n = a < 3\nassert a < 3 < b + 1 and c == 4")]
+    assert found == [
+        "line 1: 3 → 4",
+        "line 1: a < 3 → a <= 3",
+        "line 2: 1 → 2",
+        "line 2: b + 1 → b - 1",
+        "line 2: 4 → 5",
+        "line 2: c == 4 → c != 4",
     ]
 
 
