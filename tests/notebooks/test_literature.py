@@ -73,7 +73,7 @@ def test_every_cited_score_is_in_the_table(chapter: Chapter) -> None:
 
 def test_chapters_cite_scores_at_all() -> None:
     found = {chapter.stem[:2]: len(list(cited(chapter))) for chapter in CHAPTERS}
-    assert found["10"] >= 8 and found["13"] >= 8 and found["16"] >= 4 and found["17"] >= 2
+    assert found["10"] >= 6 and found["13"] >= 8 and found["16"] >= 4 and found["17"] >= 2
 
 
 @pytest.mark.parametrize(
