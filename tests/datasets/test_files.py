@@ -1,5 +1,6 @@
 """The readers all data sets share: right values from good files, one clear error from bad ones."""
 
+import contextlib
 import os
 import struct
 import tracemalloc
@@ -137,6 +138,21 @@ def test_a_huge_declared_size_is_refused_before_decoding(
         pytest.raises(ValueError, match=r"16777217×8 is more than 134217728 pixels"),
     ):
         read(path)
+
+
+def test_a_part_that_claims_four_gigabytes_gets_no_room_for_them(tmp_path: Path) -> None:
+    """Of a PNG, whose parts begin with their length; the room would be made before reading."""
+    path = tmp_path / "a.png"
+    Image.fromarray(LABELS).save(path)
+    sound = path.read_bytes()
+    at = sound.find(b"IDAT") - 4
+    path.write_bytes(sound[:at] + b"\xff" + sound[at + 1 :])
+    tracemalloc.start()
+    with contextlib.suppress(ValueError):  # Pillow may have all pixels before it misses the rest
+        read_image(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1 << 24
 
 
 @pytest.mark.parametrize("progressive", [False, True])

@@ -6,6 +6,7 @@ FileNotFoundError or ValueError naming the file; it never decodes an image large
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -113,7 +114,7 @@ def picture(path: Path) -> Iterator[ImageFile.ImageFile]:
     """
     require(path)
     try:
-        with Image.open(path, formats=FORMATS) as image:  # reads the header only
+        with _Bounded(path) as file, Image.open(file, formats=FORMATS) as image:  # the header only
             if image.width * image.height > MAX_PIXELS:
                 raise ValueError(f"{image.width}×{image.height} is more than {MAX_PIXELS} pixels")
             _require_content(image, path.stat().st_size)
@@ -126,6 +127,17 @@ def picture(path: Path) -> Iterator[ImageFile.ImageFile]:
         ) from error
     except Exception as error:  # Pillow's decoders raise almost anything on damaged input
         raise ValueError(f"{path}: not a readable image ({error or repr(error)})") from error
+
+
+class _Bounded(io.BufferedReader):
+    """A file that makes no room for more than it holds: a PNG's part may claim four gigabytes."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(io.FileIO(path))
+        self._bytes = path.stat().st_size
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        return super().read(size if size is None else min(size, self._bytes))
 
 
 def _require_content(image: ImageFile.ImageFile, size: int) -> None:
