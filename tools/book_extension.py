@@ -1,8 +1,8 @@
 """Sphinx extension of this book: MathJax from disk, numbered equations, a bibliography a page.
 
-It also makes two parts of the book that are not written: the reference of the package
-(tools/api_pages.py, into book/api, which git ignores) and the table of what is proved
-(tools/proofs.py).
+It also makes three parts of the book that are not written: the reference of the package
+(tools/api_pages.py, into book/api, which git ignores), the table of what is proved
+(tools/proofs.py), and the slides (tools/slides.py), where the page for teachers leads to them.
 
 MathJax comes from the installed distribution `sphinx-mathjax-offline`; only the one bundle the
 pages load and its fonts are copied, 1.6 MB instead of the 24 MB that the distribution holds.
@@ -29,7 +29,7 @@ from sphinx.util.typing import ExtensionMetadata
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tools import api_pages, proofs
+from tools import api_pages, proofs, slides
 from tools.chapter_form import listed_files
 from tools.notebooks import relative_links
 from tools.project import ROOT, read_project
@@ -39,6 +39,7 @@ BUNDLE = "tex-mml-chtml.js"
 WANTED = (BUNDLE, "output/chtml/fonts/woff-v2/", "input/tex/extensions/")
 PROOFS = "book/what_this_book_proves"
 REFERENCE = "book/api"
+TEACHING = "book/teaching"
 
 
 def copy_mathjax(target: Path) -> None:
@@ -416,6 +417,13 @@ def compact_head(app: Sphinx, doctree: nodes.document, docname: str) -> None:
     parent[at : at + 1] = [question, raw[0], table, raw[1]]
 
 
+def write_slides(app: Sphinx, exception: Exception | None) -> None:
+    """Put the slides beside the chapters' pages."""
+    if exception is None and app.builder.format == "html" and TEACHING in app.env.found_docs:
+        text = slides.page(Path(app.srcdir) / "book", app.config.html_title or app.config.project)
+        (Path(app.outdir) / "book" / "slides.html").write_text(text, encoding="utf-8")
+
+
 def setup(app: Sphinx) -> ExtensionMetadata:
     """Connect the hooks."""
     # Jupyter Book always sets this option of an extension that these pages do without.
@@ -444,4 +452,5 @@ def setup(app: Sphinx) -> ExtensionMetadata:
     app.connect("doctree-resolved", link_names)
     app.connect("doctree-resolved", link_numbers, priority=600)
     app.connect("doctree-resolved", show_way, priority=700)
+    app.connect("build-finished", write_slides)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
