@@ -4,9 +4,13 @@
 `unlisted_pages(root)` compares the pages on disk with the table of contents.
 """
 
+import ast
 import re
 import sys
+import tomllib
 from collections.abc import Iterator, Sequence
+from functools import cache
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +32,7 @@ from tools.notebooks import (
 from tools.project import ROOT, Project, read_project
 
 MAX_BYTES = 1_500_000
+MAX_CELL_BYTES = 700_000  # of one cell's outputs
 CODE_COLUMNS = 79
 MADE = "book/api/"  # pages that the build makes from the docstrings
 CONTRACT = ("Question", "You will be able to", "Builds on", "Running time")
@@ -81,6 +86,79 @@ def output_complaints(notebook: Notebook) -> Iterator[str]:
                 yield f"cell {number} stores text on stderr: {output.text.strip()[:60]!r}"
             if WIDGET_VIEW in output.get("data", {}):
                 yield f"cell {number} stores a live widget, which is dead in the page"
+
+
+def picture_complaints(notebook: Notebook) -> Iterator[str]:
+    """Pictures that not everybody sees: nameless, from elsewhere, missing, or too heavy."""
+    for number, cell in enumerate(notebook.cells, start=1):
+        outputs = [output.get("data", {}) for output in cell.get("outputs", [])]
+        shown = "".join(data.get("text/html", "") for data in outputs)
+        if any(kind.startswith("image/") for data in outputs for kind in data):
+            yield f"cell {number} shows a picture without alt text; use `visualize.figure`"
+        prose = cell.source if cell.cell_type == "markdown" else ""
+        for alt, source in [*_images(shown), *_images(prose), *re.findall(MARKDOWN_IMAGE, prose)]:
+            if not alt.strip():
+                yield f"cell {number} shows a picture without alt text: {source[:40]}"
+            if re.match(r"(https?:)?//", source):
+                yield f"cell {number} loads a picture from outside: {source[:60]}"
+        for figure in re.findall(r'(?s)<figure class="fcn-slider".*?</figure>', shown):
+            if figure.count("<img") < 2 or 'type="range"' not in figure or "oninput" not in figure:
+                yield f"cell {number} has a slider that moves nothing"
+        if _draws(cell) and 'src="data:image/' not in shown:
+            yield f"cell {number} draws a figure, of which its output holds no picture"
+        weight = sum(len(str(content)) for data in outputs for content in data.values())
+        if weight > MAX_CELL_BYTES:
+            yield f"cell {number} stores {weight / 1e6:.1f} MB, at most {MAX_CELL_BYTES / 1e6}"
+
+
+MARKDOWN_IMAGE = r"!\[([^\]]*)\]\(([^\s)]+)"
+
+
+def _images(html: str) -> Iterator[tuple[str, str]]:
+    """Alternative text and address of each image in HTML."""
+    for tag in re.findall(r"<img\b[^>]*>", html):
+        named = dict(re.findall(r'\b(alt|src)="([^"]*)"', tag))
+        yield named.get("alt", ""), named.get("src", "")
+
+
+def _draws(cell: Notebook) -> bool:
+    """Whether the last line of a cell shows a figure."""
+    last = re.search(r"(?m)^(?:visualize\.figure|widgets\.interact)\((?:.|\n)*\Z", cell.source)
+    return cell.cell_type == "code" and last is not None
+
+
+def import_complaints(notebook: Notebook) -> Iterator[str]:
+    """Libraries that a chapter takes for granted and the package does not bring."""
+    for number, cell in of_type(notebook, "code"):
+        if SETUP_TAGS[0] in tags(cell):
+            continue
+        python = re.sub(r"(?m)^(\s*)[%!].*", r"\1pass", cell.source)
+        for node in ast.parse(python).body:
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                names = [node.module or ""]
+            else:
+                continue  # inside a function or a condition it may be optional
+            for name in names:
+                top = name.partition(".")[0]
+                if top not in sys.stdlib_module_names and top not in declared():
+                    yield f"cell {number} imports {top}, which pyproject.toml does not declare"
+
+
+@cache
+def declared(root: Path = ROOT) -> frozenset[str]:
+    """What may be imported where the package alone is installed, its extras aside."""
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    needed = [re.split("[<>=!~ ]", line)[0] for line in project["dependencies"]]
+    wanted = {re.sub("[-_.]+", "-", name).lower() for name in [project["name"], *needed]}
+    found = {
+        module
+        for module, owners in packages_distributions().items()
+        if wanted & {re.sub("[-_.]+", "-", owner).lower() for owner in owners}
+    }
+    own = project["name"].replace("-", "_")
+    return frozenset(found | {own, "IPython"})  # ipywidgets brings IPython
 
 
 def code_complaints(notebook: Notebook) -> Iterator[str]:
@@ -186,6 +264,8 @@ def complaints(chapter: Chapter, project: Project) -> list[str]:
     found += twin_complaints(chapter, notebook, project)
     found += output_complaints(notebook)
     found += fingerprint.faults(notebook)
+    found += picture_complaints(notebook)
+    found += import_complaints(notebook)
     found += code_complaints(notebook)
     found += equation_complaints(notebook)
     found += head_complaints(chapter, notebook, project)

@@ -196,6 +196,7 @@ def test_a_broken_equation_cell_and_a_stale_number_fail_nbval(chapter: Chapter) 
     result = nbval(chapter)
     assert result.returncode == 1
     assert re.search(r"2 failed", result.stdout), result.stdout
+    assert len(set(re.findall(rf"{STEM}\.ipynb::Cell (\d+)", result.stdout))) == 2
 
 
 def test_a_text_out_of_step_is_named(chapter: Chapter) -> None:
@@ -270,6 +271,70 @@ def test_a_chapter_out_of_form_is_named(chapter: Chapter, what: str) -> None:
     chapter.notebook.write_text(nbformat.writes(notebook), encoding="utf-8")
     found = complaints(chapter, PROJECT)
     assert any(re.search(sentence, one) for one in found), found
+
+
+# What is changed in the stored output of the template's figure, or of its slider, and what is said.
+LOOKS = {
+    "no alt text": (r' alt="[^"]*"', "", "shows a picture without alt text"),
+    "empty alt text": (r'alt="[^"]*"', 'alt=" "', "shows a picture without alt text"),
+    "from outside": (r'src="data:[^"]*"', 'src="https://a.b/c.png"', "from outside: https://a.b/c"),
+    "no control": (r'type="range"', 'type="text"', "has a slider that moves nothing"),
+    "one frame": (r"<figure.*</figure>", '<figure class="fcn-slider"></figure>', "moves nothing"),
+    "no script": ("oninput", "data-input", "has a slider that moves nothing"),
+    "no picture": (
+        r"(?s).+",
+        "<p>Picture</p>",
+        "draws a figure, of which its output holds no pict",
+    ),
+    "heavy": (r"\Z", "<!--" + "x" * 2_000_000 + "-->", r"stores 2\.\d MB, at most 0\.7"),
+}
+
+
+@pytest.mark.parametrize("what", LOOKS)
+def test_a_picture_that_a_reader_would_miss_is_named_with_its_cell(
+    chapter: Chapter, what: str
+) -> None:
+    """As when a figure is drawn without `visualize.figure`, or stored by another tool."""
+    old, new, sentence = LOOKS[what]
+    notebook = nbformat.read(chapter.notebook, as_version=4)
+    moving = "slider" in sentence or "moves" in sentence
+    call = "widgets.interact(" if moving else "visualize.figure("
+    number, cell = next(
+        (n, c) for n, c in enumerate(notebook.cells, 1)
+        if c.cell_type == "code" and call in c.source
+    )  # fmt: skip
+    (output,) = (o for o in cell.outputs if "text/html" in o.get("data", {}))
+    broken, count = re.subn(old, lambda _: new, output.data["text/html"], flags=re.S)
+    assert count
+    output.data["text/html"] = broken
+    nbformat.write(notebook, chapter.notebook)
+    found = complaints(chapter, PROJECT)
+    assert any(re.match(f"{STEM}: cell {number} .*{sentence}", one) for one in found), found
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ("import pandas as pd", "imports pandas, which pyproject.toml does not declare"),
+        ("from pytest import raises", "imports pytest, which pyproject.toml does not declare"),
+        ("import nothing.such", "imports nothing, which pyproject.toml does not declare"),
+    ],
+)
+def test_a_library_that_readers_do_not_get_is_named_with_its_cell(
+    chapter: Chapter, line: str, sentence: str
+) -> None:
+    """Even where it is installed here, as those of the tests are."""
+    replace(chapter.text, "import matplotlib.pyplot as plt", line)
+    notebook = from_text(chapter.text.read_text(encoding="utf-8"), STEM, PROJECT)
+    chapter.notebook.write_text(nbformat.writes(notebook), encoding="utf-8")
+    found = complaints(chapter, PROJECT)
+    assert any(re.match(rf"{STEM}: cell \d+ {sentence}", one) for one in found), found
+
+
+def test_outputs_of_other_code_are_named(chapter: Chapter) -> None:
+    for path in (chapter.text, chapter.notebook):
+        replace(path, "for n in (5, 6, 7)", "for n in (5, 6, 8)")
+    assert f"{STEM}: its outputs are of other code than it shows" in complaints(chapter, PROJECT)
 
 
 def with_output(chapter: Chapter, **output: object) -> list[str]:
