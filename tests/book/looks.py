@@ -29,7 +29,8 @@ EQUATION_NUMBERS = """() => [...document.querySelectorAll('.bd-article .math mjx
 CUT_EQUATIONS = """whole => [...document.querySelectorAll('.bd-article div.math')].filter(place => {
   const set = place.querySelector('mjx-container[display=true]');
   if (!set) return false;
-  const parts = [...set.querySelectorAll('mjx-mtd, mjx-math')].map(e => e.getBoundingClientRect());
+  const parts = [...set.querySelectorAll('mjx-mtd, mjx-math, mjx-c')]
+    .map(part => part.getBoundingClientRect());
   const seen = parts.filter(box => box.width > 0);
   const box = place.getBoundingClientRect();
   return Math.min(...seen.map(part => part.left)) < box.left - 2

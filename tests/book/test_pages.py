@@ -8,6 +8,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 import yaml
+from playwright.sync_api import Browser
 
 from tests.book import looks
 from tests.book.conftest import Visit, Visitor
@@ -122,6 +123,25 @@ def test_equations_begin_where_they_are_seen(
 ) -> None:
     opened = visit(html, page, width=width).page
     assert opened.evaluate(looks.CUT_EQUATIONS, width == 1280) == []
+
+
+@pytest.mark.parametrize("cut", [r"\hspace{-9em}", r"\llap{begins far before, }"])
+def test_an_equation_cut_on_a_phone_is_found_by_its_text(
+    html: Path, browser: Browser, tmp_path: Path, cut: str
+) -> None:
+    """In a copy of a chapter's page, whose first equation begins where nobody can scroll to."""
+    (name,) = (page for page in PAGES if page.startswith("book/04_"))
+    (tmp_path / "_static").symlink_to(html / "_static")
+    (tmp_path / "book").mkdir()
+    source = (html / name).read_text(encoding="utf-8")
+    assert source.count("y_o = b_o") == 1
+    (tmp_path / name).write_text(source.replace("y_o = b_o", cut + " y_o = b_o"), encoding="utf-8")
+    page = browser.new_page(viewport={"width": 390, "height": 900})
+    page.goto((tmp_path / name).as_uri())
+    page.evaluate("window.MathJax.startup.promise.then(() => true)")
+    (found,) = page.evaluate(looks.CUT_EQUATIONS, False)
+    assert found.strip().startswith("(4.1)")
+    page.close()
 
 
 def test_images_are_seen_and_named(html: Path, visit: Visitor, page: str) -> None:
