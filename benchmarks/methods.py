@@ -11,9 +11,9 @@ that does other work a second holds less; the record has what each took.) Render
 not counted; the pass that recomputes SegNet's norms, and a look at eight validation scenes, are.
 
 Each method and seed is a run, kept in a file of its own under `--out`: a command that was stopped
-goes on with those that are missing, and one whose settings have changed is run again. A run of all,
-with all seeds, that is not a smoke run writes `benchmarks/results/methods-cpu.json`; others write
-where `--json` says. The book's tables read it.
+goes on with those that are missing, and one whose settings or number of test scenes have changed is
+run again. A run of all, with all seeds, that is not a smoke run writes
+`benchmarks/results/methods-cpu.json`; others write where `--json` says. The book's tables read it.
 
 The file:
 
@@ -166,6 +166,7 @@ ENTRIES = (
     _prior("slic"),
     _prior("felzenszwalb"),
     _prior("patch-cnn", {"epochs": 1}),
+    _prior("regions", {"patches": 64}),
     _prior("forest-cut"),
     _prior("forest-crf"),
     _net("fcn-32s", "fcn", BASE, 175, **{"model.stride": 32}),
@@ -190,8 +191,8 @@ def spent() -> float:
 
 
 #: Where a method keeps what it has learned.
-_PARTS = ("label", "forest", "classifier", "learner", "method", "network", "centres", "first",
-          "second")  # fmt: skip
+_PARTS = ("label", "forest", "classifier", "learner", "method", "network", "trunk", "centres",
+          "first", "second")  # fmt: skip
 
 
 def learned(part: Any) -> int:
@@ -256,8 +257,13 @@ def scenes(smoke: bool) -> Sets:
         every = Scenes(n=n, split=split, size=spec.crop)
         return [every[i] for i in tqdm(range(n), f"rendering {split}", leave=False, disable=None)]
 
-    test = min(TEST, spec.test_images)
-    return Sets(rendered("train", spec.train_images), rendered("test", test))
+    return Sets(rendered("train", spec.train_images), rendered("test", _scored(smoke)))
+
+
+def _scored(smoke: bool) -> int:
+    """How many test scenes there are."""
+    recipe = training.get(BASE)
+    return min(TEST, (training.smoke(recipe) if smoke else recipe).data.test_images)
 
 
 # ---- The command ---------------------------------------------------------------------------------
@@ -279,7 +285,8 @@ def kept(path: Path, entry: Entry, smoke: bool) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return found if found["settings"] == json.loads(json.dumps(entry.chosen(smoke))) else None
+    today = json.loads(json.dumps(entry.chosen(smoke))), _scored(smoke)
+    return found if (found["settings"], found["images"]) == today else None
 
 
 def table(runs: Sequence[Mapping[str, Any]]) -> str:

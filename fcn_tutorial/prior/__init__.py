@@ -11,7 +11,9 @@ from fcn_tutorial.prior.baselines import ColourForest, MajorityClass
 from fcn_tutorial.prior.method import Baseline, Method, evaluate
 from fcn_tutorial.prior.patchcnn import PatchCNN
 from fcn_tutorial.prior.pixels import PixelForest, PixelSVM
+from fcn_tutorial.prior.proposals import selective_search
 from fcn_tutorial.prior.refined import Refined, forest_with_crf, forest_with_cut
+from fcn_tutorial.prior.regions import Regions
 from fcn_tutorial.prior.superpixels import Superpixels
 from fcn_tutorial.prior.texton_forest import SemanticTextonForest
 from fcn_tutorial.prior.textons import Textons
@@ -25,6 +27,7 @@ __all__ = [
     "PixelForest",
     "PixelSVM",
     "Refined",
+    "Regions",
     "SemanticTextonForest",
     "Superpixels",
     "Textons",
@@ -32,6 +35,7 @@ __all__ = [
     "features",
     "graphcut",
     "methods",
+    "selective_search",
     "superpixels",
 ]
 
@@ -52,6 +56,7 @@ def methods() -> dict[str, Callable[..., Baseline]]:
         "slic": Superpixels,
         "felzenszwalb": partial(Superpixels, kind="felzenszwalb"),
         "patch-cnn": PatchCNN,
+        "regions": Regions,
         "forest-cut": forest_with_cut,
         "forest-crf": forest_with_crf,
     }

@@ -94,10 +94,14 @@ class Method(ABC):
 
         Arguments and errors as those of `predict`.
         """
+        return self._probabilities(self.checked(image))
+
+    def checked(self, image: Image) -> NDArray[np.uint8]:
+        """The image as an array. Raises RuntimeError before `fit`, ValueError as `predict`."""
         pixels = pixels_of(image)
         if not self.fitted:
             raise RuntimeError(f"{type(self).__name__} has seen no data: call fit(dataset) first")
-        return self._probabilities(pixels)
+        return pixels
 
     @abstractmethod
     def _learn(self, dataset: Items) -> None:

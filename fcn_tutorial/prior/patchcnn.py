@@ -23,6 +23,7 @@ from fcn_tutorial.surgery import atrous, convolutionalize, macs
 from fcn_tutorial.transforms import Preprocess
 
 _BEFORE = CROP // 2  # pixels of a patch above and left of its centre
+_MAPS = ((2, 3), (5, 8))  # layers up to the first and the second convolution's, and their windows
 
 
 class Cost(NamedTuple):
@@ -94,6 +95,21 @@ class PatchCNN(Method):
             scores = everywhere(self.preprocess(_padded(image)[None]))[0]
         found: NDArray[np.float32] = scores.softmax(0).numpy()
         return found
+
+    def maps(self, image: Image) -> NDArray[np.float32]:
+        """What its first two convolutions answer around each pixel, (H, W, 72).
+
+        Arguments and errors as those of `predict`.
+        """
+        pixels = self.checked(image)
+        height, width = pixels.shape[1:]
+        batch, found = self.preprocess(_padded(pixels)[None]), []
+        for layers, window in _MAPS:
+            with torch.no_grad():
+                answers = atrous(self.network.features[:layers])(batch)[0]
+            start = _BEFORE - window // 2
+            found.append(answers[:, start : start + height, start : start + width])
+        return np.asarray(torch.cat(found).permute(1, 2, 0).numpy())
 
     def by_windows(self, image: Image, batch: int = 1024) -> NDArray[np.float32]:
         """`probabilities` as the early networks computed them: patch after patch, (C, H, W)."""

@@ -52,6 +52,13 @@ CASES = {
         dict(pixels=60_000), made("felzenszwalb", features=("colour",)), gain=0.08
     ),
     "patch-cnn": Case(dict(pixels=1000), made("patch-cnn", pixels=64, epochs=1), gain=0.03),
+    "regions": Case(
+        # Without the region alone, R-CNN's "full". That features come from the network is no idea
+        # to leave out: nothing would be left to describe regions by.
+        dict(pixels=60_000, patches=400),
+        made("regions", views=("full",)),
+        gain=0.03,
+    ),
     "forest-cut": Case(
         dict(pixels=4000), made("forest-cut", strength=0.0), gain=0.01, score="pixel_accuracy"
     ),

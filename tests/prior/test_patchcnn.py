@@ -28,6 +28,22 @@ def test_a_window_is_the_patch_around_its_pixel(fitted):
     np.testing.assert_allclose(fitted.probabilities(image)[:, 40, 44], expected, atol=1e-5)
 
 
+def test_maps_are_the_convolutions_answers_where_their_windows_lie(fitted):
+    """Cut by hand: 3×3 pixels for the first, and for the second, with its pooling, 8×8."""
+    image = np.random.default_rng(0).integers(0, 256, (3, 40, 30), np.uint8)
+    found = fitted.maps(image)
+    assert found.shape == (40, 30, 72) and found.dtype == np.float32
+    for layers, before, side, channels in ((2, 1, 3, slice(24)), (5, 4, 8, slice(24, 72))):
+        rows, columns = (
+            slice(17 - before, 17 - before + side),
+            slice(11 - before, 11 - before + side),
+        )
+        cut = fitted.preprocess(torch.from_numpy(image[:, rows, columns].copy())[None])
+        with torch.no_grad():
+            expected = fitted.network.features[:layers](cut)[0, :, 0, 0]
+        np.testing.assert_allclose(found[17, 11, channels], expected, atol=1e-5)  # float32
+
+
 def test_sliding_costs_every_window_and_one_pass_a_small_part_of_that():
     """A window's products, layer by layer by hand; one pass reads each pixel's once."""
     window = 44**2 * 3 * 9 * 24 + 20**2 * 24 * 9 * 48 + 8**2 * 48 * 9 * 48 + 768 * 96 + 96 * 12
