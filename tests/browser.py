@@ -30,11 +30,16 @@ def driver_problem(command: Sequence[str]) -> str:
     )
 
 
+#: No host but this machine has an address: the network is off, and no request is held for it.
+OFFLINE = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
+
+
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """A started browser. Skips the test where none is installed, before anything is started.
+    """A started browser without a network.
 
-    Fails in one sentence where it cannot start, or Playwright's driver, whose package it names.
+    Skips the test where none is installed, before anything is started. Fails in one sentence where
+    it cannot start, or Playwright's driver, whose package it names.
     """
     path = installed()
     if path is None:
@@ -44,7 +49,7 @@ def chromium() -> Iterator[Browser]:
         pytest.fail(problem, pytrace=False)
     with sync_playwright() as playwright:
         try:
-            started = playwright.chromium.launch(executable_path=path, args=list(FLAGS))
+            started = playwright.chromium.launch(executable_path=path, args=[*FLAGS, OFFLINE])
         except Error as error:
             said = error.message.splitlines()[0]
             pytest.fail(
