@@ -40,12 +40,18 @@ def top(name: str) -> str:
     return name.split(".")[1] if "." in name else "__init__"
 
 
+@cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@cache
 def all_imports(path: Path, *, at_import_time: bool = False) -> set[str]:
     """Absolute names that a file imports, those inside functions too unless `at_import_time`."""
     here = module_name(path).split(".")
     package = here if path.name == "__init__.py" else here[:-1]
     found: set[str] = set()
-    pending: list[ast.AST] = [ast.parse(path.read_text(encoding="utf-8"))]
+    pending: list[ast.AST] = [tree(path)]
     while pending:
         node = pending.pop()
         if at_import_time and isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
@@ -128,7 +134,7 @@ def test_the_package_does_not_know_the_book(path: Path) -> None:
 def functions(path: Path) -> dict[str, ast.FunctionDef]:
     """The functions of a file by name, a method's with its class before it."""
     found = {}
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+    for node in tree(path).body:
         owner = f"{node.name}." if isinstance(node, ast.ClassDef) else ""
         for inner in node.body if isinstance(node, ast.ClassDef) else [node]:
             if isinstance(inner, ast.FunctionDef):
@@ -161,10 +167,9 @@ def test_what_runs_networks_names_none_of_them(path: Path) -> None:
     """Training, evaluation, prediction, export and commands know `Network` and the registry."""
     from fcn_tutorial.models import NETWORKS
 
-    tree = ast.parse(path.read_text(encoding="utf-8"))
     named = {
         name
-        for node in ast.walk(tree)
+        for node in ast.walk(tree(path))
         for name in (getattr(node, "id", ""), getattr(node, "attr", ""), getattr(node, "name", ""))
     }
     assert not named & {network.__name__ for network in NETWORKS.values()}

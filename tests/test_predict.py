@@ -288,7 +288,7 @@ def test_a_full_disk_is_one_clear_error_and_leaves_nothing(
         if verb == "onnx":
             pytest.importorskip("onnxscript")
         name = out / ("net.onnx" if verb == "onnx" else "net.pt2")
-        rest = ["export", weights, "--to", verb, "--out", name]
+        rest = ["export", weights, "--to", verb, "--size", "64x64", "--out", name]
     with full_after(limit):
         assert main([*map(str, rest)]) == 1
     said = capsys.readouterr().err

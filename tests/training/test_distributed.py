@@ -10,19 +10,19 @@ import torch
 
 from fcn_tutorial.training import RunFolder
 from fcn_tutorial.training.stream import EpochSampler
-from tests.devices import DEVICES, on_every_device
+from tests.devices import DEVICES
+from tests.training import together
 
-SCRIPT = Path(__file__).with_name("together.py")
+SCRIPT = Path(together.__file__)
 
 
-def torchrun(processes: int, script: Path, *arguments: object) -> str:
+def torchrun(processes: int, script: Path, *arguments: object) -> None:
     command = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     found = subprocess.run(
         [sys.executable, *command, str(script), *map(str, arguments)],
         cwd=SCRIPT.parents[2], capture_output=True, text=True,
     )  # fmt: skip
     assert found.returncode == 0, found.stderr[-3000:]
-    return found.stdout
 
 
 @pytest.fixture(scope="module", params=DEVICES)
@@ -31,8 +31,8 @@ def runs(
 ) -> tuple[RunFolder, RunFolder]:
     """The same 20 steps of 8 images, by one process and by two."""
     root = tmp_path_factory.mktemp("runs")
-    torchrun(1, SCRIPT, root / "one", 8, request.param)
-    torchrun(2, SCRIPT, root / "two", 4, request.param)
+    together.train_and_score(root / "one", 8, torch.device(request.param))
+    torchrun(2, SCRIPT, root, request.param)
     return RunFolder(root / "one"), RunFolder(root / "two")
 
 
@@ -64,13 +64,11 @@ def test_only_the_first_process_writes_and_the_record_says_how_many(
     assert len(runs[1].read_state()["random"]) == 2
 
 
-@on_every_device
 def test_gradients_are_exchanged_once_a_step_whatever_its_parts(
-    device: str, tmp_path: Path
+    runs: tuple[RunFolder, RunFolder],
 ) -> None:
     """Compiled as well: such a module is no longer an instance of what it wraps."""
-    torchrun(2, SCRIPT.with_name("exchanges.py"), tmp_path, device)
-    counts = json.loads((tmp_path / "counts.json").read_text())
+    counts = json.loads((runs[1].path.parent / "counts.json").read_text())
     assert counts == {"steps": 6, "plain": 6, "compiled": 6}
 
 

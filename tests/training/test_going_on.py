@@ -249,7 +249,7 @@ def test_a_split_that_is_void_throughout_is_refused_before_training(
 # --- Ends that can be caught --------------------------------------------------------------------
 
 
-SHORT = ("--set", "epochs=40")  # 120 steps
+SHORT = ("--set", "epochs=20", "--set", "validate_every=20")  # 60 steps
 
 
 def workers(parent: int) -> list[int]:
@@ -290,7 +290,7 @@ def test_a_signal_to_the_whole_group_loses_no_step(
     said = process.communicate()[1]
     assert process.returncode == 130 and "Traceback" not in said
     step = RunFolder(tmp_path).read_state()["progress"]["step"]
-    assert f"stopped at step {step} of 120; the state is saved" in said
+    assert f"stopped at step {step} of 60; the state is saved" in said
     assert main(command(tmp_path, *SHORT, "--resume")[3:]) == 0
     assert differences(calm, tmp_path) == []
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from fcn_tutorial.datasets import sources
@@ -22,6 +23,8 @@ LATER = (
 )  # fmt: skip
 #: What makes a recipe another one: its name, its data set, and what was published of it.
 _FIXED = ("name", "data.name", "published", "sources")
+#: Types of a dataclass's fields, which stand there as text: read once a class.
+_hints: Callable[..., dict[str, Any]] = cache(get_type_hints)
 _LARGEST = 1e18  # of numbers in a stored recipe; int64 ends a little beyond
 
 
@@ -86,7 +89,7 @@ def explain(recipe: Recipe) -> Iterator[tuple[str, str, str]]:
 
 
 def _explain(node: Any, prefix: str) -> Iterator[tuple[str, str, str]]:
-    for name, hint in get_type_hints(type(node), include_extras=True).items():
+    for name, hint in _hints(type(node), include_extras=True).items():
         value = getattr(node, name)
         if dataclasses.is_dataclass(value):
             yield from _explain(value, f"{prefix}{name}.")
@@ -127,7 +130,7 @@ def from_dict(fields: Mapping[str, Any]) -> Recipe:
 
 def _fields(node: Any, prefix: str) -> Iterator[tuple[str, Any, Any]]:
     """(dotted name, type, value) of every field."""
-    for name, hint in get_type_hints(type(node)).items():
+    for name, hint in _hints(type(node)).items():
         value = getattr(node, name)
         if dataclasses.is_dataclass(value):
             yield from _fields(value, f"{prefix}{name}.")
@@ -205,14 +208,14 @@ def _tuple(value: Any) -> Any:
 
 def _check_known(recipe: Recipe, key: str) -> None:
     """Raise ValueError for the bare name of a setting that is inside a group."""
-    if key not in get_type_hints(Recipe):
+    if key not in _hints(Recipe):
         for known, _, _ in explain(recipe):
             if known.split(".")[1:] == [key]:
                 raise ValueError(f"--set {key}: no setting {key!r}; did you mean {known}?")
 
 
 def _replace(node: Any, key: str, path: list[str], value: str) -> tuple[Any, Any]:
-    hints = get_type_hints(type(node))
+    hints = _hints(type(node))
     name = path[0]
     if name not in hints:
         raise ValueError(f"--set {key}: no setting {name!r}{did_you_mean(name, hints)}")
