@@ -12,7 +12,7 @@ import unicodedata
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path, PurePosixPath
 
@@ -66,15 +66,11 @@ def _between(stem: str, prefix: str, suffix: str) -> str | None:
 
 @dataclass(frozen=True)
 class Files:
-    """The images and masks of a folder by key, and where they lie.
-
-    unmasked: images of a `test` folder that has no masks at all; they are left out.
-    """
+    """The images and masks of a folder by key, and where they lie."""
 
     images: Mapping[str, Path]
     masks: Mapping[str, Path]
     folders: tuple[Path, Path]
-    unmasked: tuple[Path, ...] = field(default=())
 
     def part(self, key: str) -> str | None:
         """The split that a key's outermost folder names."""
@@ -266,7 +262,7 @@ def _without_unlabelled_test(files: Files) -> Files:
     if not test or test.keys() & files.masks.keys():
         return files
     kept = {key: path for key, path in files.images.items() if key not in test}
-    return Files(kept, files.masks, files.folders, tuple(test.values()))
+    return Files(kept, files.masks, files.folders)
 
 
 def check_partners(files: Files, chosen: Mapping[str, Path] | None = None) -> None:

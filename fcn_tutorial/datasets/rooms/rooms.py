@@ -7,7 +7,6 @@ measures it: with its noise, and with the holes it leaves.
 from __future__ import annotations
 
 import math
-import operator
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -16,16 +15,11 @@ from numpy.typing import NDArray
 
 from fcn_tutorial.datasets.formats.images import Transforms
 from fcn_tutorial.datasets.hha import Camera, hha
+from fcn_tutorial.datasets.rendered import Rendered
 from fcn_tutorial.datasets.rooms.furnish import Floats, furnish
 from fcn_tutorial.datasets.rooms.view import look
 from fcn_tutorial.datasets.scenes import void_borders
-from fcn_tutorial.datasets.spec import PARTS
-from fcn_tutorial.files import one_of
-from fcn_tutorial.transforms import HHA, Depth
 from fcn_tutorial.vision import tv_tensors
-
-_SPLITS = ("train", "val", "test")
-_MIN_SIDE = 32
 
 
 class Room(NamedTuple):
@@ -48,7 +42,7 @@ class Room(NamedTuple):
     gravity: Floats
 
 
-class Rooms(torch.utils.data.Dataset[tuple[Any, Any]]):
+class Rooms(Rendered):
     """Rendered rooms with twelve classes and with depth.
 
     Items are as those of `NYUDv2`: the first part by modality, the second a `tv_tensors.Mask` uint8
@@ -70,6 +64,7 @@ class Rooms(torch.utils.data.Dataset[tuple[Any, Any]]):
     mats lie flat and differ in colour. Windows lie flat too, but glass returns no depth.
     """
 
+    thing: ClassVar[str] = "room"
     classes: ClassVar[tuple[str, ...]] = (
         "wall", "floor", "ceiling", "floor mat", "door", "window", "picture", "cabinet", "bed",
         "sofa", "table", "box",
@@ -79,11 +74,6 @@ class Rooms(torch.utils.data.Dataset[tuple[Any, Any]]):
         (135, 206, 235), (255, 230, 0), (0, 100, 40), (30, 60, 200), (225, 130, 200),
         (255, 110, 0), (120, 200, 60),
     )  # fmt: skip
-    ignore_index: ClassVar[int] = 255
-    splits: ClassVar[tuple[str, ...]] = _SPLITS
-    source: ClassVar[str] = "rendered from a seed"
-    licence: ClassVar[str] = "as this project's code"
-    modalities: ClassVar[tuple[str, ...]] = tuple(PARTS)
 
     def __init__(
         self,
@@ -94,30 +84,12 @@ class Rooms(torch.utils.data.Dataset[tuple[Any, Any]]):
         modality: str = "rgb",
         transforms: Transforms = None,
     ) -> None:
-        if not 1 <= n < 2**32:
-            raise ValueError(f"n={n}: ask for at least one room and fewer than 2**32")
-        if len(size) != 2 or min(size) < _MIN_SIDE:
-            raise ValueError(f"size={size}: give (height, width), both at least {_MIN_SIDE}")
-        if not 0 <= seed < 2**32:
-            raise ValueError(f"seed={seed}: use an integer from 0 to 2**32 - 1")
-        self.n, self.seed, self.transforms = n, seed, transforms
-        self.size = (int(size[0]), int(size[1]))
-        self.split = one_of("split", split, self.splits)
-        self.modality = one_of("modality", modality, self.modalities)
+        super().__init__(n, split, size, seed, modality, transforms)
 
-    def __len__(self) -> int:
-        return self.n
-
-    def __getitem__(self, index: int) -> tuple[Any, Any]:
-        position = operator.index(index)
-        if not -self.n <= position < self.n:
-            raise IndexError(f"index {position} is outside the {self.n} rooms of this split")
-        room = render_room(self.seed, self.split, position % self.n, self.size)
-        names = PARTS[self.modality]
-        parts = {name: _as_tensor(name, room) for name in names}
+    def __getitem__(self, index: int) -> Any:
+        room = render_room(self.seed, self.split, self._position(index), self.size)
         mask = tv_tensors.Mask(torch.from_numpy(void_borders(room.labels, self.ignore_index)))
-        item = (parts[names[0]] if len(names) == 1 else parts, mask)
-        return item if self.transforms is None else self.transforms(*item)
+        return self._item(room, lambda: hha(room.depth, room.camera, room.missing), mask)
 
 
 def render_room(
@@ -134,7 +106,9 @@ def render_room(
         camera: takes the picture instead of the room's own, from the same place.
         pitch: degrees by which it looks down instead, negative for up.
     """
-    rng = np.random.default_rng((seed, _SPLITS.index(split), index, 14))  # not those of `Scenes`
+    rng = np.random.default_rng(
+        (seed, Rooms.splits.index(split), index, 14)
+    )  # not those of `Scenes`
     room = furnish(rng)
     if pitch is not None:
         room.pitch = math.radians(pitch)
@@ -155,12 +129,3 @@ def render_room(
         camera,
         view.down,
     )
-
-
-def _as_tensor(name: str, room: Room) -> Any:
-    if name == "rgb":
-        return tv_tensors.Image(torch.from_numpy(room.pixels.transpose(2, 0, 1).copy()))
-    if name == "depth":
-        return Depth(torch.from_numpy(room.depth[None]))
-    picture = hha(room.depth, room.camera, room.missing)
-    return HHA(torch.from_numpy(picture.transpose(2, 0, 1).copy()))

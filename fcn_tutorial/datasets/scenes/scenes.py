@@ -13,7 +13,6 @@ Depth is that of the geometry that was rendered, so that it agrees with the came
 
 from __future__ import annotations
 
-import operator
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -30,22 +29,20 @@ from fcn_tutorial.datasets.hha import (
     point_cloud,
     surface_normals,
 )
+from fcn_tutorial.datasets.rendered import Rendered
 from fcn_tutorial.datasets.scenes.canvas import Canvas, Floats
 from fcn_tutorial.datasets.scenes.difficulty import DIFFICULTIES, Difficulty, adjust
 from fcn_tutorial.datasets.scenes.draw import draw
 from fcn_tutorial.datasets.scenes.street import Street, invent
-from fcn_tutorial.datasets.spec import GEOMETRIC, PARTS, of_task
+from fcn_tutorial.datasets.spec import GEOMETRIC, of_task
 from fcn_tutorial.files import one_of
-from fcn_tutorial.transforms import HHA, Depth
 from fcn_tutorial.vision import tv_tensors
 
-_SPLITS = ("train", "val", "test")
-_MIN_SIDE = 32
 # From a semantic class to sky, horizontal or vertical, the three of SIFT Flow's geometric labels.
 _GEOMETRY = np.array([0, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2], np.uint8)
 
 
-class Scenes(torch.utils.data.Dataset[tuple[Any, Any]]):
+class Scenes(Rendered):
     """Rendered street scenes with semantic or geometric labels, and with depth.
 
     Item i is (image, mask): a `tv_tensors.Image` uint8 (3, H, W) and a `tv_tensors.Mask` uint8
@@ -87,6 +84,7 @@ class Scenes(torch.utils.data.Dataset[tuple[Any, Any]]):
         (torch.Size([3, 48, 64]), torch.Size([48, 64]), torch.uint8)
     """
 
+    thing: ClassVar[str] = "scene"
     classes: ClassVar[Any] = (
         "sky", "road", "pavement", "grass", "water", "building", "tree", "fence", "car", "person",
         "pole", "sign",
@@ -98,12 +96,7 @@ class Scenes(torch.utils.data.Dataset[tuple[Any, Any]]):
     )  # fmt: skip
     geometric_classes: ClassVar[tuple[str, ...]] = tuple(GEOMETRIC)
     geometric_palette: ClassVar[tuple[tuple[int, int, int], ...]] = tuple(GEOMETRIC.values())
-    ignore_index: ClassVar[int] = 255
-    splits: ClassVar[tuple[str, ...]] = _SPLITS
-    source: ClassVar[str] = "rendered from a seed"
-    licence: ClassVar[str] = "as this project's code"
     tasks: ClassVar[tuple[str, ...]] = ("semantic", "geometric", "both")
-    modalities: ClassVar[tuple[str, ...]] = tuple(PARTS)
     difficulties: ClassVar[tuple[str, ...]] = tuple(DIFFICULTIES)
 
     def __init__(
@@ -117,36 +110,19 @@ class Scenes(torch.utils.data.Dataset[tuple[Any, Any]]):
         modality: str = "rgb",
         difficulty: str = "normal",
     ) -> None:
-        if not 1 <= n < 2**32:
-            raise ValueError(f"n={n}: ask for at least one scene and fewer than 2**32")
-        if len(size) != 2 or min(size) < _MIN_SIDE:
-            raise ValueError(f"size={size}: give (height, width), both at least {_MIN_SIDE}")
-        if not 0 <= seed < 2**32:
-            raise ValueError(f"seed={seed}: use an integer from 0 to 2**32 - 1")
-        self.n, self.seed, self.transforms = n, seed, transforms
-        self.size = (int(size[0]), int(size[1]))
-        self.split = one_of("split", split, self.splits)
+        super().__init__(n, split, size, seed, modality, transforms)
         self.task = one_of("task", task, self.tasks)
-        self.modality = one_of("modality", modality, self.modalities)
         self.difficulty = one_of("difficulty", difficulty, self.difficulties)
         # These shadow the class attributes: code that asks finds the labels the data set serves.
         self.classes = of_task(task, self.classes, self.geometric_classes)  # type: ignore[misc]
         self.palette = of_task(task, self.palette, self.geometric_palette)  # type: ignore[misc]
 
-    def __len__(self) -> int:
-        return self.n
-
-    def __getitem__(self, index: int) -> tuple[Any, Any]:
+    def __getitem__(self, index: int) -> Any:
         scene = self._scene(index)
-        names = PARTS[self.modality]
-        parts = {name: _as_tensor(name, scene) for name in names}
         masks = of_task(self.task, scene.labels, _GEOMETRY[scene.labels])
         both = isinstance(masks, dict)
-        item = (
-            parts[names[0]] if len(names) == 1 else parts,
-            {t: self._mask(m) for t, m in masks.items()} if both else self._mask(masks),
-        )
-        return item if self.transforms is None else self.transforms(*item)
+        target = {t: self._mask(m) for t, m in masks.items()} if both else self._mask(masks)
+        return self._item(scene, lambda: _hha(scene), target)
 
     def camera(self, index: int) -> Camera:
         """The camera that took scene `index`, for `datasets.hha`; it is level, and pixels square.
@@ -156,12 +132,8 @@ class Scenes(torch.utils.data.Dataset[tuple[Any, Any]]):
         return self._scene(index).camera
 
     def _scene(self, index: int) -> Scene:
-        position = operator.index(index)
-        if not -self.n <= position < self.n:
-            raise IndexError(f"index {position} is outside the {self.n} scenes of this split")
-        return render_scene(
-            self.seed, self.split, position % self.n, self.size, DIFFICULTIES[self.difficulty]
-        )
+        position, difficulty = self._position(index), DIFFICULTIES[self.difficulty]
+        return render_scene(self.seed, self.split, position, self.size, difficulty)
 
     def _mask(self, labels: NDArray[np.uint8]) -> tv_tensors.Mask:
         return tv_tensors.Mask(torch.from_numpy(void_borders(labels, self.ignore_index)))
@@ -199,7 +171,7 @@ def render_scene(
     difficulty: Difficulty = DIFFICULTIES["normal"],
 ) -> Scene:
     """One scene with its depth, at one of three difficulties."""
-    entropy = (seed, _SPLITS.index(split), index)
+    entropy = (seed, Scenes.splits.index(split), index)
     rng = np.random.default_rng(entropy)
     street = invent(rng, size)
     adjust(street, difficulty, np.random.default_rng((*entropy, 1)))
@@ -228,14 +200,6 @@ def void_borders(labels: NDArray[np.uint8], ignore_index: int = 255) -> NDArray[
         np.maximum(grown[:, :-1], padded[:, 1:], out=grown[:, :-1])
         padded = grown
     return np.where(padded > labels, np.uint8(ignore_index), labels)
-
-
-def _as_tensor(name: str, scene: Scene) -> Any:
-    if name == "rgb":
-        return tv_tensors.Image(torch.from_numpy(scene.pixels.transpose(2, 0, 1).copy()))
-    if name == "depth":
-        return Depth(torch.from_numpy(scene.depth[None]))
-    return HHA(torch.from_numpy(_hha(scene).transpose(2, 0, 1).copy()))
 
 
 def _hha(scene: Scene) -> NDArray[np.uint8]:
