@@ -189,16 +189,14 @@ def anchor(kind: str, number: str) -> str:
 
 
 def _row(proof: Proof) -> str:
-    def link(kind: str, text: str) -> str:
-        return f'<a href="{proof.stem}.html#{anchor(kind, proof.number)}">{text}</a>'
-
     # Backticks are the only Markdown in a claim.
     sentence = proof.claim[0].upper() + proof.claim[1:]
     words = re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(sentence, quote=False))
     words = words.replace("|", "&#124;").replace("*", "&#42;").replace("_", "&#95;")
     words = words.replace("$", "&#36;")
-    number = link("equation", f"({proof.number})")
-    return f"| {number} | {words} | {link('proves', proof.holds)} |"
+    # The pages make a link of the number themselves.
+    address = f"{proof.stem}.html#{anchor('proves', proof.number)}"
+    return f'| ({proof.number}) | {words} | <a href="{address}">{proof.holds}</a> |'
 
 
 def table(book: Path, stems: Container[str] | None = None) -> str:
