@@ -136,12 +136,7 @@ def load(
         raise ValueError(f"{path}: not a network saved by fcn_tutorial (no {FORMAT!r} metadata)")
     try:
         description, tensors = _today(json.loads(metadata["model"]), tensors)
-        # First without memory: a file of a few bytes may describe a network of terabytes.
-        with torch.device("meta"):
-            bare = None if backbone is None else meta_copy(backbone)
-            plan = from_description(description, backbone=bare)
-        _compare(plan.state_dict(), tensors)
-        model = from_description(description, backbone=backbone)
+        model = rebuilt(description, tensors, backbone)
         model.load_state_dict(tensors)
         card = _checked(Card.of(**json.loads(metadata["card"])))
         model.longest_side = card.longest_side
@@ -151,6 +146,21 @@ def load(
         raise ValueError(f"{path}: its metadata does not match its tensors ({error})") from error
     _check_finite(model.state_dict(), path)  # not the file's: a double may exceed a float
     return model.to(device).eval(), card
+
+
+def rebuilt(
+    description: Mapping[str, Any], tensors: Mapping[str, Tensor], backbone: nn.Module | None = None
+) -> Network:
+    """The network of a description, its weights not yet those of `tensors`, which fit it.
+
+    Raises ValueError where names or shapes differ, and what `from_description` does.
+    """
+    # First without memory: a file of a few bytes may describe a network of terabytes.
+    with torch.device("meta"):
+        bare = None if backbone is None else meta_copy(backbone)
+        plan = from_description(description, backbone=bare)
+    _compare(plan.state_dict(), tensors)
+    return from_description(description, backbone=backbone)
 
 
 def _today(
@@ -174,7 +184,7 @@ def _without_magnification(stored: dict[str, Any]) -> tuple[dict[str, Any], floa
     return rest, rest.pop("magnification", 1.0)
 
 
-def _compare(wanted: dict[str, Tensor], found: dict[str, Tensor]) -> None:
+def _compare(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
     """Raise ValueError unless names and shapes are the same."""
     if names := sorted(wanted.keys() ^ found.keys()):
         where = "lacks" if names[0] in wanted else "has no place for"

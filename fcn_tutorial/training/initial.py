@@ -21,9 +21,9 @@ from fcn_tutorial.files import fcn_data, first_few
 from fcn_tutorial.models import NETWORKS, Network
 from fcn_tutorial.models.heads import with_classes
 from fcn_tutorial.models.magnified import magnified
-from fcn_tutorial.models.network import describe, from_description, named
+from fcn_tutorial.models.network import describe, named
 from fcn_tutorial.models.own import as_network
-from fcn_tutorial.models.weights import FORMAT
+from fcn_tutorial.models.weights import FORMAT, rebuilt
 from fcn_tutorial.training.recipes import recipe as schema
 
 #: Where the Caffe files that recipes name are published; theirs are not ours to fetch.
@@ -129,7 +129,7 @@ def _given(model: nn.Module, recipe: schema.Recipe, classes: Any) -> Network:
 def _again(stored: Mapping[str, Any], weights: Sequence[Path]) -> tuple[Network, Origin]:
     given = [_named(_best(path))["sha256"] for path in weights]
     try:
-        network = from_description(stored["network"])
+        network = rebuilt(stored["network"], stored["model"])
         began = Origin(stored["weights"]["kind"], (), tuple(stored["weights"]["files"]))
         digests = [file["sha256"] for file in began.digests]
     except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:

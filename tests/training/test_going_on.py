@@ -205,6 +205,17 @@ def test_an_optimisers_state_that_is_none_is_refused_with_the_checkpoint_named(
             training.train(small, tmp_path, resume=True)
 
 
+def test_a_checkpoint_that_describes_a_huge_network_is_refused_before_memory_is_asked_for(
+    small: Recipe, tmp_path: Path
+) -> None:
+    folder = cut(small, tmp_path, 1)
+    stored = folder.read_state()
+    stored["network"]["num_classes"] = 10**10
+    folder.write_state(stored)
+    with pytest.raises(ValueError, match=r"last\.pt: damaged, .* shape \(12, .*expected \(1000000"):
+        training.train(small, tmp_path, resume=True)
+
+
 # --- Not finite ---------------------------------------------------------------------------------
 
 
