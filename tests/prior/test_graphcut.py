@@ -45,6 +45,21 @@ def test_a_cut_of_two_labels_is_the_least_of_all(seed):
     assert energy(min_cut(unary, weights), unary, weights) == pytest.approx(least(unary, weights))
 
 
+def test_a_cut_of_three_thousand_pixels_is_as_low_as_another_librarys():
+    """The minimum is from PyMaxflow 1.3.2 (Boykov and Kolmogorov), which is GPL and no dependency.
+
+    Its graph: `add_grid_nodes((48, 64))`, a `tedge` a pixel, an edge both ways a pair.
+    """
+    y, x = np.mgrid[0:48, 0:64]
+    unary = np.stack([(7 * y * x + 3 * x + 11 * y) % 1009, (5 * y * y + 13 * x) % 997]) / 1000
+    down, across = (31 * y + 17 * x) % 503, (19 * y + 43 * x) % 499
+    weights = Weights(down[:-1] / 1000, across[:, :-1] / 1000)
+    labels = min_cut(unary, weights)
+    assert energy(labels, unary, weights) == pytest.approx(1338.441, abs=1e-6)
+    assert energy(unary.argmin(0), unary, weights) > 1400  # each pixel for itself
+    assert min(energy(np.full_like(labels, one), unary, weights) for one in (0, 1)) > 1400
+
+
 @pytest.mark.parametrize("seed", range(2))
 def test_expansion_finds_the_least_of_three_labels_on_small_grids(seed):
     unary, weights = problem(np.random.default_rng(seed), 3)
