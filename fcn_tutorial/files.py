@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import errno
+import io
 import os
 import platform
 import re
@@ -228,6 +229,18 @@ def check_stored(archive: zipfile.ZipFile, size: int) -> None:
         raise ValueError("its parts are compressed")
     if sum(part.file_size for part in parts) > size:
         raise ValueError("its parts are larger than the file")
+
+
+class Bounded(io.BufferedReader):
+    """A file that makes no room for more than it holds, whatever lengths its parts claim."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(io.FileIO(path))
+        self._bytes = path.stat().st_size
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """As of any file; never asks for room for more bytes than there are."""
+        return super().read(size if size is None else min(size, self._bytes))
 
 
 def require(path: Path, why: str = "") -> Path:

@@ -177,6 +177,15 @@ def test_a_score_of_drawn_photos_says_how_all_are_scored(
         assert ("--split all scores every one" in said.splitlines()[0]) == drawn
 
 
+def test_what_the_recipe_in_a_file_asks_for_in_vain_is_told_with_the_file(
+    root: Path, evaluate: Evaluate
+) -> None:
+    save(root / "small", models.load(root / "run" / "best.safetensors")[0], {"longest_side": 40})
+    for split in ("nowhere.txt", "../secret"):
+        done, _, said = evaluate(root / "small", "--data", root / "own", "--split", split)
+        assert done == 1 and str(root / "small") in said and split in said
+
+
 def test_scores_of_shrunk_photos_say_so(root: Path, evaluate: Evaluate) -> None:
     save(root / "small", models.load(root / "run" / "best.safetensors")[0], {"longest_side": 40})
     _, scored, _ = evaluate(root / "small", "--data", root / "own", "--split", "all")

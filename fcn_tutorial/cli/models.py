@@ -138,7 +138,12 @@ def _evaluate(options: argparse.Namespace) -> int:
         raise ValueError(f"{options.source}: the recipe in it is damaged ({error})") from error
     recipe = configuring.scored_data(recipe, config, options)
     names = {task: part.classes for task, part in predictor.tasks.items()}
-    dataset = Matched(training.open_split(recipe, options.split, options.data), names)
+    try:
+        dataset = Matched(training.open_split(recipe, options.split, options.data), names)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{options.source}: {error}") from error
+    except ValueError as error:  # the recipe in the file asks for it, or an option does
+        raise ValueError(f"{options.source}: {error}") from error
     predict, tta = None, None
     if options.flip or options.scales != (1.0,):
         combine = options.combine

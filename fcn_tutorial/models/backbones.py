@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from fcn_tutorial import geometry, surgery
-from fcn_tutorial.files import check_stored, did_you_mean
+from fcn_tutorial.files import Bounded, check_stored, did_you_mean
 from fcn_tutorial.models import trunks
 from fcn_tutorial.models.trunks import Alignment
 from fcn_tutorial.surgery.layout import CHANNELS_LAST, MAP
@@ -292,7 +292,8 @@ def read_tensors(path: Path | str) -> dict[str, Tensor]:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
                 check_stored(archive, path.stat().st_size)
-        stored: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+        with Bounded(path) as file:
+            stored: dict[str, Tensor] = torch.load(file, map_location="cpu", weights_only=True)
         if isinstance(stored, dict) and all(map(_is_plain, stored.values())):
             return stored
     except Exception as error:  # the unpickler raises many kinds

@@ -22,6 +22,7 @@ from fcn_tutorial.datasets.formats import images, mat
 from fcn_tutorial.datasets.formats.images import MAX_PIXELS, read_image, read_index_image, sample
 from fcn_tutorial.datasets.formats.mat import read_mat
 from fcn_tutorial.files import inside, numbered_lines, read_lines
+from fcn_tutorial.models.backbones import read_tensors
 from tests.datasets.bombs import png_chunk
 from tests.datasets.damage import declare_png
 
@@ -150,6 +151,19 @@ def test_a_part_that_claims_four_gigabytes_gets_no_room_for_them(tmp_path: Path)
     tracemalloc.start()
     with contextlib.suppress(ValueError):  # Pillow may have all pixels before it misses the rest
         read_image(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1 << 24
+
+
+def test_a_text_in_old_weights_that_claims_four_gigabytes_gets_no_room_for_them(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "a.pth"
+    path.write_bytes(b"\x80\x02X\xff\xff\xff\xff" + bytes(99))  # a pickle: text, its length
+    tracemalloc.start()
+    with pytest.raises(ValueError, match=r"a\.pth': not a readable PyTorch file"):
+        read_tensors(path)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 1 << 24

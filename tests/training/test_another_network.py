@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn.functional import pad
@@ -82,7 +83,9 @@ def test_another_network_trains_and_is_used_by_every_command(
     assert main(["predict", str(run), str(photo), "--out", str(tmp_path / "labels")]) == 0
     with Image.open(tmp_path / "labels" / "a.png") as labels:
         assert labels.size == (53, 40)
-    assert main(["export", str(run), "--to", "onnx", "--out", str(tmp_path / "a.onnx")]) == 0
+    refused = int(torch.__version__ < "2.9")  # by name: older ones cannot export for any size
+    onnx = str(tmp_path / "a.onnx")
+    assert main(["export", str(run), "--to", "onnx", "--out", onnx]) == refused
     assert main(["results", str(run)]) == 0
     assert "scenes-fcn8s" in capsys.readouterr().out
     assert "Small" in (run / "model_card.md").read_text()

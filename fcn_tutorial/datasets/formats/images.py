@@ -6,7 +6,6 @@ FileNotFoundError or ValueError naming the file; it never decodes an image large
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from fcn_tutorial.files import require
+from fcn_tutorial.files import Bounded, require
 from fcn_tutorial.vision import tv_tensors
 
 __all__ = [
@@ -114,7 +113,7 @@ def picture(path: Path) -> Iterator[ImageFile.ImageFile]:
     """
     require(path)
     try:
-        with _Bounded(path) as file, Image.open(file, formats=FORMATS) as image:  # the header only
+        with Bounded(path) as file, Image.open(file, formats=FORMATS) as image:  # the header only
             if image.width * image.height > MAX_PIXELS:
                 raise ValueError(f"{image.width}×{image.height} is more than {MAX_PIXELS} pixels")
             _require_content(image, path.stat().st_size)
@@ -127,17 +126,6 @@ def picture(path: Path) -> Iterator[ImageFile.ImageFile]:
         ) from error
     except Exception as error:  # Pillow's decoders raise almost anything on damaged input
         raise ValueError(f"{path}: not a readable image ({error or repr(error)})") from error
-
-
-class _Bounded(io.BufferedReader):
-    """A file that makes no room for more than it holds: a PNG's part may claim four gigabytes."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(io.FileIO(path))
-        self._bytes = path.stat().st_size
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        return super().read(size if size is None else min(size, self._bytes))
 
 
 def _require_content(image: ImageFile.ImageFile, size: int) -> None:
