@@ -141,6 +141,24 @@ def test_a_huge_declared_size_is_refused_before_decoding(
         read(path)
 
 
+def test_a_png_too_small_for_its_pixels_is_refused_and_the_emptiest_sound_one_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One bit a pixel, all black: deflate packs nothing closer."""
+    path = tmp_path / "a.png"
+    Image.new("1", (8192, 4096)).save(path, compress_level=9)
+    assert path.stat().st_size < 1.1 * 4096 * (1 + 8192 / 8) / 1032 + 100
+    assert not read_index_image(path).any()
+    sound = path.read_bytes()
+    path.write_bytes(declare_png(sound, 8192, 16384))
+    monkeypatch.setattr(Image.Image, "load", lambda self: pytest.fail("decoded"))
+    with (
+        warnings.catch_warnings(action="ignore"),  # Pillow warns from 89 million pixels
+        pytest.raises(ValueError, match=r"a\.png: .*bytes cannot hold 8192×16384 pixels"),
+    ):
+        read_image(path)
+
+
 def test_a_part_that_claims_four_gigabytes_gets_no_room_for_them(tmp_path: Path) -> None:
     """Of a PNG, whose parts begin with their length; the room would be made before reading."""
     path = tmp_path / "a.png"

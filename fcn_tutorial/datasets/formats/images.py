@@ -129,13 +129,20 @@ def picture(path: Path) -> Iterator[ImageFile.ImageFile]:
 
 
 def _require_content(image: ImageFile.ImageFile, size: int) -> None:
-    """Refuse a JPEG of `size` bytes that cannot hold its pixels; libjpeg would make them up, grey.
+    """Refuse a JPEG or PNG of `size` bytes that cannot hold its pixels; a decoder makes them up.
 
-    A Huffman code has a bit at least, and each 8×8 block of the finest component has one. Two
+    JPEG: a Huffman code has a bit at least, and each 8×8 block of the finest component has one. Two
     components can be the finest of one side each: then there are half as many blocks.
+    PNG: a row has a byte, and a bit a pixel at least; deflate makes 1032 bytes of one at most.
     """
-    if image.format in ("JPEG", "MPO") and 8 * size < image.width * image.height / 64 / 2:
-        raise ValueError(f"{size} bytes cannot hold {image.width}×{image.height} pixels")
+    width, height = image.size
+    least = {
+        "JPEG": width * height / 64 / 2 / 8,
+        "MPO": width * height / 64 / 2 / 8,
+        "PNG": height * (1 + width / 8) / 1032,
+    }
+    if size < least.get(image.format or "", 0):
+        raise ValueError(f"{size} bytes cannot hold {width}×{height} pixels")
 
 
 def _opaque(band: Image.Image) -> Image.Image:
