@@ -169,8 +169,8 @@ def _read_state(path: Path) -> dict[str, Any]:
     try:
         _verify(path)
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        if not isinstance(state, dict):
-            raise ValueError(f"holds {type(state).__name__}")
+        if not isinstance(state, dict) or not state:  # none would be a run that has not begun
+            raise ValueError(f"holds {'nothing' if state == {} else type(state).__name__}")
     except FileNotFoundError:
         raise FileNotFoundError(f"{path} not found: nothing to resume") from None
     except Exception as error:  # the unpickler raises many kinds

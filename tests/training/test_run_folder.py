@@ -60,6 +60,9 @@ def test_what_is_no_checkpoint_is_refused_by_name(folder: RunFolder) -> None:
     torch.save([1, 2], folder.last)
     with pytest.raises(ValueError, match=r"last\.pt: damaged .*holds list"):
         folder.read_state()
+    folder.write_state({})  # whole by its digest; taken for one, the run would begin anew
+    with pytest.raises(ValueError, match=r"last\.pt: damaged .*holds nothing"):
+        folder.read_state()
     buffer = io.BytesIO()
     torch.save({"zeros": torch.zeros(1 << 20)}, buffer)
     with (
