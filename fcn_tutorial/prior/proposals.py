@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from heapq import heapify, heappop, heappush
+from itertools import count as count_from
 from typing import Self
 
 import numpy as np
@@ -70,19 +72,35 @@ def selective_search(image: Image, pixels: int = 60) -> tuple[NDArray[np.intp], 
     regions = np.eye(2 * count - 1, count, dtype=bool)
     pieces = _pieces(picture, parts)
     near = _neighbours(parts)
-    alike = {
-        (a, b): pieces[a].likeness(pieces[b], parts.size) for a in near for b in near[a] if a < b
-    }
+    # Most alike first and, of equals, the pair that was met first.
+    pairs = ((a, b) for a in near for b in near[a] if a < b)
+    alike = [
+        (-pieces[a].likeness(pieces[b], parts.size), n, a, b) for n, (a, b) in enumerate(pairs)
+    ]
+    heapify(alike)
+    order = count_from(len(alike))
     for new in range(count, 2 * count - 1):
-        old = max(alike, key=alike.__getitem__)
+        while True:
+            _, _, *old = heappop(alike)
+            if near.keys() >= {*old}:  # neither has been merged since
+                break
         regions[new] = regions[old[0]] | regions[old[1]]
         pieces.append(pieces[old[0]] | pieces[old[1]])
         near[new] = (near.pop(old[0]) | near.pop(old[1])) - set(old)
-        alike = {pair: value for pair, value in alike.items() if not {*pair} & {*old}}
         for other in near[new]:
             near[other] = near[other] - set(old) | {new}
-            alike[other, new] = pieces[other].likeness(pieces[new], parts.size)
+            value = pieces[other].likeness(pieces[new], parts.size)
+            heappush(alike, (-value, next(order), other, new))
     return parts, regions
+
+
+def boxes(parts: NDArray[np.intp]) -> NDArray[np.intp]:
+    """The box of each part (H, W), numbered from 0: top, left, and below bottom, right of right."""
+    from scipy import ndimage  # slow to import: only where used
+
+    found = [(*(s.start for s in box), *(s.stop for s in box)) for box in
+             ndimage.find_objects(parts + 1)]  # fmt: skip
+    return np.array(found, np.intp)
 
 
 def _pieces(picture: NDArray[np.uint8], parts: NDArray[np.intp]) -> list[Piece]:
@@ -94,11 +112,8 @@ def _pieces(picture: NDArray[np.uint8], parts: NDArray[np.intp]) -> list[Piece]:
         counts = np.bincount(where * _BINS + bins, minlength=count * _BINS)
         colours.append(counts.reshape(count, _BINS) / (3 * sizes[:, None]))
     texture = pooled(patterns(picture), parts)[:, :10]
-    boxes = []
-    for part in range(count):
-        rows, columns = np.nonzero(parts == part)
-        boxes.append((rows.min(), columns.min(), rows.max() + 1, columns.max() + 1))
-    return [Piece(*known) for known in zip(np.hstack(colours), texture, sizes, boxes, strict=True)]
+    every = zip(np.hstack(colours), texture, sizes, boxes(parts).tolist(), strict=True)
+    return [Piece(*known) for known in every]
 
 
 def _neighbours(parts: NDArray[np.intp]) -> dict[int, set[int]]:

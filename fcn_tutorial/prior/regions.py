@@ -22,7 +22,7 @@ from fcn_tutorial.files import one_of
 from fcn_tutorial.prior.classifiers import Classifier, linear_svm
 from fcn_tutorial.prior.method import Items, Method, at_least_one, whole_images
 from fcn_tutorial.prior.patchcnn import PatchCNN
-from fcn_tutorial.prior.proposals import selective_search
+from fcn_tutorial.prior.proposals import boxes, selective_search
 from fcn_tutorial.prior.superpixels import counted
 
 View = Literal["full", "fg"]
@@ -117,10 +117,9 @@ def in_box(
     """Mean and standard deviation of maps (H, W, D) in the box around each region: (n, 2·D)."""
     powers = np.concatenate([maps, maps**2], axis=2, dtype=np.float64)
     above = np.pad(powers.cumsum(0).cumsum(1), ((1, 0), (1, 0), (0, 0)))  # sums above and left
-    rows, columns = (_present(parts, members, axis) for axis in (0, 1))
-    (top, bottom), (left, right) = (
-        (lines.argmax(1), lines.shape[1] - lines[:, ::-1].argmax(1)) for lines in (rows, columns)
-    )
+    own = boxes(parts)
+    top, left = (np.where(members, first, parts.size).min(1) for first in own.T[:2])
+    bottom, right = (np.where(members, end, 0).max(1) for end in own.T[2:])
     sums = above[bottom, right] - above[top, right] - above[bottom, left] + above[top, left]
     return _spread(sums, (bottom - top) * (right - left))
 
@@ -133,13 +132,6 @@ def in_region(
     where, flat = parts.ravel(), powers.reshape(-1, powers.shape[2])
     sums = np.stack([np.bincount(where, column) for column in flat.T], axis=1)
     return _spread(members.astype(np.float64) @ sums, members @ np.bincount(where))
-
-
-def _present(parts: NDArray[np.intp], members: NDArray[np.bool_], axis: int) -> NDArray[np.bool_]:
-    """Which rows (axis 0) or columns (axis 1) each region has pixels in."""
-    found = np.zeros((members.shape[1], parts.shape[axis]), bool)
-    found[parts, np.indices(parts.shape)[axis]] = True
-    return members @ found
 
 
 def _spread(sums: NDArray[np.float64], sizes: NDArray[np.integer]) -> NDArray[np.float64]:
