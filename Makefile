@@ -124,8 +124,8 @@ camvid: $(STAMP) ## CamVid from the raw folder to the table: DATA=folder WEIGHTS
 	  "make camvid DATA=CamVid/ WEIGHTS=mobilenet_v2.safetensors [CAMVID='--full --seeds 0 1 2']"; exit 1; }
 	$(PY) -m benchmarks.camvid --data "$(DATA)" --weights "$(WEIGHTS)" $(CAMVID)
 
-methods: $(STAMP) ## every method before, of and after FCN on the same scenes (an hour; goes on if stopped)
-	OMP_NUM_THREADS=1 $(PY) -m benchmarks.methods $(METHODS)
+methods: $(STAMP) ## every method before, of and after FCN on the same scenes (an hour) or, DATA=folder, on CamVid
+	OMP_NUM_THREADS=1 $(PY) -m benchmarks.methods $(if $(DATA),--data "$(DATA)") $(METHODS)
 
 publish-check: $(STAMP) ## what must be mended or claimed before a release; builds into _build/dist
 	$(PIP) -q "build>=1.2" "twine>=5.1"
