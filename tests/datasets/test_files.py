@@ -159,6 +159,50 @@ def test_a_png_too_small_for_its_pixels_is_refused_and_the_emptiest_sound_one_re
         read_image(path)
 
 
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "LA", "RGBA", "I;16"])
+def test_a_png_whose_pixels_end_early_is_refused_and_a_black_last_row_read(
+    tmp_path: Path, mode: str
+) -> None:
+    """Pillow would leave zeros in the rows that are not there: class 0, or black."""
+    path = tmp_path / "a.png"
+    read = read_index_image if mode in ("1", "L", "P", "I;16") else read_image
+    picture = Image.fromarray(PIXELS).convert("L" if mode == "I;16" else mode)
+    picture.paste(0, (0, 5, 14, 9))
+    picture.convert(mode).save(path)
+    assert not read(path)[-1].any()
+    path.write_bytes(declare_png(path.read_bytes(), 14, 10))
+    assert not np.asarray(Image.open(path))[-1].any()  # as Pillow has it
+    with pytest.raises(ValueError, match=r"a\.png: .*its pixels end before the last of 10 rows"):
+        read(path)
+
+
+@pytest.mark.parametrize("size", [(14, 9), (5, 12), (1, 3), (9, 1), (3, 2)])
+def test_an_interlaced_png_is_read_whole_or_refused(tmp_path: Path, size: tuple[int, int]) -> None:
+    """Its seven passes, written here from the specification (section 8.2); the last is cut off."""
+    width, height = size
+    labels = np.resize(LABELS, (height, width)) | 1
+    order = "16462646 77777777 56565656 77777777 36463646 77777777 56565656 77777777"
+    passes = np.array([list(row) for row in order.split()])
+    number = passes[np.arange(height)[:, None] % 8, np.arange(width) % 8]
+    rows = [
+        b"\0" + labels[y, number[y] == step].tobytes()
+        for step in "1234567"
+        for y in range(height)
+        if (number[y] == step).any()
+    ]
+    path = tmp_path / "a.png"
+    header = png_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 1))
+    for kept, sound in ((rows, True), (rows[:-1], False)):
+        data = zlib.compress(b"".join(kept))
+        parts = [png_chunk(b"IDAT", data[:9]), png_chunk(b"IDAT", data[9:])]
+        path.write_bytes(b"\x89PNG\r\n\x1a\n" + header + b"".join(parts) + png_chunk(b"IEND", b""))
+        if sound:
+            assert np.array_equal(read_index_image(path), labels)
+        else:
+            with pytest.raises(ValueError, match=r"a\.png: not a readable image"):
+                read_index_image(path)
+
+
 def test_a_part_that_claims_four_gigabytes_gets_no_room_for_them(tmp_path: Path) -> None:
     """Of a PNG, whose parts begin with their length; the room would be made before reading."""
     path = tmp_path / "a.png"

@@ -6,10 +6,13 @@ FileNotFoundError or ValueError naming the file; it never decodes an image large
 
 from __future__ import annotations
 
+import io
+import struct
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -36,6 +39,10 @@ MAX_PIXELS = 1 << 27  # 11,585 × 11,585; larger declared sizes are refused befo
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "PPM")
 _BAND = 1 << 22  # pixels that are converted at a time
 _IS_CLEAR = [255] + [0] * 255  # of each alpha
+#: PNG's seven passes: first column and row, and the steps across and down.
+_ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2),
+          (0, 1, 1, 2))  # fmt: skip
+_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # of PNG's kinds of colour
 _DEEP = ("I", "F")  # first letters of Pillow's modes with more than 8 bits a channel
 
 Transforms = Callable[[Any, Any], tuple[Any, Any]] | None
@@ -118,6 +125,7 @@ def picture(path: Path) -> Iterator[ImageFile.ImageFile]:
                 raise ValueError(f"{image.width}×{image.height} is more than {MAX_PIXELS} pixels")
             _require_content(image, path.stat().st_size)
             yield image
+            _require_rows(image, file)
     except Image.DecompressionBombError as error:  # Pillow's own bound, which lies above ours
         raise ValueError(f"{path}: not a readable image: {MAX_PIXELS:,} pixels at most") from error
     except UnidentifiedImageError as error:
@@ -143,6 +151,38 @@ def _require_content(image: ImageFile.ImageFile, size: int) -> None:
     }
     if size < least.get(image.format or "", 0):
         raise ValueError(f"{size} bytes cannot hold {width}×{height} pixels")
+
+
+def _require_rows(image: ImageFile.ImageFile, file: BinaryIO) -> None:
+    """Refuse a decoded PNG whose stream ended before its last row; Pillow leaves zeros there.
+
+    Zeros are class 0, or black. A last row with anything else in it was there, unless rows came
+    interlaced; only the others are counted, by inflating once more.
+    """
+    if image.format != "PNG" or image.tile:  # of another format, or never decoded
+        return
+    bottom = (0, image.height - 1, image.width, image.height)
+    if not image.info.get("interlace") and any(image.crop(bottom).tobytes()):
+        return
+    file.seek(16)
+    width, height, depth, colour, _, _, interlaced = struct.unpack(">IIBBBBB", file.read(13))
+    grids = _ADAM7 if interlaced else ((0, 0, 1, 1),)  # first column and row, and steps
+    missing = 0  # bytes: of each row one that names its filter, and its pixels
+    for left, top, across, down in grids:
+        columns, rows = -((left - width) // across), -((top - height) // down)
+        if columns > 0 and rows > 0:
+            missing += rows * (1 + (columns * depth * _CHANNELS[colour] + 7) // 8)
+    inflate = zlib.decompressobj()
+    file.seek(8)
+    while missing > 0 and len(head := file.read(8)) == 8:
+        length, kind = struct.unpack(">I4s", head)
+        data = file.read(length) if kind == b"IDAT" else b""
+        while data and missing > 0:
+            missing -= len(inflate.decompress(data, _BAND))
+            data = inflate.unconsumed_tail
+        file.seek(4 if data or kind == b"IDAT" else length + 4, io.SEEK_CUR)
+    if missing > 0:
+        raise ValueError(f"its pixels end before the last of {height} rows")
 
 
 def _opaque(band: Image.Image) -> Image.Image:
