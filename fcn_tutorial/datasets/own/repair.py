@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from fcn_tutorial.datasets.formats.images import read_painted
+from fcn_tutorial.datasets.formats.images import picture, read_painted
 from fcn_tutorial.datasets.own import pairing
 from fcn_tutorial.datasets.own.classes import VOID, is_void, read_classes
 from fcn_tutorial.datasets.own.colours import read_colours
@@ -237,7 +237,7 @@ def _nearest(
 def _read(path: Path, coloured: bool) -> NDArray[np.uint8]:
     """Pixels (H, W, 3), the numbers of a palette image as equal channels unless colours count."""
     if not coloured:
-        with Image.open(path) as image:
+        with picture(path) as image:
             if image.mode == "P":
                 return np.repeat(np.array(image)[..., None], 3, -1)
     return read_painted(path)[0]
@@ -245,7 +245,7 @@ def _read(path: Path, coloured: bool) -> NDArray[np.uint8]:
 
 def _fit(labels: NDArray[np.uint8], image: Path, mask: Path) -> NDArray[np.uint8]:
     """The labels as the upright photo lies: turned as it was, or resized to its size."""
-    with Image.open(image) as photo:
+    with picture(image) as photo:
         width, height = photo.size
     turned = orientation(image)
     upright = (width, height) if turned in (5, 6, 7, 8) else (height, width)
