@@ -176,7 +176,7 @@ def upsample(
         >>> upsample(torch.ones(1, 21, 4, 5), factor=8, size=(32, 40), offset=4).shape
         torch.Size([1, 21, 32, 40])
     """
-    _check_scores(scores)
+    check_scores(scores)
     k = _kernel_size(factor, kernel_size)
     pair: tuple[Offset, Offset] = offset if isinstance(offset, tuple) else (offset or 0,) * 2
     if size is None:
@@ -238,7 +238,7 @@ class Deconvolution(nn.Module):
         With border="replicate" the outermost scores go on for as long as a row of the result can
         see them. Raises ValueError as `upsample(method="dense")` does, and for other channels.
         """
-        _check_scores(scores)
+        check_scores(scores)
         if scores.shape[1] != self.channels:
             raise ValueError(
                 f"scores have {scores.shape[1]} channels, and this layer takes {self.channels}"
@@ -344,7 +344,8 @@ def _prolonged(
     return torch.cat([ends[0], scores, ends[1]], dim), before
 
 
-def _check_scores(scores: Tensor) -> None:
+def check_scores(scores: Tensor) -> None:
+    """Raise ValueError for what is not (N, C, H, W) of floating point."""
     if scores.dim() != 4 or not scores.is_floating_point():
         raise ValueError(
             "scores must be floating point of shape (N, C, H, W), "
@@ -404,12 +405,12 @@ def _matrix(
     dtype: torch.dtype,
     device: torch.device | str,
 ) -> Tensor:
-    numerator, unit = _phase(offset, k)
+    tent = (n, factor, size, *_phase(offset, k), k, border, dtype)
     # A traced graph builds the matrix itself, from sizes that may be symbols. A fake tensor, as
     # shape and cost tools make them, must not stay behind in the cache.
     if torch.compiler.is_compiling() or type(torch.empty(0, device="cpu")) is not Tensor:
-        return _build(n, factor, size, numerator, unit, k, border, dtype, torch.device(device))
-    return _cached(n, factor, size, numerator, unit, k, border, dtype, torch.device(device))
+        return _build(*tent, torch.device(device))
+    return _cached(tent, torch.device(device))
 
 
 def _build(
@@ -439,17 +440,8 @@ def _build(
 
 @lru_cache(maxsize=256)  # a 500 × 18 matrix is 36 kB
 def _cached(
-    n: int,
-    factor: int,
-    size: int,
-    numerator: int,
-    unit: int,
-    k: int,
-    border: Border,
-    dtype: torch.dtype,
-    device: torch.device,
+    tent: tuple[int, int, int, int, int, int, Border, torch.dtype], device: torch.device
 ) -> Tensor:
     # A tensor made in inference mode could not be used in a later training step.
     with torch.inference_mode(False):
-        on_cpu = _build(n, factor, size, numerator, unit, k, border, dtype, torch.device("cpu"))
-        return on_cpu.to(device)
+        return _build(*tent, torch.device("cpu")).to(device)

@@ -7,6 +7,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from fcn_tutorial.upsampling import check_scores
 from fcn_tutorial.void import Void, check_labels, is_void
 
 Reduction = Literal["mean", "sum"]
@@ -20,7 +21,9 @@ def pixel_weights(
     """Labels as int64 with void as 0, and what each pixel weighs: 0 where void."""
     valid: Tensor = ~is_void(target, ignore_index)
     labels = target.long() * valid
-    return labels, valid.to(dtype) if weight is None else weight[labels] * valid
+    if weight is None:
+        return labels, valid.to(dtype)
+    return labels, weight.to(labels.device, dtype)[labels] * valid
 
 
 def mean(total: Tensor, pixels: Tensor) -> Tensor:
@@ -50,11 +53,7 @@ def check(
     scores: Tensor, target: Tensor, ignore_index: Void, weight: Tensor | None, reduction: str
 ) -> None:
     check_reduction(reduction, "reduction")
-    if scores.dim() != 4 or not scores.is_floating_point():
-        raise ValueError(
-            "scores must be floating point of shape (N, C, H, W), "
-            f"got {scores.dtype} {tuple(scores.shape)}"
-        )
+    check_scores(scores)
     if target.dim() != 3 or target.shape[0] != scores.shape[0]:
         raise ValueError(
             f"target must be of shape (N, H, W) with N = {scores.shape[0]} as the scores, "

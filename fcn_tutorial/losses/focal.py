@@ -36,7 +36,6 @@ def focal_loss(
         raise ValueError(f"gamma must be 0 or more, got {gamma}")
     check(scores, target, ignore_index, weight, reduction)
     scores = same_size(scores, target)
-    weight = None if weight is None else weight.to(scores.device, scores.dtype)
     labels, factors = pixel_weights(target, ignore_index, weight, scores.dtype)
     log_p = F.log_softmax(scores, dim=1).gather(1, labels[:, None])[:, 0]
     # 1 − p without cancellation; above 0, where a power below 1 would have an infinite slope.

@@ -75,5 +75,4 @@ def upsample_loss(
     if reduction == "mean":
         return loss + region
     dtype = working_dtype(scores)
-    weight = None if weight is None else weight.to(scores.device, dtype)
     return loss + region * pixel_weights(target, ignore_index, weight, dtype)[1].sum()

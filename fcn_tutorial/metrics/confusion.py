@@ -90,8 +90,8 @@ def score(
     accuracy = _ratio(hit, truth)
     return Scores(
         pixel_accuracy=float(_ratio(hit.sum(), truth.sum())),
-        mean_accuracy=_mean(accuracy),
-        mean_iu=_mean(iu),
+        mean_accuracy=mean_known(accuracy),
+        mean_iu=mean_known(iu),
         fw_iu=float(_ratio(np.sum(truth[truth > 0] * iu[truth > 0]), truth.sum())),
         iu=iu,
         accuracy=accuracy,
@@ -236,6 +236,7 @@ def _ratio(part: Any, whole: Any) -> FloatArray:
     return ratio
 
 
-def _mean(values: FloatArray) -> float:
+def mean_known(values: FloatArray) -> float:
+    """The mean of those that are not nan; nan where none is."""
     kept = values[~np.isnan(values)]
     return float(kept.mean()) if kept.size else float("nan")

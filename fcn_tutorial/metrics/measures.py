@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from fcn_tutorial.metrics.confusion import FloatArray, Scores
+from fcn_tutorial.metrics.confusion import FloatArray, Scores, mean_known
 from fcn_tutorial.metrics.partition import Labels, cells, rand_error, warping_error
 
 #: Where a score is shown: the line and the row of a validation, its curve, the tables that `train`,
@@ -79,11 +79,6 @@ def _dice(scores: Scores) -> FloatArray:
     return 2 * scores.iu / (1 + scores.iu)
 
 
-def _mean(values: FloatArray) -> float:
-    kept = values[~np.isnan(values)]
-    return float(kept.mean()) if kept.size else float("nan")
-
-
 _TABLES: tuple[Place, ...] = ("train", "evaluate", "results", "card")
 
 _ROWS = (
@@ -92,7 +87,7 @@ _ROWS = (
             ("log", *_TABLES, "readme")),
     Measure("mean_accuracy", "mean accuracy", lambda s: s.mean_accuracy, _TABLES),
     Measure("fw_iu", "f.w. IU", lambda s: s.fw_iu, _TABLES),
-    Measure("mean_dice", "mean Dice", lambda s: _mean(_dice(s)), _TABLES),
+    Measure("mean_dice", "mean Dice", lambda s: mean_known(_dice(s)), _TABLES),
     Measure("iu", "IU", lambda s: s.iu, ("train", "evaluate", "card"), per_class=True),
     Measure("precision", "precision", lambda s: s.precision, ("evaluate", "card"), per_class=True),
     Measure("recall", "recall", lambda s: s.recall, ("evaluate", "card"), per_class=True),

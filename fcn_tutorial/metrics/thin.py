@@ -16,7 +16,7 @@ from torch import Tensor
 
 from fcn_tutorial.metrics._labels import integers
 from fcn_tutorial.metrics.boundary import boundary_band
-from fcn_tutorial.metrics.confusion import Scores
+from fcn_tutorial.metrics.confusion import Scores, mean_known
 from fcn_tutorial.void import Void, check_labels
 
 
@@ -71,6 +71,4 @@ def thin_iu(scores: Scores, thin: Collection[int]) -> float:
         raise ValueError(
             f"thin={sorted(thin)}: expected indices of some of {len(scores.iu)} classes"
         )
-    values = scores.iu[sorted(thin)]
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if known.size else float("nan")
+    return mean_known(scores.iu[sorted(thin)])
