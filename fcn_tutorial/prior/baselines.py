@@ -10,6 +10,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from fcn_tutorial.prior.classifiers import forest
 from fcn_tutorial.prior.method import (
     Image,
     Items,
@@ -94,15 +95,13 @@ class ColourForest:
 
         Raises ValueError if no sampled pixel has a class.
         """
-        from sklearn.ensemble import RandomForestClassifier  # slow to import: only where used
-
         colours, labels = gathered(
             dataset, self, lambda image: np.right_shift(image, 8 - _BITS).transpose(1, 2, 0)
         )
         frequency = np.bincount(labels, minlength=self.num_classes) / labels.size
-        self.forest = RandomForestClassifier(
-            self.trees, min_samples_leaf=self.leaf, random_state=self.seed, n_jobs=-1
-        ).fit(colours, labels, sample_weight=frequency[labels] ** -self.balance)
+        weights = frequency[labels] ** -self.balance
+        self.forest = forest(self.seed, self.trees, self.leaf)
+        self.forest.fit(colours, labels, sample_weight=weights)
         grid = np.indices((_LEVELS,) * 3, np.uint8).reshape(3, -1).T
         self.table = self.forest.predict(grid).astype(np.uint8).reshape((_LEVELS,) * 3)
         return self

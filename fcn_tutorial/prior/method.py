@@ -7,7 +7,7 @@ a time. `Method` is the base of those that know more than a label: a probability
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, Self
 
@@ -19,6 +19,8 @@ from fcn_tutorial.metrics import ConfusionMatrix
 
 #: An image as methods take it: uint8 (3, H, W).
 Image = torch.Tensor | NDArray[np.uint8]
+#: An image uint8 (3, H, W) and its labels (H, W).
+Labelled = tuple[NDArray[np.uint8], NDArray[np.integer]]
 
 
 class Items(Protocol):
@@ -149,16 +151,22 @@ def sampled(dataset: Items, method: Learner) -> Iterator[Sample]:
     no pixel had a class.
     """
     rng = np.random.default_rng(method.seed)
-    count, found = min(method.images, len(dataset)), False
-    for index in np.linspace(0, len(dataset) - 1, count).astype(int):
-        image, labels = _item(dataset, int(index), method)
+    count = min(method.images, len(dataset))
+    for image, labels in _spread(dataset, method, count):
         where = np.flatnonzero(labels != method.ignore_index)
         share = min(where.size, -(-method.pixels // count))
         chosen = rng.choice(where, share, replace=False)
-        found |= share > 0
         yield Sample(image, chosen, labels.ravel()[chosen])
-    if not found:
-        raise ValueError(nothing_to_learn(dataset, method.ignore_index))
+
+
+def places(
+    samples: Sequence[Sample],
+) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
+    """Where the pixels of samples are: which sample, row and column, each (n,)."""
+    which = np.repeat(np.arange(len(samples)), [len(sample.where) for sample in samples])
+    spots = [np.unravel_index(s.where, s.image.shape[1:]) for s in samples]
+    row, column = (np.concatenate([spot[axis] for spot in spots]) for axis in (0, 1))
+    return which, row, column
 
 
 def gathered(
@@ -176,15 +184,19 @@ def gathered(
     return np.concatenate(features), np.concatenate(labels)
 
 
-def whole_images(
-    dataset: Items, method: Learner
-) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.integer]]]:
+def whole_images(dataset: Items, method: Learner) -> Iterator[Labelled]:
     """As many (image, labels (H, W)) as hold `method.pixels` pixels, spread over the data set.
 
     Raises as `sampled`.
     """
-    found, size = False, _item(dataset, 0, method)[1].size if len(dataset) else 1
+    size = _item(dataset, 0, method)[1].size if len(dataset) else 1
     count = min(method.images, len(dataset), max(1, method.pixels // size))
+    return _spread(dataset, method, count)
+
+
+def _spread(dataset: Items, method: Learner, count: int) -> Iterator[Labelled]:
+    """So many items. Raises ValueError at the end where none of them had a labelled pixel."""
+    found = False
     for index in np.linspace(0, len(dataset) - 1, count).astype(int):
         image, labels = _item(dataset, int(index), method)
         found |= bool((labels != method.ignore_index).any())
@@ -193,9 +205,7 @@ def whole_images(
         raise ValueError(nothing_to_learn(dataset, method.ignore_index))
 
 
-def _item(
-    dataset: Items, index: int, method: Learner
-) -> tuple[NDArray[np.uint8], NDArray[np.integer]]:
+def _item(dataset: Items, index: int, method: Learner) -> Labelled:
     image, mask = dataset[index]
     pixels, labels = pixels_of(image), np.asarray(mask)
     if pixels.shape[1:] != labels.shape:

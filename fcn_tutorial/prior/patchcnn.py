@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from fcn_tutorial.models import CropClassifier
 from fcn_tutorial.models.classifier import CROP
-from fcn_tutorial.prior.method import Image, Items, Method, at_least_one, pixels_of, sampled
+from fcn_tutorial.prior.method import Image, Items, Method, at_least_one, pixels_of, places, sampled
 from fcn_tutorial.surgery import atrous, convolutionalize, macs
 from fcn_tutorial.transforms import Preprocess
 
@@ -58,9 +58,7 @@ class PatchCNN(Method):
     def _learn(self, dataset: Items) -> None:
         samples = list(sampled(dataset, self))
         padded = [_padded(sample.image) for sample in samples]
-        index = np.repeat(np.arange(len(samples)), [len(sample.where) for sample in samples])
-        spots = [np.unravel_index(s.where, s.image.shape[1:]) for s in samples]
-        row, column = (np.concatenate([spot[axis] for spot in spots]) for axis in (0, 1))
+        index, row, column = places(samples)
         labels = torch.from_numpy(
             np.concatenate([sample.labels for sample in samples]).astype(np.int64)
         )

@@ -23,7 +23,7 @@ from fcn_tutorial.prior.classifiers import Classifier, linear_svm
 from fcn_tutorial.prior.method import Items, Method, at_least_one, whole_images
 from fcn_tutorial.prior.patchcnn import PatchCNN
 from fcn_tutorial.prior.proposals import boxes, selective_search
-from fcn_tutorial.prior.superpixels import counted
+from fcn_tutorial.prior.superpixels import counted, spread, summed
 
 View = Literal["full", "fg"]
 
@@ -121,7 +121,7 @@ def in_box(
     top, left = (np.where(members, first, parts.size).min(1) for first in own.T[:2])
     bottom, right = (np.where(members, end, 0).max(1) for end in own.T[2:])
     sums = above[bottom, right] - above[top, right] - above[bottom, left] + above[top, left]
-    return _spread(sums, (bottom - top) * (right - left))
+    return spread(sums, (bottom - top) * (right - left))
 
 
 def in_region(
@@ -129,15 +129,8 @@ def in_region(
 ) -> NDArray[np.float64]:
     """Mean and standard deviation of maps (H, W, D) in each region alone: (n, 2·D)."""
     powers = np.concatenate([maps, maps**2], axis=2, dtype=np.float64)
-    where, flat = parts.ravel(), powers.reshape(-1, powers.shape[2])
-    sums = np.stack([np.bincount(where, column) for column in flat.T], axis=1)
-    return _spread(members.astype(np.float64) @ sums, members @ np.bincount(where))
-
-
-def _spread(sums: NDArray[np.float64], sizes: NDArray[np.integer]) -> NDArray[np.float64]:
-    """Sums of values and of squares (n, 2·D) over so many pixels → means and deviations."""
-    mean, square = np.split(sums / sizes[:, None], 2, axis=1)
-    return np.hstack([mean, np.sqrt((square - mean**2).clip(min=0))])
+    sums = summed(powers.reshape(-1, powers.shape[2]), parts)
+    return spread(members.astype(np.float64) @ sums, members @ np.bincount(parts.ravel()))
 
 
 _POOLED = {"full": in_box, "fg": in_region}

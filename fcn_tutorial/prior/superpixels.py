@@ -53,13 +53,19 @@ def segments(image: Image, kind: Kind = "slic", pixels: int = 60) -> NDArray[np.
 
 def pooled(values: NDArray[np.floating], parts: NDArray[np.intp]) -> NDArray[np.float64]:
     """Mean and standard deviation of values (H, W, D) over each part (H, W): (parts, 2·D)."""
-    flat, where = values.reshape(-1, values.shape[-1]).astype(np.float64), parts.ravel()
-    sizes = np.bincount(where)[:, None]
-    mean, square = (
-        np.stack([np.bincount(where, column) for column in power.T], axis=1) / sizes
-        for power in (flat, flat**2)
-    )
-    return np.concatenate([mean, np.sqrt((square - mean**2).clip(min=0))], axis=1)
+    flat = values.reshape(-1, values.shape[-1]).astype(np.float64)
+    return spread(summed(np.hstack([flat, flat**2]), parts), np.bincount(parts.ravel()))
+
+
+def summed(values: NDArray[np.float64], parts: NDArray[np.intp]) -> NDArray[np.float64]:
+    """The sums of values (H·W, D) over each part (H, W): (parts, D)."""
+    return np.stack([np.bincount(parts.ravel(), column) for column in values.T], axis=1)
+
+
+def spread(sums: NDArray[np.float64], sizes: NDArray[np.integer]) -> NDArray[np.float64]:
+    """Sums of values and of squares (n, 2·D) over so many pixels → means and deviations."""
+    mean, square = np.split(sums / sizes[:, None], 2, axis=1)
+    return np.hstack([mean, np.sqrt((square - mean**2).clip(min=0))])
 
 
 def counted(

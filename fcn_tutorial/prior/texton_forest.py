@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fcn_tutorial.prior.features import colour
-from fcn_tutorial.prior.method import Items, Method, at_least_one, sampled
+from fcn_tutorial.prior.method import Items, Method, at_least_one, places, sampled
 
 Floats = NDArray[np.float32]
 #: Where pixels are: image, row and column, each (n,).
@@ -216,18 +216,15 @@ class SemanticTextonForest(Method):
         rng = np.random.default_rng(self.seed)
         samples = list(sampled(dataset, self))
         labels = np.concatenate([sample.labels for sample in samples]).astype(np.intp)
-        image = np.repeat(np.arange(len(samples)), [len(sample.where) for sample in samples])
-        spots = [np.unravel_index(s.where, s.image.shape[1:]) for s in samples]
-        row, column = (np.concatenate([spot[axis] for spot in spots]) for axis in (0, 1))
-        places = (image, row, column)
+        where = places(samples)
         frequency = np.bincount(labels, minlength=self.num_classes) / len(labels)
         weights = np.where(frequency > 0, np.maximum(frequency, 1e-9) ** -0.5, 0)
         pictures = [colour(sample.image) for sample in samples]
-        self.first = self._grown(PatchTests(pictures), places, labels, weights, rng)
+        self.first = self._grown(PatchTests(pictures), where, labels, weights, rng)
         self.second: list[Tree] = []
         if self.stages == 2:
             bags = [self._bag(picture) for picture in pictures]
-            self.second = self._grown(BagTests(bags), places, labels, weights, rng)
+            self.second = self._grown(BagTests(bags), where, labels, weights, rng)
 
     def _grown(
         self,
