@@ -1,4 +1,4 @@
-"""Tables for notebooks: plain HTML, escaped, in the page's own colours, light or dark."""
+"""Tables: plain HTML for notebooks, escaped, in the page's own colours; lines for a terminal."""
 
 from collections.abc import Iterable, Sequence
 from html import escape
@@ -35,6 +35,15 @@ def table(
         f'<table style="border-collapse: collapse; color: inherit">{title}'
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
     )
+
+
+def aligned(rows: Sequence[Sequence[str]], left: int = 1) -> list[str]:
+    """Rows of text as lines of columns, the first `left` of them written to the left."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join([*map(str.ljust, row[:left], widths), *map(str.rjust, row[left:], widths[left:])])
+        for row in rows
+    ]
 
 
 def _cell(tag: str, content: object, shade: float, first: bool) -> str:

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fcn_tutorial import display
 from fcn_tutorial.cli import completing, configuring
 from fcn_tutorial.files import data_folder, replacing
 
@@ -95,9 +96,8 @@ def _list(options: argparse.Namespace) -> int:
     for source in sources.SOURCES.values():
         disk = f"{source.disk:.1f} GB" if source.disk else "–"
         rows.append((source.name, disk, str(source.classes or "–"), source.address, source.licence))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        print("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip())
+    for line in display.aligned(rows, left=len(rows[0])):
+        print(line.rstrip())
     return 0
 
 

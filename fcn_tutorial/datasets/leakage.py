@@ -133,9 +133,13 @@ def image_files(data: Any) -> Iterator[Path]:
 def _fingerprint(path: Path) -> tuple[bytes, NDArray[np.float64]]:
     """A digest of size and pixels, and the flattened thumbnail (768,), block means 0–255."""
     pixels = read_image(path)
-    digest = hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).digest()
     thumb = Image.fromarray(pixels).resize((_SIDE, _SIDE), Image.Resampling.BOX)
-    return digest, np.asarray(thumb, np.float64).reshape(-1)
+    return digest(pixels), np.asarray(thumb, np.float64).reshape(-1)
+
+
+def digest(pixels: NDArray[Any]) -> bytes:
+    """SHA-256 of a picture's size and values."""
+    return hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).digest()
 
 
 def _equal(ours: Iterable[Any], theirs: Iterable[Any]) -> Iterator[tuple[int, int]]:

@@ -62,12 +62,7 @@ class LayerTable:
     parameters: int
 
     def __str__(self) -> str:
-        cells = [_HEADS, *self._cells()]
-        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-        lines = [
-            "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])])
-            for line in cells
-        ]
+        lines = display.aligned([_HEADS, *self._cells()])
         return "\n".join([self._caption, *(line.rstrip() for line in lines)])
 
     __repr__ = __str__

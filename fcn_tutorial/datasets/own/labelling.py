@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,27 +42,6 @@ class Unnamed(ValueError):
 
     def __reduce__(self) -> tuple[type[Unnamed], tuple[Path, Survey]]:
         return Unnamed, (self.folder, self.found)
-
-
-class Labelling(Protocol):
-    """Classes with a colour each, and how to read a mask file as their indices."""
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Names, void left out."""
-
-    @property
-    def palette(self) -> tuple[Colour, ...]:
-        """A colour for each class."""
-
-    def read(self, path: Path) -> NDArray[np.uint8]:
-        """Class indices (H, W), void 255. Raises ValueError and FileNotFoundError."""
-
-    def survey(self, masks: Sequence[Path]) -> Survey:
-        """What the masks hold, counted as this labelling reads them."""
-
-    def meaning(self, value: int) -> str | None:
-        """The name that a value of the survey stands for; None where it has none."""
 
 
 @dataclass(frozen=True)
@@ -181,6 +160,10 @@ class ColourCode:
                 "without anti-aliasing, or let `fcn-tutorial data fix folder` write clean copies"
             )
         return text + "Add them to colours, under the name 'void' to leave them out"
+
+
+#: Classes with a colour each, and how to read a mask file as their indices.
+Labelling: TypeAlias = Numbers | ColourCode
 
 
 def read_numbers(path: Path) -> NDArray[np.uint8]:

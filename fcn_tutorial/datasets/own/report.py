@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
+from fcn_tutorial import display
 from fcn_tutorial.datasets.own.classes import is_void
 from fcn_tutorial.datasets.own.colours import HEADING
 from fcn_tutorial.datasets.own.doubt import doubt, name_blurred
@@ -66,12 +67,8 @@ def _table(found: Survey, folder: Path, meanings: Mapping[int, str]) -> list[str
     for value, meaning in islice(meanings.items(), _ROWS):
         share = f"{100 * found.pixels[value] / max(1, found.total):.3f} %"
         rows.append((_shown(found, value), meaning, share, str(found.masks[value])))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [f"what the values of {found.read} masks in {folder} were taken for:"]
-    for row in rows:
-        left = "  ".join(cell.ljust(w) for cell, w in zip(row[:2], widths[:2], strict=True))
-        right = "  ".join(cell.rjust(w) for cell, w in zip(row[2:], widths[2:], strict=True))
-        lines.append(f"  {left}  {right}")
+    lines += [f"  {line}" for line in display.aligned(rows, left=2)]
     if (more := len(found.values) - min(_ROWS, len(meanings))) > 0:
         lines.append(f"  and {more:,} more values")
     if found.transparent:

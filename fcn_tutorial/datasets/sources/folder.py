@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
@@ -12,6 +11,7 @@ from typing import Annotated, Any, cast
 
 import torch
 
+from fcn_tutorial.datasets.leakage import digest
 from fcn_tutorial.datasets.loading import InMemory
 from fcn_tutorial.datasets.own.folder import Folder, names_or_file
 from fcn_tutorial.datasets.own.labelling import Unnamed, beside
@@ -293,5 +293,4 @@ def _label_counts(dataset: Any) -> list[int]:
 
 
 def _digests(dataset: Any) -> set[bytes]:
-    images = (dataset[i][0].numpy() for i in range(len(dataset)))
-    return {hashlib.sha256(repr(a.shape).encode() + a.tobytes()).digest() for a in images}
+    return {digest(dataset[i][0].numpy()) for i in range(len(dataset))}
