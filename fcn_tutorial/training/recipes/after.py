@@ -265,7 +265,6 @@ def _scenes() -> Iterator[Recipe]:
         base,
         name="scenes-segnet",
         summary="a SegNet of an eighth of the width on generated scenes",
-        source=_OURS,
         model=_model("segnet", width=1 / 8, preprocessing="centred"),
         recompute_norms=True,
     )
@@ -273,7 +272,6 @@ def _scenes() -> Iterator[Recipe]:
         base,
         name="scenes-segnet-basic",
         summary="a SegNet-Basic of an eighth of the width on generated scenes; learns sooner",
-        source=_OURS,
         model=_model("segnet-basic", width=1 / 8, preprocessing="centred"),
         recompute_norms=True,
     )
@@ -281,7 +279,6 @@ def _scenes() -> Iterator[Recipe]:
         base,
         name="scenes-unet",
         summary="a padded U-Net of an eighth of the width on generated scenes",
-        source=_OURS,
         model=_model("unet", padding="same", width=1 / 8, dropout=0.0),
         optimiser=dataclasses.replace(base.optimiser, lr=2e-3, clip=5.0),
     )
@@ -289,7 +286,6 @@ def _scenes() -> Iterator[Recipe]:
         base,
         name="scenes-deeplab",
         summary="DeepLab's ASPP on the small trunk at stride 8, on generated scenes",
-        source=_OURS,
         model=_model("deeplab", variant="aspp-tiny"),
     )
 

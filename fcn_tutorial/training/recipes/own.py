@@ -23,6 +23,9 @@ from fcn_tutorial.training.recipes.recipe import (
 _OURS = "this project"
 _JEGOU = "Jégou et al., CVPR Workshops 2017, Table 1 (quoted there from earlier work)"
 MOBILENET_V2 = "torchvision:MobileNet_V2_Weights.IMAGENET1K_V1"
+#: A trunk that has learned from ImageNet, and what trains it further.
+_PRETRAINED = Model("mobilenet_v2", norms="folded", dropout=0.1, weights=MOBILENET_V2)
+_TUNED = Optimiser("adamw", lr=3e-3, trunk_lr=0.25, weight_decay=1e-2, warmup=0.05, clip=5.0)
 
 
 def _stages(coarsest: Recipe, prefix: str, finest: str, epochs: int, lr: float) -> Iterator[Recipe]:
@@ -98,18 +101,14 @@ _ROOMS: dict[str, tuple[Modality, str, str]] = {
 def _rooms() -> Iterator[Recipe]:
     """Colour, depth and HHA of generated rooms, alone, fused early and fused late."""
     small = Model("tiny", width=0.5)
-    alone = Recipe(
-        name="rooms-fcn8s-rgb",
-        summary="",
+    alone = dataclasses.replace(
+        scenes_fcn8s(),
         source=f"{_OURS}: the schedule of scenes-fcn8s, on less, for many cheap runs",
         model=small,
         data=Data("rooms", (72, 96), jitter=0.2, train_images=300, test_images=80),
-        optimiser=Optimiser("adamw", lr=4e-3, weight_decay=1e-4, warmup=0.05),
-        batch=16,
-        epochs=14,
-        class_weights="inverse_sqrt",
         validate_every=14,
         select="last",
+        baselines=False,
     )
     for name, (modality, preprocessing, what) in _ROOMS.items():
         yield dataclasses.replace(
@@ -159,11 +158,9 @@ def _camvid() -> Iterator[Recipe]:
         name="camvid-fcn8s",
         summary="FCN-8s on MobileNetV2 and CamVid, 11 classes at 480×360",
         source=f"{_OURS}: a present-day schedule around the paper's network",
-        model=Model("mobilenet_v2", norms="folded", dropout=0.1, weights=MOBILENET_V2),
+        model=_PRETRAINED,
         data=Data("camvid", (320, 416), scale=(0.6, 2.0), jitter=0.4),
-        optimiser=Optimiser(
-            "adamw", lr=3e-3, trunk_lr=0.25, weight_decay=1e-2, warmup=0.05, clip=5.0
-        ),
+        optimiser=_TUNED,
         batch=8,
         epochs=50,
         class_weights="inverse_sqrt",
@@ -221,11 +218,9 @@ def _folder() -> Iterator[Recipe]:
         summary="your own photos: --data DIR that holds images/ and masks/; on MobileNetV2, whose "
         "weights are fetched, or as folder-tiny where they cannot be had",
         source=f"{_OURS}: the schedule of camvid-fcn8s, 600 steps for up to 320 photos",
-        model=Model("mobilenet_v2", norms="folded", dropout=0.1, weights=MOBILENET_V2),
+        model=_PRETRAINED,
         data=FolderData("folder", (256, 256), scale=(0.5, 1.5), jitter=0.3, epoch_images=320),
-        optimiser=Optimiser(
-            "adamw", lr=3e-3, trunk_lr=0.25, weight_decay=1e-2, warmup=0.05, clip=5.0
-        ),
+        optimiser=_TUNED,
         epochs=15,
         frozen_stride=2,
         otherwise=untrained.name,

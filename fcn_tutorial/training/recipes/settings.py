@@ -85,17 +85,10 @@ def check(recipe: Recipe) -> None:
 
 def explain(recipe: Recipe) -> Iterator[tuple[str, str, str]]:
     """(setting, value, what it means) of every setting, as `--set` names them."""
-    yield from _explain(recipe, "")
-
-
-def _explain(node: Any, prefix: str) -> Iterator[tuple[str, str, str]]:
-    for name, hint in _hints(type(node), include_extras=True).items():
-        value = getattr(node, name)
-        if dataclasses.is_dataclass(value):
-            yield from _explain(value, f"{prefix}{name}.")
-        elif get_origin(hint) is Annotated:
+    for name, hint, value in _fields(recipe, ""):
+        if get_origin(hint) is Annotated:
             shown = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
-            yield f"{prefix}{name}", shown, hint.__metadata__[0]
+            yield name, shown, hint.__metadata__[0]
 
 
 def as_dict(recipe: Recipe) -> dict[str, Any]:
@@ -129,8 +122,8 @@ def from_dict(fields: Mapping[str, Any]) -> Recipe:
 
 
 def _fields(node: Any, prefix: str) -> Iterator[tuple[str, Any, Any]]:
-    """(dotted name, type, value) of every field."""
-    for name, hint in _hints(type(node)).items():
+    """(dotted name, type with what is said beside it, value) of every field."""
+    for name, hint in _hints(type(node), include_extras=True).items():
         value = getattr(node, name)
         if dataclasses.is_dataclass(value):
             yield from _fields(value, f"{prefix}{name}.")
@@ -140,6 +133,8 @@ def _fields(node: Any, prefix: str) -> Iterator[tuple[str, Any, Any]]:
 def _fits(hint: Any, value: Any) -> bool:
     """Whether a value is of a field's type, and a number one that can be counted with."""
     origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        return _fits(arguments[0], value)
     if origin is Literal:
         return value in arguments
     if origin is tuple:

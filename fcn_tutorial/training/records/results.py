@@ -166,17 +166,13 @@ def _over_seeds(runs: Sequence[Mapping[str, Any]]) -> dict[str, tuple[float, flo
 
 def as_dict(tables: Mapping[str, Sequence[Block]]) -> dict[str, Any]:
     """Plain JSON types, nested as the dataclasses are; a score is {"value": …, "spread": …}."""
-    found: dict[str, Any] = {}
-    for name, blocks in tables.items():
-        found[name] = [dataclasses.asdict(block) for block in blocks]
-        for block in found[name]:
-            for row in block["rows"]:
-                row["scores"] = {
-                    key: {"value": value, "spread": spread}
-                    for key, (value, spread) in row["scores"].items()
-                }
-                row["seeds"], row["remarks"] = list(row["seeds"]), list(row["remarks"])
-            block["rows"] = list(block["rows"])
+    nested = {name: [dataclasses.asdict(b) for b in blocks] for name, blocks in tables.items()}
+    found: dict[str, Any] = json.loads(json.dumps(nested))
+    for row in (row for blocks in found.values() for block in blocks for row in block["rows"]):
+        row["scores"] = {
+            key: {"value": value, "spread": spread}
+            for key, (value, spread) in row["scores"].items()
+        }
     return found
 
 
