@@ -8,13 +8,13 @@ that the package's `__all__` names, and what Sphinx does not know: which chapter
 import argparse
 import ast
 import json
-import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 PACKAGE = "fcn_tutorial"
+_WIDTH = 70  # columns of a help text
 
 
 def public_modules(package: Path, name: str = "") -> list[str]:
@@ -180,9 +180,11 @@ def command_line_page() -> str:
 
     title = "The command line"
     lines = [title, "=" * len(title), ""]
-    lines += ["``python -m fcn_tutorial`` is the same. Exit status: 0 done, 1 a clear error, 2 "]
-    lines[-1] += "wrong usage, 130 stopped by the user."
-    lines.append("")
+    lines += [
+        "``python -m fcn_tutorial`` is the same. Exit status: 0 done, 1 a clear error, 2 "
+        "wrong usage, 130 stopped by the user.",
+        "",
+    ]
     for command, text in _helps(_parser()):
         if command.count(" "):
             lines += [command, "-" * len(command), ""]
@@ -191,16 +193,8 @@ def command_line_page() -> str:
 
 
 def _helps(parser: argparse.ArgumentParser) -> Iterator[tuple[str, str]]:
-    before = os.environ.get("COLUMNS")
-    os.environ["COLUMNS"] = "72"
-    try:
-        text = parser.format_help().strip()
-    finally:
-        if before is None:
-            del os.environ["COLUMNS"]
-        else:
-            os.environ["COLUMNS"] = before
-    yield parser.prog, text
+    parser.formatter_class = partial(argparse.HelpFormatter, width=_WIDTH)
+    yield parser.prog, parser.format_help().strip()
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
             for below in action.choices.values():

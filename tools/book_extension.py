@@ -16,7 +16,6 @@ from html import escape
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 
-import yaml
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.config import Config
@@ -24,13 +23,13 @@ from sphinx.environment import BuildEnvironment
 from sphinx.errors import ConfigError
 from sphinx.ext import autodoc
 from sphinx.ext.autodoc.mock import _MockObject, mock
-from sphinx.util.nodes import make_refnode
+from sphinx.util.nodes import make_refnode, traverse_parent
 from sphinx.util.typing import ExtensionMetadata
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tools import api_pages, proofs, slides
-from tools.chapter_form import listed_files
+from tools.chapter_form import listed_pages
 from tools.notebooks import relative_links
 from tools.project import ROOT, read_project
 
@@ -79,9 +78,7 @@ def copy_assets(app: Sphinx) -> None:
 
 def _listed(app: Sphinx) -> set[str]:
     """The pages of the table of contents, without suffix."""
-    path = Path(app.srcdir) / "_toc.yml"
-    contents = yaml.safe_load(path.read_text(encoding="utf-8"))
-    return {re.sub(r"\.(md|ipynb|rst)$", "", name) for name in listed_files(contents)}
+    return set(listed_pages(Path(app.srcdir)))
 
 
 def write_reference(app: Sphinx, config: Config) -> None:
@@ -128,20 +125,12 @@ def link_names(app: Sphinx, doctree: nodes.document, docname: str) -> None:
         full = api_pages.resolve(literal.astext(), names)
         if full is None and module:
             full = api_pages.resolve(f"{module}.{literal.astext()}", names)
-        if full is None or _has_parent(literal, (nodes.reference, nodes.title)):
+        if full is None or any(traverse_parent(literal, (nodes.reference, nodes.title))):
             continue
         at = entries[full]
         link = make_refnode(app.builder, docname, at.docname, at.node_id, [], full)
         literal.replace_self(link)
         link += literal
-
-
-def _has_parent(node: nodes.Element, kinds: tuple[type[nodes.Element], ...]) -> bool:
-    while node is not None:
-        if isinstance(node, kinds):
-            return True
-        node = node.parent
-    return False
 
 
 def fill_proofs(app: Sphinx, docname: str, content: list[str]) -> None:
@@ -289,7 +278,7 @@ def link_numbers(app: Sphinx, doctree: nodes.document, docname: str) -> None:
         r"|(?P<kind>[Ff]igure|[Tt]able) (?P<figure>\d+\.\d+)"
     )
     for text in [*doctree.findall(nodes.Text)]:
-        if _has_parent(text, _NOT_PROSE) or not pattern.search(text):
+        if any(traverse_parent(text, _NOT_PROSE)) or not pattern.search(text):
             continue
         parts: list[nodes.Node] = []
         end = 0
@@ -338,7 +327,7 @@ def number_outputs(app: Sphinx, doctree: nodes.document, docname: str) -> None:
                 continue
             for raw in [*shown.findall(nodes.raw)]:
                 picture = PICTURE.search(raw.astext())
-                if picture is None or _has_parent(raw, (nodes.table,)):
+                if picture is None or any(traverse_parent(raw, nodes.table)):
                     continue
                 counts["figure"] += 1
                 alt = re.search(r'alt="([^"]*)"', picture[0])

@@ -8,10 +8,9 @@ python -m tools.bounds   print a line `name==version` for each requirement of th
 
 import re
 import sys
-import tomllib
 from pathlib import Path
 
-from tools.project import ROOT
+from tools.project import ROOT, project_table
 
 ONLY_TESTS = ("test", "benchmarks", "release")
 
@@ -26,21 +25,19 @@ def lowest(requirement: str) -> str:
 
 def constraints(root: Path = ROOT) -> list[str]:
     """One line for each requirement that users of the package and of the book install."""
-    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    project = project_table(root)
     extras = project["optional-dependencies"]
     groups = [requirements for name, requirements in extras.items() if name not in ONLY_TESTS]
     return sorted({lowest(line) for line in sum(groups, [*project["dependencies"]])})
 
 
-def main() -> int:
+def main() -> None:
     """Print the constraints, under the Python that the package asks for at least."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    oldest = project["requires-python"].removeprefix(">=")
+    oldest = project_table()["requires-python"].removeprefix(">=")
     if oldest != f"{sys.version_info.major}.{sys.version_info.minor}":
         sys.exit(f"for Python {oldest} only: make test-oldest PYTHON=python{oldest}")
     print("\n".join(constraints()))
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

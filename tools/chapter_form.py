@@ -7,7 +7,6 @@
 import ast
 import re
 import sys
-import tomllib
 from collections.abc import Iterator, Sequence
 from functools import cache
 from importlib.metadata import packages_distributions
@@ -29,7 +28,7 @@ from tools.notebooks import (
     setup_cell,
     to_text,
 )
-from tools.project import ROOT, Project, read_project
+from tools.project import ROOT, Project, project_table, read_project
 
 MAX_BYTES = 1_500_000
 MAX_CELL_BYTES = 700_000  # of one cell's outputs
@@ -149,7 +148,7 @@ def import_complaints(notebook: Notebook) -> Iterator[str]:
 @cache
 def declared(root: Path = ROOT) -> frozenset[str]:
     """What may be imported where the package alone is installed, its extras aside."""
-    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    project = project_table(root)
     needed = [re.split("[<>=!~ ]", line)[0] for line in project["dependencies"]]
     wanted = {re.sub("[-_.]+", "-", name).lower() for name in [project["name"], *needed]}
     found = {
@@ -289,11 +288,15 @@ def listed_files(node: Any) -> Iterator[str]:
             yield from listed_files(item)
 
 
+def listed_pages(root: Path = ROOT) -> list[str]:
+    """The pages that _toc.yml names, in its order, without suffix."""
+    contents = yaml.safe_load((root / "_toc.yml").read_text(encoding="utf-8"))
+    return [re.sub(r"\.(md|ipynb|rst)$", "", name) for name in listed_files(contents)]
+
+
 def unlisted_pages(root: Path) -> list[str]:
     """Pages that are on disk or in _toc.yml, but not in both."""
-    toc = yaml.safe_load((root / "_toc.yml").read_text(encoding="utf-8"))
-    listed = {re.sub(r"\.(md|ipynb)$", "", name) for name in listed_files(toc)}
-    listed = {name for name in listed if not name.startswith(MADE)}
+    listed = {name for name in listed_pages(root) if not name.startswith(MADE)}
     pages = {
         path.relative_to(root).with_suffix("").as_posix()
         for pattern in ("*.md", "*.ipynb", "*.rst")

@@ -7,7 +7,6 @@ A row's check yields pairs: what the formula says, in plain Python, and what the
 
 import math
 import statistics
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -368,11 +367,10 @@ def page() -> str:
     return glossary.with_links("\n".join(lines).rstrip() + "\n", terms)
 
 
-def main() -> int:
+def main() -> None:
     """Write the page."""
     PAGE.write_text(page(), encoding="utf-8")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -1,18 +1,15 @@
 """The set-up cell as Colab runs it: the package is not there, all that it needs is.
 
 `environment` makes a virtual environment that reports the versions of Colab's image, and in which
-the installed libraries stand for them; `run_cell` runs the very cell of the chapters there, with a
-stub `google.colab`, without network, and with the wheel in place of the repository.
+the installed libraries stand for them. There the chapters run with a stub `google.colab`, without
+network, and with the wheel in place of the repository.
 """
 
-import json
 import os
 import re
 import subprocess
 import sys
 import sysconfig
-import time
-from dataclasses import dataclass
 from importlib.metadata import distributions
 from pathlib import Path
 
@@ -39,23 +36,6 @@ IMAGE = {
 PROVIDER = "provider"
 
 
-@dataclass(frozen=True)
-class Ran:
-    """What came of the cell.
-
-    Attributes:
-        printed: all that it wrote.
-        failed: whether it ended in an error.
-        seconds: what it took, the start of IPython included.
-        installed: names of what pip installed, by its own report.
-    """
-
-    printed: str
-    failed: bool
-    seconds: float
-    installed: list[str]
-
-
 def cell_for(wheel: Path, project: Project) -> str:
     """The set-up cell with the address of a wheel for the repository's, and nothing else changed.
 
@@ -73,8 +53,7 @@ def environment(folder: Path, image: dict[str, str]) -> tuple[Path, Path]:
     Behind it stand the installed libraries, as links, without the checkout. Returns its Python and
     the folder that pip installs into.
     """
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
-    (site,) = folder.glob("lib/python*/site-packages")
+    python, site = bare_environment(folder)
     own = read_project().name.replace("-", "_")
     provider = folder / PROVIDER
     provider.mkdir()
@@ -88,6 +67,13 @@ def environment(folder: Path, image: dict[str, str]) -> tuple[Path, Path]:
         said = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
         (info / "METADATA").write_text(said, encoding="utf-8")
         (info / "INSTALLER").write_text("pip\n", encoding="utf-8")
+    return python, site
+
+
+def bare_environment(folder: Path) -> tuple[Path, Path]:
+    """A virtual environment without pip: its Python, and the folder that it imports from."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
+    (site,) = folder.glob("lib/python*/site-packages")
     return folder / "bin" / "python", site
 
 
@@ -108,22 +94,3 @@ def offline() -> dict[str, str]:
     """Environment variables in which pip asks nobody and reads no settings of the machine."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "PIP_", "FCN_"))}
     return {**kept, "PIP_NO_INDEX": "1", "PIP_CONFIG_FILE": os.devnull}
-
-
-def run_cell(python: Path, cell: str, folder: Path) -> Ran:
-    """Run a cell in IPython as Colab would; `folder` is a new one for what the run needs."""
-    stub = write_stub(folder / "stub")
-    report, script = folder / "report.json", folder / "cell.ipy"
-    script.write_text(cell + "\n", encoding="utf-8")
-    variables = offline() | {
-        "PYTHONPATH": str(stub), "IPYTHONDIR": str(folder / "ipython"), "PIP_REPORT": str(report),
-    }  # fmt: skip
-    started = time.perf_counter()
-    run = subprocess.run(
-        [str(python), "-m", "IPython", "--colors=NoColor", str(script)],
-        env=variables, cwd=folder, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    seconds = time.perf_counter() - started
-    chosen = json.loads(report.read_text(encoding="utf-8"))["install"] if report.exists() else []
-    names = [one["metadata"]["name"] for one in chosen]
-    return Ran(run.stdout + run.stderr, run.returncode != 0, seconds, names)

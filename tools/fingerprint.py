@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from importlib.metadata import version
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -79,18 +80,13 @@ def reached(sources: Iterable[str], package: Path = PACKAGE) -> set[str]:
     while pending:
         name = pending.pop()
         # Of a dotted name, every package on the way is run too.
-        for part in _prefixes(name):
+        for part in accumulate(name.split("."), "{}.{}".format):
             if part in known and part not in found:
                 found.add(part)
                 path = known[part]
                 source = path.read_text(encoding="utf-8")
                 pending += imports(source, part, path.name == "__init__.py")
     return found
-
-
-def _prefixes(name: str) -> Iterator[str]:
-    parts = name.split(".")
-    return (".".join(parts[:end]) for end in range(1, len(parts) + 1))
 
 
 @cache

@@ -5,7 +5,6 @@ python -m tools.glossary --link 05   write the missing links into the text of ch
 
 import argparse
 import re
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,7 +126,7 @@ def with_links(text: str, terms: dict[str, str]) -> str:
     return text
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Write the missing links of one chapter into its text."""
     parser = argparse.ArgumentParser(prog="tools.glossary", description=__doc__)
     parser.add_argument("--link", required=True, help="start of a chapter's name, such as 05")
@@ -139,8 +138,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         chapter.text.write_text(with_links(text, terms), encoding="utf-8")
         print(f"{chapter.stem}: {len(found)} links: {', '.join(use.slug for use in found)}")
     print("Read them, then `python -m tools.notebooks --prose --chapter NN`.")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -110,13 +110,6 @@ def survived(mutant: Mutant, root: Path, status: int) -> bool:
     return code == 0
 
 
-def survives(mutant: Mutant) -> bool:
-    """Whether the test passes although the formula is broken."""
-    with tempfile.TemporaryDirectory() as folder:
-        _, status = os.waitpid(start(mutant, Path(folder)), 0)
-        return survived(mutant, Path(folder), status)
-
-
 def tried(mutants: Sequence[Mutant], at_a_time: int) -> Iterator[tuple[Mutant, bool]]:
     """Each mutant and whether it survived, as they end."""
     waiting = list(reversed(mutants))

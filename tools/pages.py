@@ -8,17 +8,15 @@ NAME is the beginning of a page's file name, such as 04; without, all pages, or 
 
 import argparse
 import re
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import yaml
 from playwright.sync_api import Browser, Page, PdfMargins, sync_playwright
 
 from tools.browser import FLAGS, MISSING, installed
-from tools.chapter_form import listed_files
+from tools.chapter_form import listed_pages
 from tools.project import ROOT
 
 HTML = ROOT / "_build" / "html"
@@ -36,9 +34,7 @@ _OPEN = "() => document.querySelectorAll('.bd-article details:not(.hide)').forEa
 
 def names(only: Sequence[str], chapters: bool = False) -> list[str]:
     """Pages of the table of contents in its order, without suffix; `chapters`: only those."""
-    contents = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
-    listed = [re.sub(r"\.(md|ipynb)$", "", name) for name in listed_files(contents)]
-    found = [name for name in listed if (HTML / f"{name}.html").is_file()]
+    found = [name for name in listed_pages() if (HTML / f"{name}.html").is_file()]
     if chapters:
         found = [name for name in found if re.match(r"\d\d_", Path(name).name)]
     return [n for n in found if not only or Path(n).name.startswith(tuple(only))]
@@ -102,7 +98,7 @@ def join(parts: Sequence[Path], whole: Path) -> int:
     return len(writer.pages)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Make the pictures or the PDFs."""
     parser = argparse.ArgumentParser(prog="tools.pages", description=__doc__)
     parser.add_argument("what", choices=("shots", "pdf"))
@@ -122,8 +118,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             made = [print_page(browser, name, options.out) for name in wanted]
             told = f"{join(made, options.out / 'book.pdf')} sheets in {options.out / 'book.pdf'}"
     print(f"{told}, {time.perf_counter() - started:.0f} s, in {options.out}")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -3,6 +3,7 @@
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -21,7 +22,13 @@ class Project:
         return "/".join(self.url.rstrip("/").split("/")[-2:])
 
 
+def project_table(root: Path = ROOT) -> dict[str, Any]:
+    """The table `project` of pyproject.toml under `root`."""
+    table: dict[str, Any] = tomllib.loads((root / "pyproject.toml").read_text("utf-8"))["project"]
+    return table
+
+
 def read_project(root: Path = ROOT) -> Project:
     """Read pyproject.toml under `root`."""
-    table = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    table = project_table(root)
     return Project(table["name"], table["version"], table["urls"]["Repository"])

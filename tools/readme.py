@@ -9,17 +9,14 @@ import io
 import json
 import re
 import statistics
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import yaml
-
 from fcn_tutorial.metrics import ImageMeasure, Measure, Place, of_images, over_seeds, shown
 from fcn_tutorial.training.records.record import remarks, scored
 from tools import gpu_table, syllabus
-from tools.chapter_form import listed_files
+from tools.chapter_form import listed_pages
 from tools.project import ROOT
 
 README = ROOT / "README.md"
@@ -134,9 +131,8 @@ def _remarked(found: Sequence[Mapping[str, Any]], by: str, place: Place | None =
 
 def chapters_block(root: Path = ROOT, seen_from: str = ".") -> str:
     """A row for each chapter in the table of contents, with the question it answers."""
-    contents = yaml.safe_load((root / "_toc.yml").read_text(encoding="utf-8"))
     lines = ["| chapter | question it answers |", "|---|---|"]
-    for page in listed_files(contents):
+    for page in listed_pages(root):
         path = root / f"{page}.ipynb"
         if not path.exists():
             continue
@@ -272,14 +268,14 @@ def draw_picture(run: Path) -> None:
     Image.open(buffer).save(PICTURE, quality=80, method=6)
 
 
-def main() -> int:
+def main() -> None:
     """Stamp the four files, or draw the picture of README.md."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--picture", type=Path, metavar="RUN_FOLDER")
     options = parser.parse_args()
     if options.picture:
         draw_picture(options.picture)
-        return 0
+        return
     for path, renewed in (
         (README, stamped),
         (DATA_README, stamped_data),
@@ -287,8 +283,7 @@ def main() -> int:
         (TEACHING, stamped_teaching),
     ):
         path.write_text(renewed(path.read_text(encoding="utf-8")), encoding="utf-8")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -82,13 +82,10 @@ def make_environment(wheel: Path) -> tuple[Path, Path]:
     the dependencies without reading the `.pth` files in it, which is where the editable install of
     the checkout is named.
     """
-    folder = WORK / "venv"
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
-    python = folder / "bin" / "python"
+    python, site = colab.bare_environment(WORK / "venv")
     command = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet"]
     command += ["--no-deps", "--no-index", str(wheel)]
     subprocess.run(command, check=True)
-    (site,) = folder.glob("lib/python*/site-packages")
     (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n", encoding="utf-8")
     return python, site
 

@@ -225,12 +225,11 @@ addEventListener("keydown", event => {
 """  # noqa: E501
 
 
-def main(arguments: Sequence[str]) -> int:
+def main(arguments: Sequence[str]) -> None:
     """Write the page."""
     (out,) = arguments
     Path(out).write_text(page(ROOT / "book", title_of_book()), encoding="utf-8")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    main(sys.argv[1:])

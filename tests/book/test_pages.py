@@ -7,22 +7,17 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
 import pytest
-import yaml
 from playwright.sync_api import Browser
 
 from tests.book import looks
 from tests.book.conftest import Visit, Visitor
 from tools import api_pages
-from tools.chapter_form import listed_files
+from tools.chapter_form import listed_pages
 from tools.project import ROOT
 
-LISTED = [*listed_files(yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8")))]
 # The contents name the modules' pages by a pattern.
 MADE = [f"book/api/{name}" for name in api_pages.pages(ROOT / api_pages.PACKAGE)]
-PAGES = [
-    f"{name}.html"
-    for name in dict.fromkeys([*(re.sub(r"\.(md|ipynb)$", "", n) for n in LISTED), *MADE])
-]
+PAGES = [f"{name}.html" for name in dict.fromkeys([*listed_pages(), *MADE])]
 
 
 class Links(HTMLParser):
