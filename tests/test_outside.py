@@ -18,6 +18,7 @@ from PIL import Image
 
 from fcn_tutorial import models
 from fcn_tutorial.files import plain_name
+from tests.versions import exports
 
 ROOT = Path(__file__).parents[1]
 HOSTILE = ("../precious", "/TMP/precious", "a/../../precious", "C:\\precious", "precious\x1b[2J")
@@ -102,8 +103,8 @@ ELSEWHERE = ("/dev/", "/proc/", str(Path.home() / ".cache"), str(Path.home() / "
 
 @pytest.mark.parametrize(
     "verb",
-    ["train", "resume", "evaluate", "predict", "export", "results", "check", "preview", "fix",
-     "make"],
+    ["train", "resume", "evaluate", "predict", pytest.param("export", marks=exports), "results",
+     "check", "preview", "fix", "make"],
 )  # fmt: skip
 def test_a_verb_writes_in_its_folder_only(
     verb: str, done: tuple[Path, dict[str, tuple[int, list[str]]]]

@@ -134,8 +134,9 @@ def _cut(linear: Floats, pairs: NDArray[np.intp], weight: Floats) -> NDArray[np.
 
     n = linear.size
     source, sink, every = n, n + 1, np.arange(n)
-    start = np.concatenate([np.full(n, source), every, pairs[:, 0]])
-    end = np.concatenate([every, np.full(n, sink), pairs[:, 1]])
+    # Numbers of 32 bits, the only ones that `maximum_flow` of older SciPy takes.
+    start = np.concatenate([np.full(n, source), every, pairs[:, 0]]).astype(np.int32)
+    end = np.concatenate([every, np.full(n, sink), pairs[:, 1]]).astype(np.int32)
     values = np.concatenate([linear.clip(min=0), (-linear).clip(min=0), weight])
     capacity = np.rint(values * _UNITS)
     if not capacity.max(initial=0) <= _LARGEST:

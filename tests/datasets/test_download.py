@@ -54,6 +54,10 @@ class Server(http.server.BaseHTTPRequestHandler):
             self.send_header("Content-Length", "0")
             self.end_headers()
             return
+        body = whole[start:]
+        if cls.cuts > 0:  # decided before the client hears of anything: it may change its mind
+            cls.cuts -= 1
+            body = body[: cls.cut]
         self.send_response(206 if start else 200)
         if start:
             self.send_header("Content-Range", f"bytes {start}-{len(whole) - 1}/{len(whole)}")
@@ -61,10 +65,6 @@ class Server(http.server.BaseHTTPRequestHandler):
             self.send_header("Content-Length", str(len(whole) - start))
         self.send_header("ETag", cls.tag)
         self.end_headers()
-        body = whole[start:]
-        if cls.cuts > 0:
-            cls.cuts -= 1
-            body = body[: cls.cut]
         step = 1000 if cls.pause else max(1, len(body))
         for at in range(0, len(body), step):
             try:

@@ -15,6 +15,7 @@ from fcn_tutorial import export, geometry
 from fcn_tutorial.models import Card, DeepLab, inference
 from fcn_tutorial.models.deeplab import VARIANTS
 from tests.surgery.caffe_files import write_caffemodel
+from tests.versions import exports
 
 CARD = Card.of("abc", [(0, 0, 0), (9, 9, 9), (90, 0, 0)])
 Blobs = dict[str, list[np.ndarray]]  # type: ignore[type-arg]
@@ -268,6 +269,7 @@ def test_the_scores_alone_start_from_nothing() -> None:
     assert names == {f"features.{i}.{part}" for i in (0, 2) for part in ("weight", "bias")}
 
 
+@exports
 def test_it_reaches_onnx(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")

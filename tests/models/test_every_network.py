@@ -13,6 +13,7 @@ from fcn_tutorial import models
 from fcn_tutorial.models import Card
 from fcn_tutorial.models.network import ONLY
 from tests.models.networks import NETWORKS, OwnTrunk, joined, make
+from tests.versions import compiles_fractions
 
 
 @pytest.fixture(autouse=True)
@@ -44,6 +45,7 @@ def test_a_batch_is_its_images_one_by_one(name: str) -> None:
     assert torch.allclose(together, alone, rtol=1e-10, atol=1e-12)
 
 
+@compiles_fractions
 @every_network
 def test_channels_last_compiled_and_exported_give_the_same_scores(name: str) -> None:
     network = make(name).eval()
@@ -109,6 +111,7 @@ def test_a_weights_file_gives_the_network_back(name: str, tmp_path: Path) -> Non
     assert not list(tmp_path.glob("*.partial"))
 
 
+@compiles_fractions
 @pytest.mark.skipif(shutil.which("g++") is None, reason="inductor needs a C++ compiler")
 def test_the_default_compiler_gives_the_same_scores() -> None:
     network = make("tiny").eval()

@@ -15,6 +15,7 @@ from fcn_tutorial import export, geometry
 from fcn_tutorial.models import Card, SegNet, SegNetBasic, inference, segnet
 from fcn_tutorial.models.segnet import Unpooling, unpool
 from tests.surgery.caffe_files import write_caffemodel
+from tests.versions import exports
 
 BOTH = [SegNet, SegNetBasic]
 CARD = Card.of("abc", [(0, 0, 0), (9, 9, 9), (90, 0, 0)])
@@ -231,6 +232,7 @@ def test_half_of_the_deeper_values_are_dropped_in_training_alone() -> None:
     assert torch.equal(network(images), network(images))  # type: ignore[arg-type]
 
 
+@exports
 def test_unpooling_reaches_onnx_at_every_size(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")

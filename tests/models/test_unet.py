@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from fcn_tutorial import export, geometry
 from fcn_tutorial.models import Card, UNet, inference, unet
 from fcn_tutorial.models.unet import mirrored
+from tests.versions import exports
 
 CARD = Card.of("ab", [(0, 0, 0), (9, 9, 9)])
 PADDINGS: list[Any] = ["valid", "same"]
@@ -194,6 +195,7 @@ def test_dropout_stands_at_the_end_of_the_contracting_path() -> None:
     assert len(seen) == 2 and min(seen) > 0.5
 
 
+@exports
 @pytest.mark.parametrize(
     "size", [(21, 34), pytest.param(None, marks=pytest.mark.slow, id="any size")]
 )
