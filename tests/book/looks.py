@@ -25,8 +25,8 @@ EQUATION_NUMBERS = """() => [...document.querySelectorAll('.bd-article .math mjx
   .flatMap(set => [...set.querySelectorAll('mjx-mlabeledtr > mjx-mtd:first-child')])
   .map(label => label.getBoundingClientRect().width)"""
 
-# Equations whose beginning is cut off, or, where `whole` is asked for, that have to be scrolled.
-CUT_EQUATIONS = """whole => [...document.querySelectorAll('.bd-article div.math')].filter(place => {
+# Equations of which an end lies beyond their box: cut off, or to be scrolled to.
+CUT_EQUATIONS = """() => [...document.querySelectorAll('.bd-article div.math')].filter(place => {
   const set = place.querySelector('mjx-container[display=true]');
   if (!set) return false;
   const parts = [...set.querySelectorAll('mjx-mtd, mjx-math, mjx-c')]
@@ -34,7 +34,7 @@ CUT_EQUATIONS = """whole => [...document.querySelectorAll('.bd-article div.math'
   const seen = parts.filter(box => box.width > 0);
   const box = place.getBoundingClientRect();
   return Math.min(...seen.map(part => part.left)) < box.left - 2
-    || whole && Math.max(...seen.map(part => part.right)) > box.right + 2;
+    || Math.max(...seen.map(part => part.right)) > box.right + 2;
 }).map(place => place.textContent)"""
 
 # Elements that stick out of the page and cannot be scrolled in a box of their own.
