@@ -231,7 +231,7 @@ _FRAMES: dict[str, dict[str, Any]] = {
 CAMVID = Bench(
     name="methods-camvid",
     data=Data("camvid", (180, 240), jitter=0.2),
-    test=30,  # some label for seconds
+    test=24,  # some label for seconds
     budget=100.0,
     seeds=(0,),
     entries=tuple(
