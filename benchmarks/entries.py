@@ -207,8 +207,8 @@ def _steps(iterations: int, **settings: Any) -> dict[str, Any]:
 
 
 #: What is otherwise than on scenes. Features of a frame take ten times as long, so fewer frames are
-#: looked at. A texton forest keeps 200 MB of a frame, twice: memory allows no more. A pass over
-#: all frames that recomputes SegNet's norms would take half of the budget.
+#: looked at. A texton forest holds more than 200 MB for each frame that it learns from: it has
+#: eight. A pass over all frames that recomputes SegNet's norms would take half of the budget.
 _FRAMES: dict[str, dict[str, Any]] = {
     "pixel-svm": {"images": 100},
     "pixel-forest": {"images": 100},
