@@ -232,7 +232,7 @@ CAMVID = Bench(
     name="methods-camvid",
     data=Data("camvid", (180, 240), jitter=0.2),
     test=24,  # some label for seconds
-    budget=100.0,
+    budget=80.0,
     seeds=(0,),
     entries=tuple(
         dataclasses.replace(entry, settings={**entry.settings, **_FRAMES.get(entry.name, {})})
