@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -203,6 +203,13 @@ def tap(
     if len({*taps.values()}) < len(taps):
         raise ValueError(f"taps={dict(taps)}: one name at two strides; a tap lies at one of them")
     return Tapped(module, taps, preprocessing)
+
+
+def parameters_within(trunk: nn.Module, stride: int) -> Iterator[nn.Parameter]:
+    """The parameters of a trunk whose layers work at `stride` or finer."""
+    for name, reached in surgery.parameter_strides(trunk, TRACED_SIZE).items():
+        if reached <= stride:
+            yield trunk.get_parameter(name)
 
 
 class _Extractor(feature_extraction.DualGraphModule):  # type: ignore[misc]  # untyped

@@ -235,10 +235,7 @@ def _dense(layers: Iterable[nn.Module]) -> nn.Sequential:
 
 def _vgg16(width: float) -> tuple[nn.Sequential, int]:
     layers = trunks.vgg16_features(width)
-    for layer in layers:
-        if isinstance(layer, nn.Conv2d):
-            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-            nn.init.zeros_(cast(Tensor, layer.bias))
+    trunks.initialise(layers)
     return _dense(layers), _last_channels(layers)
 
 

@@ -26,7 +26,7 @@ from fcn_tutorial.models.caffe_layers import load_layers, vgg16_blobs
 from fcn_tutorial.models.eighth import STRIDE, Eighth
 from fcn_tutorial.models.network import Placement
 from fcn_tutorial.models.unet import mirrored
-from fcn_tutorial.upsampling import default_kernel_size, upsample
+from fcn_tutorial.upsampling import default_kernel_size
 
 Context = Literal["none", "basic", "large"]
 
@@ -97,10 +97,7 @@ class Dilated8(Eighth):
                 final=nn.Conv2d(fc, self.num_classes, 1),
             )
         )  # fmt: skip
-        for layer in (*self.features, *self.head):
-            if isinstance(layer, nn.Conv2d):
-                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-                nn.init.zeros_(cast(Tensor, layer.bias))
+        trunks.initialise((*self.features, *self.head))
         self.context = _context(context, self.num_classes)
         front = nn.Sequential(self.features, self.head)
         field = geometry.receptive_field(surgery.trace(front, backbones.TRACED_SIZE)).size
@@ -135,12 +132,6 @@ class Dilated8(Eighth):
         _, centre = geometry.coordinate_map(self.path)
         offset = Fraction(default_kernel_size(STRIDE) - 1, 2) - (centre - self.border)
         return Placement(STRIDE, offset, "replicate")
-
-    def full_scores(self, images: Tensor) -> Tensor:
-        """See `Network.full_scores`; bilinear."""
-        factor, offset, border = self.placement()
-        size = (images.shape[-2], images.shape[-1])
-        return upsample(self.training_scores(images), factor, size, offset, border=border)
 
     # ---- Weights ---------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from torch import nn
 
-from fcn_tutorial import geometry, surgery
+from fcn_tutorial import geometry
 from fcn_tutorial.models import backbones
 from fcn_tutorial.models.network import Network
 
@@ -30,10 +30,7 @@ class Eighth(Network):
 
     def freezable(self, stride: int) -> Iterator[nn.Parameter]:
         """See `Network.freezable`; of the trunk's layers."""
-        reached = surgery.parameter_strides(self.features, backbones.TRACED_SIZE)
-        for name, own in reached.items():
-            if own <= stride:
-                yield self.features.get_parameter(name)
+        return backbones.parameters_within(self.features, stride)
 
     def margin(self) -> int:
         """See `Network.margin`; half a field, and the reach of the interpolation."""

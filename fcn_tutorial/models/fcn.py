@@ -29,10 +29,9 @@ from torch import Tensor, nn
 from fcn_tutorial import geometry
 from fcn_tutorial.models import backbones
 from fcn_tutorial.models.backbones import Backbone, Norms
-from fcn_tutorial.models.network import Network, Placement, named
+from fcn_tutorial.models.network import Network, Placement, named, score_layer
 from fcn_tutorial.models.published import load_published
 from fcn_tutorial.models.trunks import Alignment
-from fcn_tutorial.surgery import parameter_strides
 from fcn_tutorial.transforms import Preprocess
 from fcn_tutorial.upsampling import Border, Deconvolution, default_kernel_size, kernel_for, upsample
 
@@ -173,7 +172,7 @@ class FCN(Network):
         """Score layers and learned deconvolutions down to the stride, where they are missing."""
         for tap, name in SCORE_LAYERS.items():
             if tap >= self.stride and not hasattr(self, name):
-                self.add_module(name, _score_layer(self.backbone.channels[tap], self.num_classes))
+                self.add_module(name, score_layer(self.backbone.channels[tap], self.num_classes))
         if self.config.deconvolution == "fixed":
             return
         for stride, name in UPSCORE_LAYERS.items():
@@ -278,9 +277,7 @@ class FCN(Network):
 
     def freezable(self, stride: int) -> Iterator[nn.Parameter]:
         """See `Network.freezable`; of the trunk's layers."""
-        for name, reached in parameter_strides(self.backbone, backbones.TRACED_SIZE).items():
-            if reached <= stride:
-                yield self.backbone.get_parameter(name)
+        return backbones.parameters_within(self.backbone, stride)
 
     def margin(self) -> int | None:
         """See `Network.margin`.
@@ -307,10 +304,6 @@ class FCN(Network):
     def training_scores(self, images: Tensor) -> Tensor:
         """See `Network.training_scores`: `fused_scores`."""
         return self.fused_scores(images)
-
-    def full_scores(self, images: Tensor) -> Tensor:
-        """See `Network.full_scores`."""
-        return self.enlarge(self.fused_scores(images), images.shape[-2:])
 
     def fused_scores(self, images: Tensor) -> Tensor:
         """The scores before the last upsampling, (N, C, h, w) at `self.stride`."""
@@ -409,11 +402,3 @@ class _Upscore(nn.Module):
     def forward(self, scores: Tensor, size: tuple[int, int], offset: int, border: Border) -> Tensor:
         parts = zip(self.tasks, scores.split(self.counts, 1), strict=True)
         return torch.cat([layer(part, size, offset, border) for layer, part in parts], 1)
-
-
-def _score_layer(channels: int, num_classes: int) -> nn.Conv2d:
-    layer = nn.Conv2d(channels, num_classes, 1)
-    nn.init.zeros_(layer.weight)
-    if layer.bias is not None:
-        nn.init.zeros_(layer.bias)
-    return layer

@@ -167,10 +167,6 @@ class LateFusion(Network):
         ]
         return torch.stack(scores).sum(0)
 
-    def full_scores(self, images: Tensor) -> Tensor:
-        """See `Network.full_scores`."""
-        return self._first().enlarge(self.training_scores(images), images.shape[-2:])
-
     def _all(self) -> list[FCN]:
         return [cast(FCN, stream) for stream in self.streams]
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from itertools import pairwise
 from typing import Any, Literal, NamedTuple
 
@@ -120,11 +121,14 @@ def probabilities(
     if tile is not None and tile < 0:
         raise ValueError(f"tile={tile}: expected the side of a tile in pixels, or 0 for no tiles")
     seen = map_sample(model.limited, image)
+    answer = _COMBINED[combine](model, pixels(model, seen), scales, flip)
+    side = _side(model, answer.size, max(scales), tile)
+    found = ((part, answer.read(part)[0]) for part in parts(answer.size, side))
     if size_of(seen) == size_of(image):
-        yield from _in_parts(model, image, scales, flip, tile, combine)
+        yield from found
         return
     small = torch.empty(model.num_classes, *size_of(seen))
-    for part, values in _in_parts(model, seen, scales, flip, tile, combine):
+    for part, values in found:
         small[part.slices] = values
     yield from spread(small, size_of(image))
 
@@ -138,26 +142,16 @@ def spread(small: Tensor, size: tuple[int, int]) -> Iterator[tuple[Part, Tensor]
         yield part, small[:, inside[0], inside[1]]
 
 
-def _in_parts(
-    model: Network,
-    image: Tensor | Mapping[str, Tensor],
-    scales: Sequence[float],
-    flip: bool,
-    tile: int | None,
-    combine: Combine,
-) -> Iterator[tuple[Part, Tensor]]:
-    answer = _COMBINED[combine](model, pixels(model, image), scales, flip)
-    seen = max(scales) * model.magnification
+def _side(model: Network, size: tuple[int, int], scale: float, tile: int | None) -> int:
+    """The side of tiles of an image that is seen at `scale` at most; 0: the whole."""
+    seen = scale * model.magnification
     if model.plain.margin() is None:
-        tile = 0
+        return 0
     if tile is None:
-        large = math.prod(answer.size) * seen**2 > LARGE
-        tile = max(1, int(TILE / seen)) if large else 0
-    elif tile:
-        # Smaller ones save no memory that counts, and see every pixel hundreds of times.
-        tile = max(tile, int((model.margin() or 0) / seen))
-    for part in parts(answer.size, tile):
-        yield part, answer.read(part)[0]
+        large = math.prod(size) * seen**2 > LARGE
+        return max(1, int(TILE / seen)) if large else 0
+    # Smaller ones save no memory that counts, and see every pixel hundreds of times.
+    return max(tile, int((model.margin() or 0) / seen)) if tile else 0
 
 
 def parts(size: tuple[int, int], tile: int) -> Iterator[Part]:
@@ -192,10 +186,7 @@ def averaged(model: Network, image: Lazy, scales: Sequence[float], flip: bool) -
     passes = _passes(model, image, scales, flip, lambda found: _softmax(model, found))
 
     def read(part: Part) -> Tensor:
-        total = passes[0].read(part)
-        for other in passes[1:]:
-            total = total + other.read(part)
-        return total / len(passes)
+        return reduce(torch.add, (one.read(part) for one in passes)) / len(passes)
 
     return Lazy(image.size, read)
 
@@ -205,10 +196,7 @@ def strongest(model: Network, image: Lazy, scales: Sequence[float], flip: bool) 
     passes = _passes(model, image, scales, flip, lambda found: found)
 
     def read(part: Part) -> Tensor:
-        largest = passes[0].read(part)
-        for other in passes[1:]:
-            largest = torch.maximum(largest, other.read(part))
-        return largest
+        return reduce(torch.maximum, (one.read(part) for one in passes))
 
     return _softmax(model, Lazy(image.size, read))
 

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from html import escape
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Self, TypeVar
+from typing import Any, ClassVar, NamedTuple, Self, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from fcn_tutorial.files import did_you_mean, plain_name
 from fcn_tutorial.surgery import layer_table
 from fcn_tutorial.transforms import Preprocess, holding_pixel, map_sample, shrunk
-from fcn_tutorial.upsampling import Border
+from fcn_tutorial.upsampling import Border, upsample
 
 #: The task of a network, and of a data set, whose classes stand in one plain list.
 ONLY = "labels"
@@ -213,8 +213,13 @@ class Network(nn.Module):
     # ---- What it answers -------------------------------------------------------------------------
 
     def full_scores(self, images: Tensor) -> Tensor:
-        """Images (N, C, H, W), preprocessed → scores (N, ΣC, H, W), at the size of the images."""
-        return self.training_scores(images)
+        """Images (N, C, H, W), preprocessed → scores (N, ΣC, H, W), at the size of the images.
+
+        As here, `training_scores` where `placement` says that they lie, bilinear between them.
+        """
+        scores, (factor, offset, border) = self.training_scores(images), self.placement()
+        size = (images.shape[-2], images.shape[-1])
+        return scores if factor == 1 else upsample(scores, factor, size, offset, border=border)
 
     def forward(self, images: Tensor) -> Tensor | dict[str, Tensor]:
         """Images (N, C, H, W) → scores (N, classes, H, W), or {task: scores} for several tasks.
@@ -308,6 +313,14 @@ def size_of(inputs: Tensor | Mapping[str, Tensor]) -> tuple[int, int]:
     """(H, W) of an image, or of the parts of an item."""
     tensor = inputs if isinstance(inputs, Tensor) else next(iter(inputs.values()))
     return tensor.shape[-2], tensor.shape[-1]
+
+
+def score_layer(channels: int, num_classes: int) -> nn.Conv2d:
+    """A 1×1 convolution to scores, which starts at zero."""
+    layer = nn.Conv2d(channels, num_classes, 1)
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(cast(Tensor, layer.bias))
+    return layer
 
 
 # ---- Descriptions --------------------------------------------------------------------------------

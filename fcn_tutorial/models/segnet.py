@@ -15,7 +15,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated
 
 from torch import Tensor, nn
 from torch.nn.functional import max_pool2d
@@ -24,9 +24,8 @@ from fcn_tutorial import geometry, surgery
 from fcn_tutorial.models import backbones
 from fcn_tutorial.models.caffe_layers import load_layers
 from fcn_tutorial.models.network import Network
+from fcn_tutorial.models.trunks import VGG16_BLOCKS, initialise
 
-#: Channels and convolutions of VGG16's five blocks, finest first.
-_VGG16 = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
 #: SegNet-Basic has four encoders and decoders of one 7×7 convolution each.
 _BASIC, _BASIC_CHANNELS, _BASIC_KERNEL = 4, 64, 7
 #: The blocks from which on Bayesian SegNet drops values (its "central" variant, half of them).
@@ -159,17 +158,17 @@ class SegNet(Unpooling):
     ) -> None:
         config = SegNetConfig(num_classes, width, dropout, preprocessing)
         super().__init__(config, num_classes, preprocessing)
-        widths = [_scaled(own, width) for own, _ in _VGG16]
+        widths = [_scaled(own, width) for own, _ in VGG16_BLOCKS]
         drops = [dropout if block >= _DROPPED_FROM else 0.0 for block in range(1, 6)]
         self.encoders, self.decoders = nn.ModuleList(), nn.ModuleList()
         fan_in = self.in_channels
-        for block, (_, count) in enumerate(_VGG16, 1):
+        for block, (_, count) in enumerate(VGG16_BLOCKS, 1):
             names = [f"conv{block}_{i}" for i in range(1, count + 1)]
             outs = [widths[block - 1]] * count
             self.encoders.append(_sequence(_layers(names, fan_in, outs), drops[block - 1]))
             fan_in = outs[-1]
-        for block in range(len(_VGG16), 0, -1):
-            count = _VGG16[block - 1][1]
+        for block in range(len(VGG16_BLOCKS), 0, -1):
+            count = VGG16_BLOCKS[block - 1][1]
             names = [f"conv{block}_{i}_D" for i in range(count, 0, -1)]
             outs = [*[widths[block - 1]] * (count - 1), *widths[block - 2 : block - 1]]
             layers = _layers(names[: len(outs)], fan_in, outs)
@@ -177,7 +176,7 @@ class SegNet(Unpooling):
             if block == 1:  # the last convolution scores
                 layers[names[-1]] = nn.Conv2d(fan_in, self.num_classes, 3, padding=1)
             self.decoders.append(_sequence(layers, drops[block - 1]))
-        _initialise(self)
+        initialise(self.modules())
 
     def trunk(self) -> frozenset[str]:
         """See `Network.trunk`; the encoder, whose norms no file of VGG16 has."""
@@ -229,7 +228,7 @@ class SegNetBasic(Unpooling):
             if i == 1:
                 layers["conv_classifier"] = nn.Conv2d(channels, self.num_classes, 1)
             self.decoders.append(_sequence(layers))
-        _initialise(self)
+        initialise(self.modules())
 
 
 def _layers(
@@ -253,14 +252,6 @@ def _sequence(layers: Mapping[str, nn.Module], dropout: float = 0.0) -> nn.Seque
 def _convolutions(block: nn.Module) -> list[geometry.Layer]:
     sizes = (m.kernel_size[0] for m in block.modules() if isinstance(m, nn.Conv2d))
     return [geometry.Layer(kernel, padding=kernel // 2) for kernel in sizes]
-
-
-def _initialise(network: nn.Module) -> None:
-    """He et al.'s weights ("msra" in the released files), biases zero."""
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-            nn.init.zeros_(cast(Tensor, module.bias))
 
 
 def _scaled(channels: int, width: float) -> int:

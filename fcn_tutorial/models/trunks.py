@@ -8,13 +8,13 @@ Fully connected layers stand as the convolutions they are equal to.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Literal, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from fcn_tutorial.vision import CNBlock
 from fcn_tutorial.vision import models as vision
@@ -24,6 +24,8 @@ Stages = tuple[nn.Module, nn.Module, nn.Module]
 
 #: Rows and columns of zeros around the image in the published nets (reference net.py, conv1_1).
 CAFFE_PADDING = 100
+#: Channels and convolutions of VGG16's five blocks, finest first.
+VGG16_BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
 #: What ConvNeXt's residual branches start multiplied by (torchvision, convnext.py, layer_scale).
 CONVNEXT_SCALE = 1e-6
 
@@ -140,6 +142,14 @@ def _normed(fan_in: int, channels: int) -> list[nn.Module]:
     return [convolution, nn.BatchNorm2d(channels), nn.ReLU(inplace=True)]
 
 
+def initialise(layers: Iterable[nn.Module]) -> None:
+    """He et al.'s weights ("msra" in Caffe's files) for the convolutions, biases zero, in place."""
+    for layer in layers:
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            nn.init.zeros_(cast(Tensor, layer.bias))
+
+
 # ---- the paper's ---------------------------------------------------------------------------------
 
 
@@ -147,7 +157,7 @@ def vgg16_features(width: float = 1.0) -> list[nn.Module]:
     """VGG16's convolutions and poolings, at the indices that torchvision's `features` have."""
     layers: list[nn.Module] = []
     fan_in = 3
-    for channels, convolutions in ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3)):
+    for channels, convolutions in VGG16_BLOCKS:
         for _ in range(convolutions):
             out = max(1, round(channels * width))
             layers += [nn.Conv2d(fan_in, out, 3, padding=1), nn.ReLU(inplace=True)]
@@ -282,7 +292,7 @@ def _strides(block: nn.Module) -> bool:
 
 
 _VGG16_LAYERS = tuple(
-    f"conv{block}_{i}" for block, n in enumerate((2, 2, 3, 3, 3), 1) for i in range(1, n + 1)
+    f"conv{block}_{i}" for block, (_, n) in enumerate(VGG16_BLOCKS, 1) for i in range(1, n + 1)
 )
 _ALEXNET_LAYERS = tuple(f"conv{i}" for i in range(1, 6))
 

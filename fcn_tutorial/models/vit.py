@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
@@ -23,8 +23,8 @@ from torch.nn.functional import interpolate, pad
 
 from fcn_tutorial import geometry
 from fcn_tutorial.models import backbones
-from fcn_tutorial.models.network import Network, Placement
-from fcn_tutorial.upsampling import default_kernel_size, upsample
+from fcn_tutorial.models.network import Network, Placement, score_layer
+from fcn_tutorial.upsampling import default_kernel_size
 from fcn_tutorial.vision import models as vision
 
 PATCH = 16
@@ -85,9 +85,7 @@ class ViT(Network):
             learned_on, PATCH, depth, heads, channels, 4 * channels, dropout, num_classes=1
         )
         self.backbone.heads = nn.Identity()
-        self.score_fr = nn.Conv2d(channels, self.num_classes, 1)
-        nn.init.zeros_(self.score_fr.weight)
-        nn.init.zeros_(cast(Tensor, self.score_fr.bias))
+        self.score_fr = score_layer(channels, self.num_classes)
 
     def start_from(self, weights: Path | str) -> None:
         """Take torchvision's weights, of images of side `learned_on`, in place."""
@@ -155,9 +153,3 @@ class ViT(Network):
         _, centre = geometry.coordinate_map([geometry.Layer(PATCH, PATCH)])
         offset = Fraction(default_kernel_size(PATCH) - 1, 2) - centre
         return Placement(PATCH, offset, "replicate")
-
-    def full_scores(self, images: Tensor) -> Tensor:
-        """See `Network.full_scores`; bilinear."""
-        factor, offset, border = self.placement()
-        size = (images.shape[-2], images.shape[-1])
-        return upsample(self.training_scores(images), factor, size, offset, border=border)

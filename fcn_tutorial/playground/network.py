@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from fcn_tutorial.geometry import Layer, receptive_field
 from fcn_tutorial.models import FCN
+from fcn_tutorial.models.fcn import SCORE_LAYERS
 from fcn_tutorial.playground.element import Element, png, rgb, still_picture
 
 
@@ -105,8 +106,7 @@ def _program(net: FCN) -> dict[str, Any]:
 
 
 def _scored(net: FCN, stride: int) -> dict[str, Any]:
-    names = {32: "score_fr", 16: "score_pool4", 8: "score_pool3"}
-    layer = getattr(net, names[stride])
+    layer = getattr(net, SCORE_LAYERS[stride])
     return {"weight": _packed(layer.weight), "bias": layer.bias.tolist(), "out": len(layer.bias)}
 
 
