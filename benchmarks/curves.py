@@ -118,10 +118,10 @@ def _rounded(loss: Tensor) -> float | None:
     return float(f"{value:.4g}") if math.isfinite(value) else None
 
 
-def shuffled(data: Images, batch: int) -> Iterator[Images]:
+def shuffled(data: Images, batch: int, seed: int = 0) -> Iterator[Images]:
     """Batches without end, in another order each epoch; the incomplete one is left out."""
     images, labels = data
-    order = torch.Generator().manual_seed(0)
+    order = torch.Generator().manual_seed(seed)
     while True:
         for part in torch.randperm(len(images), generator=order).split(batch):
             if len(part) == batch:

@@ -15,6 +15,8 @@ from benchmarks import command, core, forms, memory, training
 from benchmarks.cases import CASES, determinism, heads, metrics, patches, published, upsampling
 from benchmarks.rows import Check, Measured, Row, Skipped, table
 from benchmarks.timing import Settings, alternate, peak_in_child, with_tf32
+from fcn_tutorial import surgery
+from fcn_tutorial.datasets import Scenes
 from fcn_tutorial.models import FCN
 
 CPU = torch.device("cpu")
@@ -325,3 +327,44 @@ def test_angles_are_those_of_two_gradients_and_control_pairs(tmp_path: Path) -> 
     a, b = (found[task].norm() for task in angles.TASKS)
     law = a**2 + b**2 + 2 * a * b * angles.cosine(*found.values())
     assert float(whole) == pytest.approx(float(law), rel=2e-3)  # the cosine has three decimals
+
+
+def test_networks_of_the_fields_experiment_differ_in_their_fields_alone(tmp_path: Path) -> None:
+    from benchmarks import fields
+
+    path = tmp_path / "fields.json"
+    assert fields.main(["--smoke", "--json", str(path)]) == 0
+    record = json.loads(path.read_text(encoding="utf-8"))
+    assert [row["field"] for row in record["alone"]] == [18, 30]
+    (_, truth) = fields.rendered("test", fields.SMOKE.test, fields.SMOKE.size)
+    valid = truth[truth != Scenes.ignore_index].int()
+    for row in (*record["alone"], *record["placed"]):
+        counted = torch.tensor(row["confusion"]).sum(1)
+        assert torch.equal(counted, torch.bincount(valid, minlength=fields.CLASSES))
+    costs = set()
+    for dilations in fields.PATTERNS:
+        network = fields.Dilated(dilations, 4).double().eval()
+        costs.add((
+            sum(p.numel() for p in network.parameters()), surgery.macs(network.maps, 64, channels=5)
+        ))  # fmt: skip
+        # Equal positive weights: the gradient of a score counts the paths to each pixel.
+        for parameter in network.parameters():
+            torch.nn.init.constant_(parameter, 0.1)
+        picture = torch.ones(1, 5, 400, 400, dtype=torch.float64, requires_grad=True)
+        network.maps(picture)[0, 0, 100, 100].backward()
+        assert picture.grad is not None
+        (seen,) = picture.grad[0, 0].sum(1).nonzero(as_tuple=True)
+        side = int(seen[-1] - seen[0]) + 1
+        assert side == len(seen) == 2 + 4 * sum(dilations) == fields.field(network, 64)
+    assert len(costs) == 1
+
+
+def test_a_placed_picture_tells_row_and_column_and_keeps_its_colours() -> None:
+    from benchmarks import fields
+
+    data = fields.rendered("test", 1, 32)
+    (pictures, labels), (before, _) = fields.with_place(data), data
+    assert torch.equal(pictures[:, :3], before[:, :3]) and torch.equal(labels, data[1])
+    assert not before[:, 3:].any()
+    assert torch.allclose(pictures[0, 3, ::31, 5], torch.tensor([-1.0, 1.0]))
+    assert torch.allclose(pictures[0, 4, 5, ::31], torch.tensor([-1.0, 1.0]))
