@@ -9,8 +9,8 @@ gaps. All learn the same batches of generated scenes for as many steps. `alone`:
 picture. `placed`: two more channels tell each pixel its row and column, which a network may else
 guess from the zeros that pad the border, the more of them the larger its field. (`alone` has these
 channels too, filled with zeros.) A complete run that is not a smoke run writes
-`benchmarks/results/fields-cpu.json` (twenty minutes on a CPU core); others write where `--json` says. Exit
-status as `benchmarks.core`.
+`benchmarks/results/fields-cpu.json` (twenty minutes on a CPU core); others write where `--json`
+says. Exit status as `benchmarks.core`.
 
 The file, after `created`, `git`, `versions`, `device`, `device_kind`, `threads`, `smoke`:
 
@@ -172,7 +172,8 @@ def run(material: Material, placed: bool) -> list[Found]:
     for dilations in settings.patterns:
         for seed in settings.seeds:
             torch.manual_seed(seed)
-            network = Dilated(dilations, settings.width).to(memory_format=torch.channels_last)
+            network = Dilated(dilations, settings.width)
+            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
             loss = learned(network, train, settings.steps, seed)
             rows.append({
                 "dilations": list(dilations),
