@@ -7,7 +7,7 @@ All learn from the 600 generated scenes of `scenes-fcn8s` and are scored once on
 of its test scenes, 128×128. With `--data`, the folder of CamVid, they learn from its 367 training
 frames and are scored once on a part of its 233 test frames, spread evenly over them and the same
 for all, 360×480: the slowest takes seconds a frame. What each takes of either data set is in
-`benchmarks.entries`; on CamVid the budget alone decided it, and no score was looked at before.
+`benchmarks.entries`; on CamVid the budget alone decided it, and nothing was chosen by a score.
 
 None learns for more than the budget, seconds of processor time, its loader's included: those before
 FCN take as many pixels as still help, networks as many steps as that holds, under the settings of
