@@ -228,7 +228,7 @@ def stopped(run: Run, stream: Stream) -> Exception:
     kept = "the state is saved, --resume goes on" if step else "nothing was learned yet"
     if stream.error is None:
         return Interrupted(f"stopped at step {step} of {stream.steps}; {kept}")
-    # The loader's processes send a traceback; the end of a pipe, which one that died leaves, no word.
+    # The loader's processes send a traceback; the end of the pipe of one that died has no message.
     why = (str(stream.error).strip() or repr(stream.error)).splitlines()[-1]
     kind = ValueError if isinstance(stream.error, ValueError) else ChildProcessError
     return kind(f"the batch of step {step + 1} could not be had: {why}; {kept}")

@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -105,15 +105,16 @@ class Stream:
 
     def _after(self, done: int) -> Generator[tuple[int, list[Batch]]]:
         batches: Iterator[Batch] = iter(())
-        with _deaths_wait() as listening:
+        with _deaths_wait() as listening, ExitStack() as processes:
             for step in range(done, self.steps):
                 asked = time.perf_counter()
                 try:
                     if step == done or step % self.epoch_steps == 0:
                         self._sampler.epoch, self._sampler.start = divmod(step, self.epoch_steps)
-                        batches = iter(())  # the last epoch's processes end while nobody listens
+                        processes.close()  # the last epoch's end while nobody listens
                         with listening(), _signals_wait():
                             batches = iter(self._loader)
+                        processes.callback(_end, batches)
                     with listening():
                         parts = list(islice(batches, self._parts))
                 except Exception as error:  # whatever a reader raises
@@ -207,6 +208,15 @@ class _Collate:
 
     def __call__(self, samples: Sequence[tuple[Any, Any]]) -> tuple[Any, Any]:
         return collate(samples, multiple=self.multiple)
+
+
+def _end(batches: Iterator[Batch]) -> None:
+    """End the processes that prepare batches, whoever still holds their iterator.
+
+    A traceback does, and whoever keeps that. Such processes are deaf to the SIGTERM by which Python
+    ends what is left at exit, and it would wait for them for good.
+    """
+    getattr(batches, "_shutdown_workers", lambda: None)()  # PyTorch's own; without processes none
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import copy
 import csv
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -321,6 +322,26 @@ def test_the_death_of_a_process_that_prepares_batches_loses_no_step(
     assert "the state is saved, --resume goes on" in said
     assert main(command(tmp_path, *SHORT, "--resume", "auto")[3:]) == 0
     assert differences(calm, tmp_path) == []
+
+
+@pytest.mark.parametrize("cause", [EOFError, KeyboardInterrupt])
+def test_a_batch_that_fails_ends_the_run_and_its_processes(
+    cause: type[BaseException], small: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever keeps the error, as a notebook does: at exit Python would wait for them for good.
+
+    EOFError has no message; it is what the pipe of a process that died may leave.
+    """
+
+    def ended(*arguments: Any) -> Any:
+        raise cause
+
+    monkeypatch.setattr(training.stream, "islice", ended)
+    with pytest.raises((ChildProcessError, KeyboardInterrupt)) as caught:
+        training.train(small, tmp_path / "run")
+    assert not multiprocessing.active_children(), caught
+    if cause is EOFError:
+        assert "batch of step 1 could not be had: EOFError()" in str(caught.value)
 
 
 def test_a_run_cut_while_it_validates_validates_first(
