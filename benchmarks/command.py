@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 
@@ -16,6 +16,8 @@ from fcn_tutorial.files import write_atomically
 from fcn_tutorial.training.run import provenance
 
 RESULTS = ROOT / "benchmarks" / "results"
+
+Material = TypeVar("Material")
 
 
 class Plan(NamedTuple):
@@ -73,6 +75,33 @@ def head(schema: int, device: torch.device, smoke: bool) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "smoke": smoke,
     }
+
+
+def in_parts(
+    name: str,
+    doc: str | None,
+    schema: int,
+    parts: Mapping[str, Callable[[Material], Any]],
+    prepared: Callable[[bool], tuple[Material, Mapping[str, Any]]],
+    arguments: Sequence[str] | None,
+) -> int:
+    """A command whose parts read one material, each a key of its file; returns the exit status.
+
+    `prepared` takes whether it is a smoke run, and gives the material and the settings that the
+    file tells. The file is written after each part, so that what ends the next one loses it alone.
+    """
+    args = parser(name, doc, parts).parse_args(arguments)
+    planned = plan(args, name, parts)
+    if planned is None:
+        return 1
+    material, settings = prepared(args.smoke)
+    record = {**head(schema, planned.device, args.smoke), "settings": settings}
+    for part in planned.chosen:
+        print(part, flush=True)
+        record[part] = parts[part](material)
+        keep(record, planned.path)
+    tell(planned.path)
+    return 0
 
 
 def keep(record: Mapping[str, Any], path: Path | None) -> None:

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -250,27 +250,20 @@ def entropy(labels: Tensor) -> float:
     return round(-float((shares * shares.log()).sum()), 4)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    args = command.parser("curves", __doc__, PARTS).parse_args(arguments)
-    planned = command.plan(args, "curves", PARTS)
-    if planned is None:
-        return 1
-    device, chosen, path = planned
-    material = Material.rendered(args.smoke)
-    settings = {
+def prepared(smoke: bool) -> tuple[Material, Mapping[str, Any]]:
+    """The scenes, and what the record tells of the settings."""
+    material = Material.rendered(smoke)
+    return material, {
         "classes": CLASSES,
         "images": len(material.train[0]),
         "batch": BATCH,
         "lr": LR,
         "entropy": entropy(material.train[1]),
     }
-    record = {**command.head(SCHEMA, device, args.smoke), "settings": settings}
-    for name in chosen:
-        print(name, flush=True)
-        record[name] = PARTS[name](material)
-        command.keep(record, path)
-    command.tell(path)
-    return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    return command.in_parts("curves", __doc__, SCHEMA, PARTS, prepared, arguments)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ The file, after `created`, `git`, `versions`, `device`, `device_kind`, `threads`
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -192,20 +192,14 @@ PARTS: dict[str, Callable[[Material], list[Found]]] = {
 }
 
 
+def prepared(smoke: bool) -> tuple[Material, Mapping[str, Any]]:
+    """The scenes, and what the record tells of the settings."""
+    material = Material.rendered(SMOKE if smoke else Settings())
+    return material, described(material.settings)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    args = command.parser("fields", __doc__, PARTS).parse_args(arguments)
-    planned = command.plan(args, "fields", PARTS)
-    if planned is None:
-        return 1
-    device, chosen, path = planned
-    material = Material.rendered(SMOKE if args.smoke else Settings())
-    record = {**command.head(SCHEMA, device, args.smoke), "settings": described(material.settings)}
-    for name in chosen:
-        print(name, flush=True)
-        record[name] = PARTS[name](material)
-        command.keep(record, path)
-    command.tell(path)
-    return 0
+    return command.in_parts("fields", __doc__, SCHEMA, PARTS, prepared, arguments)
 
 
 if __name__ == "__main__":
