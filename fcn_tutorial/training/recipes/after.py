@@ -290,9 +290,36 @@ def _scenes() -> Iterator[Recipe]:
     )
 
 
+def _camvid() -> Iterator[Recipe]:
+    """Narrow ones that learn CamVid from nothing, on windows of a quarter of the frame."""
+    unet = Recipe(
+        name="camvid-unet-narrow",
+        summary="a padded U-Net of an eighth of the width on CamVid, from nothing",
+        source=_OURS,
+        model=_model("unet", padding="same", width=1 / 8, dropout=0.0),
+        data=Data("camvid", (180, 240), scale=(0.6, 1.5), jitter=0.4),
+        optimiser=Optimiser("adamw", lr=2e-3, weight_decay=1e-4, warmup=0.05, clip=5.0),
+        batch=8,
+        epochs=60,
+        class_weights="inverse_sqrt",
+        validate_every=10,
+    )
+    yield unet
+    yield dataclasses.replace(
+        unet,
+        name="camvid-segnet-basic-narrow",
+        summary="a SegNet-Basic of a quarter of the width on CamVid, from nothing",
+        model=_model("segnet-basic", width=1 / 4, preprocessing="centred"),
+        optimiser=dataclasses.replace(unet.optimiser, lr=4e-3),
+        epochs=40,
+        recompute_norms=True,
+    )
+
+
 def all_recipes() -> Iterator[Recipe]:
     """Every recipe of this module."""
     yield from _scenes()
+    yield from _camvid()
     yield from _segnet()
     yield from _unet()
     yield from _deeplab()
