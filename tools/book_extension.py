@@ -28,7 +28,7 @@ from sphinx.util.typing import ExtensionMetadata
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tools import api_pages, proofs, slides
+from tools import api_pages, lighten, proofs, slides
 from tools.chapter_form import listed_pages
 from tools.notebooks import relative_links
 from tools.project import ROOT, read_project
@@ -413,6 +413,12 @@ def write_slides(app: Sphinx, exception: Exception | None) -> None:
         (Path(app.outdir) / "book" / "slides.html").write_text(text, encoding="utf-8")
 
 
+def lighten_pages(app: Sphinx, exception: Exception | None) -> None:
+    """Leave out of the finished pages what delays their first words."""
+    if exception is None and app.builder.format == "html":
+        lighten.lighten(Path(app.outdir), Path(app.doctreedir) / "whole")
+
+
 def setup(app: Sphinx) -> ExtensionMetadata:
     """Connect the hooks."""
     # Jupyter Book always sets this option of an extension that these pages do without.
@@ -442,4 +448,5 @@ def setup(app: Sphinx) -> ExtensionMetadata:
     app.connect("doctree-resolved", link_numbers, priority=600)
     app.connect("doctree-resolved", show_way, priority=700)
     app.connect("build-finished", write_slides)
+    app.connect("build-finished", lighten_pages, priority=900)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

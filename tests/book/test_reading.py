@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Iterator
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -144,3 +145,82 @@ def test_a_page_becomes_a_pdf_and_three_pictures(
     assert time.perf_counter() - started < 60
     pytest.importorskip("pypdf")
     assert join([pdf, pdf], tmp_path / "both.pdf") % 2 == 0
+
+
+#: What decides how each element looks and where it stands.
+LOOK = """() => [...document.querySelectorAll("body, body *")].map(element => {
+  const style = getComputedStyle(element), box = element.getBoundingClientRect();
+  const drawn = side => getComputedStyle(element, side).content;
+  const names = [
+    "display", "visibility", "opacity", "color", "backgroundColor", "font", "border", "outline",
+    "boxShadow", "textDecoration", "listStyle", "zIndex", "transform", "cursor",
+  ];
+  return [
+    element.tagName, element.className.baseVal ?? element.className, box.x, box.y, box.width,
+    box.height, ...names.map(name => style[name]), drawn("::before"), drawn("::after"),
+  ].join("|");
+})"""
+#: Puts the text of a sheet where the page has a link to it.
+RESTORE = """([name, css]) => {
+  const link = document.querySelector(`link[rel=stylesheet][href*="${name}"]`);
+  const style = document.createElement("style");
+  style.textContent = css;
+  link.replaceWith(style);
+}"""
+
+
+def whole_sheets() -> dict[str, str]:
+    """The two sheets as their packages bring them."""
+    brought = {}
+    for package, pattern in (
+        ("pydata_sphinx_theme", "theme/**/static/styles/pydata-sphinx-theme.css"),
+        ("myst_nb", "static/mystnb.css"),
+    ):
+        (path,) = Path(str(files(package))).glob(pattern)
+        brought[path.stem] = path.read_text(encoding="utf-8")
+    return brought
+
+
+@pytest.mark.parametrize(
+    ("name", "width"),
+    [("book/intro", 1280), ("book/00_", 360), ("book/api/fcn_tutorial.geometry.html", 1280)],
+)
+def test_rules_that_were_left_out_change_no_page(
+    html: Path, page: Page, name: str, width: int
+) -> None:
+    """Every element looks the same under the whole sheets of the theme and of the notebooks."""
+    (address,) = [html / each for each in PAGES if each.startswith(name)]
+    page.set_viewport_size({"width": width, "height": 900})
+    page.goto(address.as_uri())
+    page.evaluate("window.MathJax?.startup?.promise.then(() => true)")
+    page.evaluate("document.fonts.ready.then(() => true)")
+    page.add_style_tag(content="* { transition: none !important; animation: none !important }")
+    for theme in ("light", "dark"):
+        page.evaluate(SWITCH, theme)
+        lean = page.evaluate(LOOK)
+        assert len(lean) > 100
+    for stem, css in whole_sheets().items():
+        fonts = (html / "_static" / "vendor").as_uri()
+        page.evaluate(RESTORE, [stem, css.replace("../vendor", fonts)])
+    page.evaluate("document.fonts.load('900 16px \"Font Awesome 6 Free\"').then(() => true)")
+    page.evaluate("document.fonts.ready.then(() => true)")
+    changed = [pair for pair in zip(lean, page.evaluate(LOOK), strict=True) if pair[0] != pair[1]]
+    assert not changed, changed[:5]
+
+
+def test_icons_are_drawn_without_a_script(html: Path, page: Page) -> None:
+    """The theme's script of icons, 1.5 MB, is in no page; the font shows each of them."""
+    page.goto((html / CHAPTERS[0]).as_uri())
+    page.evaluate("document.fonts.ready.then(() => true)")
+    assert not page.query_selector("script[src*=fontawesome]")
+    icons = page.eval_on_selector_all(
+        "[class*='fa-']",
+        "all => all.map(i => [i.className, getComputedStyle(i, '::before').content, "
+        "getComputedStyle(i).fontFamily])",
+    )
+    assert len(icons) >= 10
+    for classes, drawn, family in icons:
+        assert len(drawn) == 3 and "\ue000" <= drawn[1] <= "\uf8ff", classes
+        assert page.evaluate("f => document.fonts.check(`900 16px ${f}`, '\uf0c9')", family), (
+            classes
+        )
