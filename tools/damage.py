@@ -2,8 +2,9 @@
 
 The files and their readers are in tests/datasets/damage.py. A damaged file may be read, where the
 damage left it a file, or refused with the documented error. Everything else is a fault: another
-exception, an error that names no file, a process that ends or hangs, more than two seconds or a
-gigabyte, a file outside the folder, a failure that the next try, on a sound file, suffers from.
+exception, an error that names no file, a process that ends or hangs, two seconds more than a sound
+file takes (thrice) or a gigabyte, a file outside the folder, a failure that the next try, on a
+sound file, suffers from.
 Cases run in child processes; a case is repeated with --first N --count 1.
 """
 

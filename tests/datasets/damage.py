@@ -14,6 +14,7 @@ is refused is made sound again and read once more: a failure must not be in the 
 import contextlib
 import io
 import json
+import math
 import os
 import random
 import shutil
@@ -51,7 +52,7 @@ from tests.datasets.mutation import CHANCE, NUMBERS, edit_json, mutate, place
 from tests.surgery.caffe_files import caffemodel
 
 SECONDS = 10  # of one case, of the processor; more, or ten times as many by the clock, is a hang
-SLOW = 2  # seconds of one case, of the processor
+SLOW = 2  # seconds of the processor for one case, beyond thrice what a sound file takes
 ALLOWED = 3 << 30  # bytes of address space above what the imports take
 LARGE = 1 << 30  # bytes of memory that one case may use
 
@@ -589,8 +590,11 @@ class Sandbox:
         kind.lay(self.folder)
         self.sound = {path: path.read_bytes() for path in self._files("**/*")}
         self.targets = self._files(kind.files)
+        self.usual = math.inf  # seconds that a sound file takes
         for path in self.targets:
+            began = time.process_time()
             kind.read(self.folder, path.name)  # sound files are read
+            self.usual = min(self.usual, time.process_time() - began)
             self.restore()
         for path in self.sound:
             (root / f"secret{path.suffix}").write_bytes(self.sound[path])
@@ -672,7 +676,7 @@ def case(sandbox: Sandbox, rng: random.Random) -> dict[str, Any]:
         outcome, said = "outside", "a file beside the folder was written"
     elif used > LARGE:
         outcome = "memory"
-    elif seconds > SLOW:
+    elif seconds > SLOW + 3 * sandbox.usual:
         outcome = "slow"
     if outcome == "refused":
         target.write_bytes(sandbox.sound[target])
