@@ -57,14 +57,13 @@ def lighten(folder: Path, kept: Path) -> None:
 def wait_for_text(page: str) -> str:
     """The page without the script of icons, the others of its head run when its text is read.
 
-    The search page is left as it is: scripts in its body follow those of the head at once.
+    They run in the order in which they stand, as before.
     """
     head, end, body = page.partition("</head>")
-    head = _ICONS.sub("", head)
-    if "searchtools.js" not in page:
-        head = _SCRIPT.sub(
-            lambda tag: tag[0] if AT_ONCE in tag[0] else f"<script defer {tag[1]}>", head
-        )
+    head = _SCRIPT.sub(
+        lambda tag: tag[0] if AT_ONCE in tag[0] else f"<script defer {tag[1]}>",
+        _ICONS.sub("", head),
+    )
     return head + end + body
 
 
