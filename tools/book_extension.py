@@ -214,7 +214,9 @@ def name_folds(app: Sphinx, doctree: nodes.document) -> None:
             if any(name.startswith("tag_proves-") for name in cell["classes"]):
                 code = cell.children[0].astext()
                 claim = proofs.claim(code).replace("`", "")
-                label = f"{label}: {claim[0].lower()}{claim[1:-1]} ({proofs.holds(code)})"
+                # A tolerance such as 1e-12 must not break at its hyphen.
+                held = proofs.holds(code).replace("e-", "e\N{NON-BREAKING HYPHEN}")
+                label = f"{label}: {claim[0].lower()}{claim[1:-1]} ({held})"
                 cell["classes"].append("check")
             cell["prompt_show"] = cell["prompt_hide"] = label
 
