@@ -28,7 +28,11 @@ SCORE = re.compile(r"(?<![\w.,−+-])\d\d\.\d{1,2}(?![\w.]*\d)(?! (?:million|M\b
 
 #: {chapter: {number: what it is}}, where it is not a score that somebody published.
 OTHERS: dict[str, dict[str, str]] = {
-    "10_measuring": {"40.25": "the place of an edge", "97.5": "a percentile"},
+    "10_measuring": {
+        "40.25": "the place of an edge",
+        "40.6": "100 less 59.4",
+        "97.5": "a percentile",
+    },
     "16_after_fcn": {"20.5": "millions of weights", "65.1": "millions of weights"},
 }
 
