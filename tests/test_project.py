@@ -199,3 +199,13 @@ def test_the_lowest_versions_are_asked_of_the_lowest_python(
     monkeypatch.setattr(bounds.sys, "version_info", SimpleNamespace(major=3, minor=99))
     with pytest.raises(SystemExit, match=r"make test-oldest PYTHON=python3\.11"):
         bounds.main()
+
+
+def test_no_symbolic_link_is_tracked() -> None:
+    """A link to an environment, once tracked, replaces the environment that it points to."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--stage"], cwd=ROOT, capture_output=True, text=True
+    )  # fmt: skip
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    assert not [line for line in listed.stdout.splitlines() if line.startswith("120000")]
