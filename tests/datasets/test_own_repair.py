@@ -203,3 +203,33 @@ def test_what_was_painted_without_a_name_is_no_blur(
     repair(root / "images", root / "masks", tmp_path / "new", colours=names)
     found = labels(tmp_path / "new")[-1]
     assert (found[10:18, 10:18] == 255).all() and (found != 255).sum() == found.size - 64
+
+
+def test_clean_numbers_without_names_stay_the_numbers_that_they_are(tmp_path: Path) -> None:
+    """0 to 11, as CamVid has them: neighbours, of which none is the blur of another."""
+    drawn = [np.array(m) for m in discs(tuple(range(12)))]
+    assert set(np.unique(drawn)) == set(range(12))
+    root = lay(tmp_path / "own", [Image.fromarray(m) for m in drawn])
+    done = repair(root / "images", root / "masks", tmp_path / "new")
+    assert done.classes == Folder(root / "images", root / "masks").classes
+    assert done.classes == tuple(f"class {i}" for i in range(12)) and done.moved == (0, 0)
+    assert error(labels(tmp_path / "new"), drawn) == 0
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [((1, 2, 3), "seem to count from 1"), ((0, 1, 30), "look like levels of grey")],
+)
+def test_numbers_that_the_check_refuses_are_not_guessed(
+    values: tuple[int, ...], said: str, tmp_path: Path
+) -> None:
+    root = lay(tmp_path / "own", discs(values))
+    with pytest.raises(ValueError, match=said):
+        repair(root / "images", root / "masks", tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def test_numbers_blurred_beyond_telling_are_refused(tmp_path: Path) -> None:
+    root = lay(tmp_path / "own", [resized(m, 0.75) for m in discs(tuple(range(12)))])
+    with pytest.raises(ValueError, match="too close for a label to be told from the blur"):
+        repair(root / "images", root / "masks", tmp_path / "new")

@@ -211,7 +211,7 @@ def numbering(
     """
     if classes is None:
         classes = beside(folder, "classes.txt")
-    names = read_classes(classes) if classes is not None else _count_classes(masks)
+    names = read_classes(classes) if classes is not None else count_classes(masks)
     return Numbers(names, _stored_palette(masks, len(names)) or palette(len(names)))
 
 
@@ -262,7 +262,7 @@ def check_not_binary(folder: Path, found: set[int], names: Sequence[str]) -> Non
         )
 
 
-def _count_classes(masks: Sequence[Path]) -> tuple[str, ...]:
+def count_classes(masks: Sequence[Path]) -> tuple[str, ...]:
     """Names for the labels found in all masks; unreadable ones are left for later."""
     found = survey(masks, title="reading labels")
     folder = masks[0].parent

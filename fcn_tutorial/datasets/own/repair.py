@@ -20,8 +20,9 @@ from fcn_tutorial.datasets.formats.images import picture, read_painted
 from fcn_tutorial.datasets.own import pairing
 from fcn_tutorial.datasets.own.classes import VOID, is_void, read_classes
 from fcn_tutorial.datasets.own.colours import read_colours
+from fcn_tutorial.datasets.own.doubt import doubt
 from fcn_tutorial.datasets.own.folder import orientation, turn
-from fcn_tutorial.datasets.own.labelling import Unnamed, beside
+from fcn_tutorial.datasets.own.labelling import Unnamed, beside, count_classes
 from fcn_tutorial.datasets.own.mask_files import Colour, code, coded, colour
 from fcn_tutorial.datasets.own.pairing import LOSSY_SUFFIXES, MASK_SUFFIXES, Names
 from fcn_tutorial.datasets.own.survey import Survey, survey_numbers, survey_picture
@@ -73,7 +74,8 @@ def repair(
 
     Photos are copied, masks become palette PNG files of their names. JPEG masks are read too.
     Arguments are those of `Folder`; `classes` and `colours` are looked for beside the masks as
-    there. Names of blurred grey masks go to their levels in ascending order.
+    there. Names of blurred grey masks go to their levels in ascending order; clean numbers without
+    names are those of `Folder`, class 0 to the highest.
 
     Raises ValueError and FileNotFoundError where it is not plain what a value means, where sizes do
     not fit, and where `out` is not empty or lies among the photos or masks.
@@ -140,6 +142,8 @@ def _meaning(
             seen.add(part)
         raise Unnamed(folder, seen)
     names = list(read_classes(classes)) if classes is not None else []
+    if not names and _are_numbers(found):
+        names = list(count_classes(masks))
     levels = _levels(found, names, folder)
     names = names or list(levels.values())
     return _numbered(names, levels, dict(zip(names, palette(len(names)), strict=True)), False)
@@ -170,6 +174,11 @@ def _numbered(
     return _Meaning(tuple(kept), tuple(shown[name] for name in kept), labels, coloured)
 
 
+def _are_numbers(found: Survey) -> bool:
+    """Whether clean masks have values too close for levels of grey: numbers, as the check has."""
+    return not doubt(found) and not {*found.values, VOID} <= {*found.centres(), VOID}
+
+
 def _levels(found: Survey, names: Sequence[str], folder: Path) -> dict[int, str]:
     """Which number stands for which name."""
     centres = sorted(found.centres())
@@ -180,6 +189,12 @@ def _levels(found: Survey, names: Sequence[str], folder: Path) -> dict[int, str]
         raise ValueError(
             f"{folder}: the values cluster at {', '.join(map(str, centres))}, which are "
             f"{len(centres)}, but there are {len(names)} names; name one class for each"
+        )
+    if len(centres) < 2:
+        raise ValueError(
+            f"{folder}: the values {first_few(list(map(str, sorted(found.values))))} are too close "
+            "for a label to be told from the blur of another; save the masks again as PNG, without "
+            "JPEG in between and resized by nearest neighbour"
         )
     return dict(zip(centres, names or [f"class {i}" for i in range(len(centres))], strict=True))
 
