@@ -1,4 +1,4 @@
-"""What readers of other tutorials complain of has a question on the page, and the place it names."""
+"""What readers of other tutorials complain of has a question on the page, and a place to read."""
 
 import re
 from pathlib import Path
