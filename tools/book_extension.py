@@ -396,7 +396,7 @@ def compact_head(app: Sphinx, doctree: nodes.document, docname: str) -> None:
     question += [*named["Question"][1][0].children] if len(named["Question"][1]) else []
     named["Question"].parent.remove(named["Question"])
     times = [
-        f"{named[row][1].astext().split(',')[0]} to {verb}"
+        f"{re.split('[,;]', named[row][1].astext())[0]} to {verb}"
         for row, verb in (("Reading time", "read"), ("Running time", "run"))
         if row in named
     ]

@@ -158,6 +158,15 @@ def test_a_chapter_shows_a_picture_on_its_first_screen(
         assert visit(html, page).page.evaluate(looks.FIRST_PICTURE) < 900
 
 
+def test_a_folded_contract_says_how_long_reading_and_running_take(html: Path, page: str) -> None:
+    """Times alone: what a chapter adds to them, on GPUs for instance, stands inside."""
+    if re.match(r"book/\d\d_", page):
+        source = (html / page).read_text(encoding="utf-8")
+        (line,) = re.findall(r'<details class="fcn-contract"><summary>(.*?)</summary>', source)
+        times = r"; \d+ minutes to read; about \d+ s on two CPU cores to run"
+        assert re.fullmatch("What it takes and what it gives" + times, line)
+
+
 def test_equations_are_linked_where_they_are_named(html: Path, page: str) -> None:
     source = (html / page).read_text(encoding="utf-8")
     stated = set(re.findall(r'id="equation-(\d+-\d+)"', source))
