@@ -119,7 +119,9 @@ def mutants(source: str, names: dict[str, Any]) -> Iterator[tuple[str, Callable[
         if function is not None:
             scope = dict(function.__globals__)
             exec(compile(tree, "package", "exec"), scope)
-            function.__code__ = scope[function.__name__].__code__
+            made = scope[function.__name__]
+            function.__code__, function.__defaults__ = made.__code__, made.__defaults__
+            function.__kwdefaults__ = made.__kwdefaults__
         exec(source if function else compile(tree, "cell", "exec"), names)
 
     for what, tree in changes(source):

@@ -5,7 +5,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from tools.book_mutants import changes, try_chapter
+from fcn_tutorial import scratch
+from tools.book_mutants import changes, mutants, survives, try_chapter
 from tools.notebooks import Chapter
 
 
@@ -53,3 +54,13 @@ def test_a_cell_that_asserts_catches_and_one_that_does_not_is_reported(
         "cell, line 1: 3 * n → 3 + n",
     }
     assert not any("cell" in line for line in lines if line.startswith("proves-1.1"))
+
+
+def test_a_changed_default_of_the_package_is_what_a_cell_calls_with() -> None:
+    default = "fcn_tutorial.scratch.softmax, line 1: 0 → 1"  # its axis
+    for cell, lives in (
+        ("scratch.softmax([[0.0, 0.0]])", True),
+        ("assert scratch.softmax([[0.0, 0.0]]).tolist() == [[1.0, 1.0]]", False),
+    ):
+        tried = dict(mutants(cell, {"scratch": scratch}))
+        assert survives(tried[default]) == lives
