@@ -48,6 +48,11 @@ class Run:
     settings: tuple[str, ...] = ()
     staged: bool = False
 
+    @property
+    def epochs(self) -> int:
+        """Passes over the training images."""
+        return training.override(training.get(self.recipe), self.settings)[0].epochs
+
     def folder(self, out: Path, seed: int) -> Path:
         """Where the run of a seed lies."""
         return out / self.group / f"{self.recipe}-seed{seed}"
@@ -136,34 +141,45 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(arguments)
     trunks = [name for name in ("mobilenet_v2", "squeezenet", "vgg16") if getattr(args, name)]
     runs = plan(args.full, trunks)
-    every = [(run, seed) for seed in args.seeds for run in runs]
+    status = finish([(run, seed) for seed in args.seeds for run in runs], args)
+    if status == 0:
+        print(f"\n{table(runs, args.out, args.seeds)}")
+    return status
+
+
+def finish(every: Sequence[tuple[Run, int]], args: argparse.Namespace) -> int:
+    """Make the runs, each with its seed, that are not finished; the status of the first to fail."""
     todo = [(run, seed) for run, seed in every if not _record(run.folder(args.out, seed))]
-    total = sum(training.get(run.recipe).epochs for run, _ in todo)
+    total = sum(run.epochs for run, _ in todo)
     print(f"{len(todo)} of {len(every)} runs to make, {total} epochs", flush=True)
     for number, (run, seed) in enumerate(todo, 1):
         print(f"\n[{number}/{len(todo)}] {run.label}, seed {seed}", flush=True)
         done = subprocess.run(command(run, seed, args))
         if done.returncode:
             return done.returncode
-    print(f"\n{table(runs, args.out, args.seeds)}")
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    summary, *_ = (__doc__ or "").splitlines()
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.camvid", description=summary)
+def add_common(parser: argparse.ArgumentParser, out: Path) -> None:
+    """Arguments of every command that trains on CamVid from MobileNetV2; `out`: where by itself."""
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="the raw folder")
     parser.add_argument(
         "--weights", dest="mobilenet_v2", type=Path, required=True, metavar="FILE",
         help="MobileNetV2 trained on ImageNet",
     )  # fmt: skip
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], metavar="N")
+    parser.add_argument("--device", metavar="D", help="cpu, cuda [cuda where there is one]")
+    parser.add_argument("--out", type=Path, default=out, metavar="DIR")
+    parser.add_argument("--smoke", action="store_true", help="the same path in seconds, tiny")
+
+
+def _parser() -> argparse.ArgumentParser:
+    summary, *_ = (__doc__ or "").splitlines()
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.camvid", description=summary)
+    add_common(parser, Path("runs") / "camvid")
     parser.add_argument("--squeezenet", type=Path, metavar="FILE", help="SqueezeNet 1.1, likewise")
     parser.add_argument("--vgg16", type=Path, metavar="FILE", help="VGG16, likewise")
     parser.add_argument("--full", action="store_true", help="the long comparison, for a GPU")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0], metavar="N")
-    parser.add_argument("--device", metavar="D", help="cpu, cuda [cuda where there is one]")
-    parser.add_argument("--out", type=Path, default=Path("runs") / "camvid", metavar="DIR")
-    parser.add_argument("--smoke", action="store_true", help="the same path in seconds, tiny")
     return parser
 
 

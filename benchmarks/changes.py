@@ -1,0 +1,147 @@
+"""What single settings of a recipe buy on CamVid: each changed alone, all for as many steps.
+
+    python -m benchmarks.changes --data CamVid/ --weights mobilenet_v2.safetensors
+                                 [--only NAME]… [--seeds 0] [--epochs N] [--out runs/changes]
+                                 [--json FILE] [--device cpu|cuda] [--smoke]
+
+The recipe is `camvid-fcn8s`, for fewer epochs than it has; each row of `CHANGES` alters what its
+`settings` say and nothing else. Scored is val alone, once, with the weights of the last step: these
+runs never open the test split. A change is run with the seeds that `--seeds` names, the recipe as
+it is with three at least: how far these lie apart is what a difference is measured against.
+
+Each run has a folder of its own under `--out`. One that is finished is taken as it is and one that
+was interrupted goes on, so the command can be stopped and given again, and two of them can share
+the changes between them by `--only`. When no run is missing, the record is written, to
+`benchmarks/results/changes-DEVICE.json` unless `--json` says where; with `--only` or `--smoke` only
+where `--json` says. A run on a CPU core takes about ten minutes. Exit status: 0 done; another one:
+that of a run that failed, whose message stands above.
+
+The file, after what every record begins with:
+
+    "settings": {"recipe": "camvid-fcn8s", "epochs": 8},
+    "runs": [{"name": "plain", "label": …, "settings": ["ema=0"], "seed": 0, "seconds": of training,
+              "steps": …, "device": "x86_64 CPU, 1 thread", "classes": […],
+              "confusion": [[…], …] of val, rows are what is there}, …]
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks import camvid, command
+from fcn_tutorial.training.run import RunFolder
+
+SCHEMA = 1
+RECIPE = "camvid-fcn8s"
+#: As the recipe is; every other run is set beside it.
+PLAIN = "plain"
+#: Seeds that it always has: how far its scores lie apart is what a change is measured against.
+SPREAD = (0, 1, 2)
+
+
+def _change(name: str, label: str, *settings: str) -> camvid.Run:
+    return camvid.Run(label, RECIPE, name, settings=settings)
+
+
+#: One row a run; `group` is its name.
+CHANGES = (
+    _change(PLAIN, "the recipe as it is"),
+    _change("no-average", "the last weights, not averaged ones", "ema=0"),
+    _change("no-jitter", "no change of colours", "data.jitter=0"),
+    _change("more-jitter", "colours changed twice as much", "data.jitter=0.8"),
+    _change("no-scale", "no random scale", "data.scale=1,1"),
+    _change("no-flip", "no mirrored images", "data.flip=false"),
+    _change("small-crop", "windows of 224×288", "data.crop=224,288"),
+    _change("magnified", "images enlarged 1.5 times", "model.magnification=1.5"),
+    _change("even-classes", "all classes weigh alike", "class_weights=none"),
+    _change("median-classes", "classes weighed by median frequency", "class_weights=median"),
+    _change("lovasz", "Lovász loss beside cross-entropy", "region=lovasz"),
+    _change("dice", "Dice loss beside cross-entropy", "region=dice"),
+    _change("focal", "focal loss, exponent 2", "focal=2"),
+    _change("dropout", "half of the channels dropped", "model.dropout=0.5"),
+    _change("decay", "ten times the weight decay", "optimiser.weight_decay=0.1"),
+    _change("trunk-rate", "the trunk learns as fast as the scores", "optimiser.trunk_lr=1"),
+    _change("all-layers", "the first layers learn too", "frozen_stride=0"),
+    _change("norms", "batch norms kept", "model.norms=batch"),
+    _change("scratch", "from nothing", "model.weights=", "model.norms=batch", "frozen_stride=0"),
+)
+
+
+def with_budget(run: camvid.Run, epochs: int) -> camvid.Run:
+    """The run for so many epochs, scored once at their end and on val alone; in the same folder."""
+    budget = (f"epochs={epochs}", f"validate_every={epochs}", "select=last", "data.test_split=")
+    trunk = "" if "model.weights=" in run.settings else run.trunk
+    return dataclasses.replace(run, trunk=trunk, settings=(*run.settings, *budget))
+
+
+def plan(only: Collection[str], seeds: Sequence[int]) -> list[tuple[camvid.Run, int]]:
+    """The chosen changes, or all, each with each seed; without a change, with all of SPREAD."""
+    return [
+        (run, seed)
+        for run in CHANGES
+        if not only or run.group in only
+        for seed in (sorted({*SPREAD, *seeds}) if run.group == PLAIN else seeds)
+    ]
+
+
+def found(run: camvid.Run, seed: int, out: Path) -> dict[str, Any]:
+    """What the file keeps of a finished run."""
+    record = json.loads(RunFolder(run.folder(out, seed)).record.read_text(encoding="utf-8"))
+    train, val = record["train"], record["val"]
+    return {
+        "name": run.group,
+        "label": run.label,
+        "settings": list(run.settings),
+        "seed": seed,
+        "seconds": train["seconds"],
+        "steps": train["steps"],
+        "device": record["device"],
+        "classes": list(val["iu"]),
+        "confusion": val["confusion"],
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    args = _parser().parse_args(arguments)
+    planned = plan(args.only or (), args.seeds)
+    status = camvid.finish([(with_budget(run, args.epochs), seed) for run, seed in planned], args)
+    if status:
+        return status
+    runs = list(dict.fromkeys(run for run, _ in planned))
+    print(f"\n{camvid.table(runs, args.out, sorted({seed for _, seed in planned}), 'val')}")
+    device = torch.device(args.device or "cpu")
+    path = args.json
+    if path is None and not args.only and not args.smoke:
+        path = command.RESULTS / f"changes-{device.type}.json"
+    record = {
+        **command.head(SCHEMA, device, args.smoke),
+        "settings": {"recipe": RECIPE, "epochs": args.epochs},
+        "runs": [found(run, seed, args.out) for run, seed in planned],
+    }
+    command.keep(record, path)
+    command.tell(path)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    summary, *_ = (__doc__ or "").splitlines()
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.changes", description=summary)
+    camvid.add_common(parser, Path("runs") / "changes")
+    parser.add_argument("--epochs", type=command.positive, default=8, metavar="N")
+    parser.add_argument(
+        "--only", action="append", choices=[run.group for run in CHANGES], help="repeatable"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="where to write the record")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,116 @@
+"""Settings changed one at a time on CamVid: what is run, with what, and what is kept of it."""
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import changes
+from fcn_tutorial import training
+from fcn_tutorial.training.recipes.settings import as_dict
+
+GIVEN = ["--data", "CamVid", "--weights", "trunk.safetensors"]
+MATRIX = [[90, 10], [20, 80]]
+
+
+def flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Every setting by its dotted name."""
+    found = {}
+    for key, value in settings.items():
+        inner = flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+        found.update(inner)
+    return found
+
+
+def test_a_change_alters_what_it_names_and_nothing_else() -> None:
+    plain = flat(as_dict(training.get(changes.RECIPE)))
+    for change in changes.CHANGES:
+        recipe, _ = training.override(training.get(change.recipe), change.settings)
+        altered = {key for key, value in flat(as_dict(recipe)).items() if value != plain[key]}
+        assert altered == {setting.partition("=")[0] for setting in change.settings}, change.group
+    names = [change.group for change in changes.CHANGES]
+    assert names[0] == changes.PLAIN and not changes.CHANGES[0].settings
+    assert len({*names}) == len({change.label for change in changes.CHANGES}) == len(names)
+
+
+def test_all_take_as_many_steps_and_none_opens_the_test_split() -> None:
+    seen = set()
+    for change in changes.CHANGES:
+        run = changes.with_budget(change, 3)
+        recipe, _ = training.override(training.get(run.recipe), run.settings)
+        seen.add((recipe.epochs, recipe.batch, recipe.iterations, recipe.accumulate))
+        assert recipe.data.test_split == "" and recipe.select == "last"
+        assert recipe.validate_every == recipe.epochs  # one look at val, at the end
+        assert bool(run.trunk) == bool(recipe.model.weights)
+        assert run.folder(Path("out"), 1) == change.folder(Path("out"), 1)
+    assert seen == {(3, 8, 0, 1)}
+
+
+def test_the_recipe_as_it_is_has_three_seeds_and_a_change_those_that_are_named() -> None:
+    planned = changes.plan((), [1])
+    assert [seed for run, seed in planned if run.group == changes.PLAIN] == [0, 1, 2]
+    assert [seed for run, seed in planned if run.group != changes.PLAIN] == [1] * (
+        len(changes.CHANGES) - 1
+    )
+    assert [(run.group, seed) for run, seed in changes.plan(["lovasz"], [0, 3])] == [
+        ("lovasz", 0),
+        ("lovasz", 3),
+    ]
+
+
+@pytest.fixture
+def commands(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """The commands that are run, without running them; a run writes its record."""
+    seen: list[list[str]] = []
+
+    def run(command: list[str]) -> subprocess.CompletedProcess[bytes]:
+        seen.append(command)
+        folder = Path(command[command.index("--out") + 1])
+        folder.mkdir(parents=True)
+        val = {"mean_iu": 0.7386, "pixel_accuracy": 0.85, "iu": {"sky": 0.75, "pole": 0.7273}}
+        record = {
+            "device": "a CPU, 1 thread",
+            "train": {"seconds": 5.0, "steps": 360},
+            "val": {**val, "confusion": MATRIX, "absent": "truth_only"},
+            "test": None,
+        }
+        (folder / "record.json").write_text(json.dumps(record), encoding="utf-8")
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    return seen
+
+
+def test_the_record_has_the_matrix_of_every_run(
+    commands: list[list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "some" / "changes.json"
+    arguments = [*GIVEN, "--out", str(tmp_path / "runs"), "--only", "scratch", "--only", "plain"]
+    assert changes.main([*arguments, "--json", str(file)]) == 0
+    assert len(commands) == 4
+    assert "| from nothing | 1 | 73.9 | 85.0 |" in capsys.readouterr().out
+    record = json.loads(file.read_text(encoding="utf-8"))
+    assert record["settings"] == {"recipe": "camvid-fcn8s", "epochs": 8}
+    assert [(run["name"], run["seed"]) for run in record["runs"]] == [
+        ("plain", 0), ("plain", 1), ("plain", 2), ("scratch", 0),
+    ]  # fmt: skip
+    *_, scratch = record["runs"]
+    assert scratch["confusion"] == MATRIX and scratch["classes"] == ["sky", "pole"]
+    assert scratch["settings"] == ["model.weights=", "model.norms=batch", "frozen_stride=0"]
+    assert (scratch["seconds"], scratch["steps"]) == (5.0, 360)
+    line = commands[-1]
+    assert "--weights" not in line and "model.weights=" in line and "epochs=8" in line
+    assert changes.main(arguments) == 0  # nothing is run again, and a part is kept nowhere
+    assert len(commands) == 4 and "wrote" not in capsys.readouterr().out
+
+
+def test_a_failed_run_ends_the_command_without_a_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed = subprocess.CompletedProcess[bytes]([], 130)
+    monkeypatch.setattr(subprocess, "run", lambda command: failed)
+    file = tmp_path / "changes.json"
+    assert changes.main([*GIVEN, "--out", str(tmp_path / "r"), "--json", str(file)]) == 130
+    assert not file.exists()
