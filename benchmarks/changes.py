@@ -111,6 +111,8 @@ def found(run: camvid.Run, seed: int, out: Path) -> dict[str, Any]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(arguments)
+    if args.json:
+        args.json.parent.mkdir(parents=True, exist_ok=True)
     planned = plan(args.only or (), args.seeds)
     status = camvid.finish([(with_budget(run, args.epochs), seed) for run, seed in planned], args)
     if status:
