@@ -11,6 +11,7 @@ leaves goes to those after it. What a phase lacks is said, and the phase skipped
 - speed: `benchmarks.ceiling`, `.core` and `.training`;
 - camvid, vgg16: runs on the frames and weights that `python -m tools.carry_camvid` has put into
   `--carried` [runs/carried];
+- after: U-Net, SegNet-Basic and SegNet at full width on the same frames, from nothing;
 - scenes: a network from scratch on generated scenes.
 
 Each phase leaves DIR/PHASE.json, whole after each of its results; all write to DIR/log.txt. After
@@ -65,9 +66,10 @@ class Phase(NamedTuple):
 PHASES = {
     "correct": Phase(90, 90),
     "speed": Phase(150, 150),
-    "camvid": Phase(210, 360),
-    "vgg16": Phase(60, 240),
-    "scenes": Phase(60, 240),
+    "camvid": Phase(200, 360),
+    "vgg16": Phase(50, 240),
+    "after": Phase(40, 240),
+    "scenes": Phase(40, 240),
 }
 
 

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from benchmarks import ceiling, core, gpu, training
-from benchmarks.phases import correct, speed
+from benchmarks.phases import camvid, correct, speed
+from fcn_tutorial import training as recipes
 
 ROOT = gpu.ROOT
 
@@ -30,7 +31,8 @@ def test_the_smoke_run_takes_every_phase(tmp_path: Path) -> None:
     summary = gpu.read(out / "summary.json")
     assert summary["schema"] == 1 and summary["smoke"] and "CPU" in summary["device"]
     assert {name: phase["status"] for name, phase in summary["phases"].items()} == {
-        "correct": "done", "speed": "done", "camvid": "done", "vgg16": "skipped", "scenes": "done"
+        "correct": "done", "speed": "done", "camvid": "done", "vgg16": "skipped", "after": "done",
+        "scenes": "done",
     }  # fmt: skip
     assert "vgg16.safetensors" in summary["phases"]["vgg16"]["why"]
     records: dict[str, Any] = {}
@@ -38,8 +40,11 @@ def test_the_smoke_run_takes_every_phase(tmp_path: Path) -> None:
         for file in phase["files"]:
             records |= gpu.read(out / file)["records"]
     assert {path.rpartition("/")[2].removesuffix("-cpu.json") for path in records} >= {
-        "correct", "ceiling", "scenes"
+        "correct", "ceiling", "camvid-after", "scenes"
     }  # fmt: skip
+    assert len(gpu.PHASES) + 2 <= 8
+    (after,) = records["benchmarks/results/camvid-after-cpu.json"]["runs"]
+    assert after["settings"]["model"]["network"] == "segnet"
     (run,) = (record for path, record in records.items() if path.startswith("data/"))
     assert run["train"]["frames"].startswith("train and val recoded as JPEG")
     assert len(list(out.iterdir())) <= 8  # as many as come back from a machine that is lent
@@ -130,6 +135,7 @@ def test_how_a_phase_ended_is_told(code: str, status: str, why: str, tmp_path: P
 
 def test_time_that_a_phase_leaves_goes_to_the_next_ones() -> None:
     names = list(gpu.PHASES)
+    assert sum(phase.share for phase in gpu.PHASES.values()) == 9.5 * 60
     assert gpu.allowance("correct", names, 570) == 90
     assert gpu.allowance("speed", names[1:], 480) == 150
     assert gpu.allowance("speed", names[1:], 570) == 150  # never more
@@ -192,6 +198,16 @@ def test_the_parts_of_every_benchmark_are_named_in_the_order_of_their_worth() ->
     assert found == {
         "ceiling": {*ceiling.PARTS}, "core": {*core.CASES}, "training": {*training.SWEEPS}
     }  # fmt: skip
+
+
+def test_the_networks_after_fcn_run_at_full_width() -> None:
+    found: dict[str, Any] = {}
+    for run in camvid.AFTER:
+        recipe, _ = recipes.override(recipes.get(run.recipe), run.settings)
+        settings = recipes.as_dict(recipe)
+        found[settings["model"]["network"]] = settings["model"]["width"]
+        assert not settings["model"]["weights"] and settings["data"]["name"] == "camvid"
+    assert found == {"unet": 1, "segnet-basic": 1, "segnet": 1}
 
 
 def test_every_file_with_tests_for_a_device_is_found() -> None:

@@ -92,6 +92,10 @@ def test_what_a_gpu_was_asked_for_is_told_from_records_or_not_measured_yet(tmp_p
         "camvid-vgg16": {"runs": [
             {**run, "settings": {"model": {"alignment": "same"}}, "test": {"mean_iu": 0.6012}}
         ]},
+        "camvid-after": {"runs": [
+            {**run, "settings": {"model": {"network": name}}, "test": {"mean_iu": iu}}
+            for name, iu in (("unet", 0.5), ("segnet-basic", 0.4567))
+        ]},
     }  # fmt: skip
     folder = tmp_path / "benchmarks" / "results"
     folder.mkdir(parents=True)
@@ -105,6 +109,7 @@ def test_what_a_gpu_was_asked_for_is_told_from_records_or_not_measured_yet(tmp_p
         "| 4.3 times less than dense deconvolution + cross-entropy |",
         "| ours: equal bits; F.interpolate: differs |",
         "| mean IU 60.1 with borders as same | a GPU, 2027-01-02 |",
+        "| mean IU 50.0 (unet), 45.7 (segnet-basic) | a GPU, 2027-01-02 |",
     ):
         assert told in text
     assert text.count("not measured yet") == 3  # ResNet-50, memory, scenes

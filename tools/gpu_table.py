@@ -70,6 +70,11 @@ def _vgg16(record: Record) -> str:
     return f"mean IU {told}"
 
 
+def _after(record: Record) -> str:
+    scores = {run["settings"]["model"]["network"]: run["test"]["mean_iu"] for run in record["runs"]}
+    return "mean IU " + ", ".join(f"{100 * iu:.1f} ({name})" for name, iu in scores.items())
+
+
 def _scenes(record: Record) -> str:
     seconds, iu = record["train"]["seconds"], record["test"]["mean_iu"]
     return f"mean IU {100 * iu:.1f} after {seconds:.0f} s"
@@ -86,5 +91,6 @@ ROWS: tuple[tuple[str, str, Callable[[Record], str]], ...] = (
     ("the gradient of upsampling and loss, computed again", "core", _bits),
     ("CamVid, FCN-8s on VGG16's convolutions, fine-tuned for edges (not the original weights)",
      "camvid-vgg16", _vgg16),
+    ("CamVid, networks after FCN at full width, from random weights", "camvid-after", _after),
     ("scenes of 256×256, FCN-8s on ResNet-18 from random weights", "scenes", _scenes),
 )  # fmt: skip

