@@ -7,6 +7,9 @@ segmentation-models-pytorch has no FCN; its heads closest to one are
 - PSPNet over the whole trunk (encoder_depth=5): like FCN-32s, one map, scored, upsampled once.
 Its other heads (U-Net, DeepLab, …) concatenate or dilate, and are different methods. VGG16 is not
 among the backbones: its trunk there ends before fc6, ours holds fc6 and fc7.
+U-Net stands beside a training step of `camvid-fcn8s` all the same, on the recipe's trunk, window
+and batch: it is what most people would take there. There ours has two rows, one with all layers
+learning, as in the U-Net, and one with norms folded and the first layers frozen, as in the recipe.
 
 Both sides use channels_last, float32 on a CPU and bfloat16 on CUDA; neither is compiled. All have
 random weights and batch norms in training mode for the step.
@@ -14,6 +17,7 @@ random weights and batch norms in training mode for the step.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -24,13 +28,16 @@ from torch import Tensor, nn
 from benchmarks.rows import Line, Skipped
 from benchmarks.steps import OurStep, PlainStep, make_batch, sgd
 from benchmarks.timing import Settings, against, alternate
-from fcn_tutorial import models
+from fcn_tutorial import models, training
 from fcn_tutorial.models import FCN
+from fcn_tutorial.training.optimisation import freeze
 from fcn_tutorial.vision import models as vision
 
 CASE = "heads"
 CLASSES = 21
 FORWARD_TARGET = 1.0  # no slower
+#: The recipe whose step is set beside a U-Net's, and what its row must reach.
+RECIPE, RECIPE_TARGET = "camvid-fcn8s", 1.0
 
 
 @dataclass(frozen=True)
@@ -100,7 +107,7 @@ def lines(settings: Settings) -> list[Line]:
             found.append(Skipped(CASE, backbone, "ours", "not a backbone of models.FCN"))
             continue
         found += _backbone(backbone, peers, size, settings)
-    return found
+    return [*found, *_recipe(settings)]
 
 
 def _backbone(
@@ -127,19 +134,57 @@ def _backbone(
     found += against(CASE, f"{what}, forward", forward, dict.fromkeys(networks, FORWARD_TARGET))
     steps: dict[str, Callable[[], object]] = {}
     for name, network in networks.items():
-        optimiser = sgd(network.train(), lr=1e-3, weight_decay=5e-4, momentum=0.9)
-        step = (
-            OurStep(network, optimiser, precision)
-            if isinstance(network, FCN)
-            else PlainStep(network, optimiser, precision=precision)
-        )
-        steps[name] = partial(step, images, target)
+        steps[name] = _step(network, images, target, precision)
     return [*found, *against(CASE, f"{what}, training step", alternate(steps, settings), {})]
+
+
+def _recipe(settings: Settings) -> list[Line]:
+    """A training step of `RECIPE` on its trunk, window and batch, beside a U-Net's."""
+    recipe = training.get(RECIPE)
+    size, batch = recipe.data.crop, recipe.batch
+    if settings.smoke:
+        size, batch = (32, 32), 2
+    trunk = "mobilenet_v2"
+    what = f"{trunk}, {size[0]}×{size[1]}, batch {batch}, training step"
+    peer = Peer("smp Unet", _smp("Unet"))
+    try:
+        settings.say(f"building {peer.name} on {trunk}")
+        unet = _placed(peer.build(trunk), settings)
+    except ImportError:
+        why = "not installed: pip install segmentation-models-pytorch"
+        return [Skipped(CASE, what, peer.name, why)]
+    images, target = make_batch(batch, size, CLASSES, settings.device)
+    images = images.contiguous(memory_format=torch.channels_last)
+    precision = torch.bfloat16 if settings.accelerated else torch.float32
+    found: list[Line] = []
+    whole = FCN(trunk, CLASSES, 8)
+    folded = FCN.from_config(dataclasses.replace(whole.config, norms="folded"))
+    freeze(folded, recipe.frozen_stride)
+    for how, network in (("all layers", whole), ("as in the recipe", folded)):
+        ours = _placed(network, settings)
+        steps: dict[str, Callable[[], object]] = {}
+        for name, contestant in {"ours": ours, peer.name: unet}.items():
+            steps[name] = _step(contestant, images, target, precision)
+        goal = {peer.name: RECIPE_TARGET}
+        found += against(CASE, f"{what}, {how}", alternate(steps, settings), goal)
+    return found
 
 
 def _placed(network: nn.Module, settings: Settings) -> nn.Module:
     placed: nn.Module = network.to(settings.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return placed.eval()
+
+
+def _step(
+    network: nn.Module, images: Tensor, target: Tensor, precision: torch.dtype
+) -> Callable[[], object]:
+    optimiser = sgd(network.train(), lr=1e-3, weight_decay=5e-4, momentum=0.9)
+    step = (
+        OurStep(network, optimiser, precision)
+        if isinstance(network, FCN)
+        else PlainStep(network, optimiser, precision=precision)
+    )
+    return partial(step, images, target)
 
 
 def _forward(network: nn.Module, images: Tensor, precision: torch.dtype) -> Callable[[], object]:
