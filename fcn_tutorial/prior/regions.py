@@ -3,27 +3,33 @@
 Selective search proposes regions of every size. As in SDS (Hariharan et al., ECCV 2014), features
 of the box around a region and of the region alone go to linear SVMs, and regions are pasted in
 ascending order of their score. Three things differ. SDS warps each box and runs a network that knew
-ImageNet; here its maps are computed once for the picture and pooled, as in Dai, He and Sun, CVPR
-2015. SDS takes MCG's regions, whose code is not at hand. And SDS detects things, so that a region
-must overlap a whole one; here a part of the sky is sky, so that it must be pure. (R-CNN's own
-segmentation, Girshick et al., CVPR 2014, used CPMC's regions, not those of selective search.)
+ImageNet; here the maps of any trunk, or of a small network fitted first, are computed once for the
+picture and pooled, as in Dai, He and Sun, CVPR 2015. SDS takes MCG's regions, whose code is not at
+hand. And SDS detects things, so that a region must overlap a whole one; here a part of the sky is
+sky, so that it must be pure. (R-CNN's own segmentation, Girshick et al., CVPR 2014, used CPMC's
+regions, not those of selective search.)
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Literal, get_args
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from fcn_tutorial.files import one_of
+from fcn_tutorial.models.backbones import Backbone
 from fcn_tutorial.prior.classifiers import Classifier, linear_svm
 from fcn_tutorial.prior.method import Items, Method, at_least_one, whole_images
 from fcn_tutorial.prior.patchcnn import PatchCNN
 from fcn_tutorial.prior.proposals import boxes, selective_search
 from fcn_tutorial.prior.superpixels import counted, spread, summed
+from fcn_tutorial.transforms import Preprocess
+from fcn_tutorial.upsampling import default_kernel_size, upsample
 
 View = Literal["full", "fg"]
 
@@ -33,7 +39,7 @@ _COST = 0.001  # of a mistake, as in R-CNN; with 0.1 the SVMs learn their region
 
 @dataclass(eq=False)
 class Regions(Method):
-    """Selective search, features of a `PatchCNN` fitted first, linear SVMs, pasting.
+    """Selective search, features of a network, linear SVMs, pasting.
 
     A superpixel teaches the class that most of its pixels have; a merged region too if it holds
     hardly anything else, and if not, it is a negative of every class. Probabilities are 1 for the
@@ -41,7 +47,10 @@ class Regions(Method):
 
     Args:
         pixels: those of whole images whose regions teach the SVMs.
-        patches: those that teach the network.
+        network: the trunk whose maps describe a region, such as `models.backbones.make` gives with
+            weights, or an FCN's `backbone`. It keeps its weights, and is put into evaluation mode.
+            None: a `PatchCNN` is fitted first, on the same data set.
+        patches: those that teach this `PatchCNN`.
         views: what is described, by R-CNN's names: "full", all that is in the box around the
             region, and "fg", the foreground, the region alone.
 
@@ -52,6 +61,7 @@ class Regions(Method):
     pixels: int = 1_000_000
     patches: int = 2000
     views: Sequence[View] = get_args(View)
+    network: Backbone | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -62,8 +72,13 @@ class Regions(Method):
             one_of("view", view, get_args(View))
 
     def _learn(self, dataset: Items) -> None:
-        trunk = PatchCNN(self.num_classes, self.ignore_index, self.patches, self.images, self.seed)
-        self.trunk = trunk.fit(dataset)
+        if self.network is None:
+            small = PatchCNN(
+                self.num_classes, self.ignore_index, self.patches, self.images, self.seed
+            )
+            self.trunk = small.fit(dataset)
+        else:
+            self.network.eval()
         features, labels = [], []
         for image, mask in whole_images(dataset, self):
             parts, members = selective_search(image)
@@ -87,7 +102,7 @@ class Regions(Method):
     def _described(
         self, image: NDArray[np.uint8], parts: NDArray[np.intp], members: NDArray[np.bool_]
     ) -> NDArray[np.float64]:
-        maps = self.trunk.maps(image)
+        maps = self.trunk.maps(image) if self.network is None else trunk_maps(self.network, image)
         return np.hstack([_POOLED[view](maps, parts, members) for view in self.views])
 
     def _probabilities(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -96,6 +111,25 @@ class Regions(Method):
         scores = self.classifier.probabilities(features)[:, : self.num_classes]
         labels = pasted(scores, members)[parts]
         return np.asarray(labels == np.arange(self.num_classes)[:, None, None], np.float32)
+
+
+def trunk_maps(network: Backbone, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """What a trunk says around each pixel of an image (3, H, W): (H, W, channels).
+
+    Its two finest taps, each enlarged so that a feature lies where its window is centred; beyond
+    the outermost features they are repeated.
+    """
+    batch = Preprocess(network.preprocessing)(torch.from_numpy(image)[None])
+    found = []
+    with torch.no_grad():
+        taps = network(batch)
+        for stride in sorted(taps)[:2]:
+            _, centre = network.coordinate_map(stride)
+            offset = Fraction(default_kernel_size(stride) - 1, 2) - centre
+            size = (image.shape[1], image.shape[2])
+            found.append(upsample(taps[stride], stride, size, offset, border="replicate"))
+    maps: NDArray[np.float32] = torch.cat(found, 1)[0].permute(1, 2, 0).numpy()
+    return maps
 
 
 def pasted(scores: NDArray[np.floating], members: NDArray[np.bool_]) -> NDArray[np.intp]:
