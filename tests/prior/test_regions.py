@@ -67,12 +67,12 @@ def test_a_trunk_describes_pixels_by_the_features_around_them():
 
 def test_regions_of_a_trunk_learn_and_leave_it_alone():
     pytest.importorskip("skimage")
-    scenes = Scenes(n=6, size=(48, 64))
+    scenes = Scenes(n=2, size=(32, 48))
     torch.manual_seed(0)
-    network = backbones.make("tiny")
+    network = backbones.make("tiny", width=0.25)
     before = {key: value.clone() for key, value in network.state_dict().items()}
     labels = [
-        Regions(len(Scenes.classes), images=6, network=network).fit(scenes).predict(scenes[0][0])
+        Regions(len(Scenes.classes), images=2, network=network).fit(scenes).predict(scenes[0][0])
         for _ in range(2)
     ]
     assert np.array_equal(*labels) and not network.training
