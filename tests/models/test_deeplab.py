@@ -69,7 +69,7 @@ def test_sides_of_8k_plus_1_have_a_score_at_every_eighth_pixel(variant: Any) -> 
     assert network.placement() == (1, 0, "replicate")
 
 
-@pytest.mark.parametrize("variant", ["largefov", "aspp-tiny"])
+@pytest.mark.parametrize("variant", VARIANTS)
 def test_the_field_is_that_of_its_gradients(variant: Any) -> None:
     network = small(variant)
     for parameter in network.parameters():

@@ -62,6 +62,24 @@ def test_the_context_grows_as_in_table_1() -> None:
         assert context(scores).shape == scores.shape
 
 
+@pytest.mark.parametrize(("context", "field"), [("none", 380), ("basic", 908), ("large", 908)])
+def test_the_field_is_that_of_its_gradients(context: Any, field: int) -> None:
+    network = small(context)
+    for i, layer in enumerate(network.features):
+        if isinstance(layer, nn.MaxPool2d):
+            network.features[i] = nn.AvgPool2d(2)  # the same window, every pixel counts
+    for parameter in network.parameters():
+        nn.init.uniform_(parameter, 0.1, 1)  # no path cancels another, and none starts at zero
+    image = torch.rand(1, 3, 8, 8 * (field // 8) + 24, dtype=torch.float64, requires_grad=True)
+    scores = network.training_scores(image)
+    middle = scores.shape[-1] // 2
+    (scores[..., middle] / scores.detach()[..., middle]).sum().backward()
+    assert image.grad is not None
+    seen = image.grad.abs().sum((0, 1, 2)).nonzero()[:, 0]
+    assert int(seen[-1] - seen[0]) + 1 == field
+    assert int(seen[0] + seen[-1]) == 2 * 8 * middle + 7  # centred between pixels 8i + 3 and 8i + 4
+
+
 @pytest.mark.parametrize("classes", [1, 2, 5])
 def test_the_context_starts_as_the_identity(classes: int) -> None:
     """Of what is not negative: its ReLUs cut off the rest."""
