@@ -88,6 +88,7 @@ NETWORKS: dict[str, Callable[[], Network]] = {
     "segnet-basic": lambda: SegNetBasic({"a": 3, "b": 2}, width=1 / 8, preprocessing="centred"),
     "deeplab": lambda: DeepLab("largefov", 5, width=1 / 32),
     "deeplab-aspp": lambda: DeepLab("aspp-vgg16", {"a": 3, "b": 2}, width=1 / 32),
+    "deeplab-resnet101": lambda: DeepLab("aspp-resnet101", 5, width=1 / 16),
     "deeplab-tiny": lambda: DeepLab("aspp-tiny", 5, width=1 / 4),
     "dilated8": lambda: Dilated8(5, width=1 / 64),
     "vit": lambda: ViT(5, depth=2, width=1 / 12, learned_on=64),
