@@ -26,6 +26,7 @@ from fcn_tutorial.losses import (
     translate,
     upsample_cross_entropy,
 )
+from fcn_tutorial.training.recipes.after import SEGNET_FACTORS
 from fcn_tutorial.upsampling import upsample
 
 CLASSES = 4
@@ -297,6 +298,7 @@ PEAK = """
 import sys
 import torch
 from fcn_tutorial.losses import pixel_cross_entropy, upsample_cross_entropy
+from fcn_tutorial.training.recipes.after import SEGNET_FACTORS
 from fcn_tutorial.upsampling import upsample
 
 def peak():
@@ -736,3 +738,18 @@ def test_banded_form_matches_torch_on_a_dense_deconvolution() -> None:
     dense = upsample(scores, 4, (8, 8), 2, "dense")
     expected = F.cross_entropy(dense, target, ignore_index=255)
     torch.testing.assert_close(upsample_cross_entropy(scores, target, 4, 2), expected)
+
+
+def test_segnets_factors_are_of_median_frequency_but_the_one_of_signs() -> None:
+    """Counted on CamVid's 367 training masks, void the twelfth class (caffe-segnet, issue 37)."""
+    pixels = [
+        10_682_767, 14_750_079, 623_349, 20_076_880, 2_845_085, 6_166_762,
+        743_859, 714_595, 3_719_877, 405_385, 184_967, 2_503_995,
+    ]  # fmt: skip
+    images = [366, 365, 366, 367, 349, 319, 351, 173, 360, 317, 201, 367]
+    found = median_frequency_weights(pixels, [n * 360 * 480 for n in images])[:11]
+    ratio = torch.tensor(SEGNET_FACTORS) / found
+    sign = 6
+    assert float(found[sign]) == pytest.approx(3.5331, abs=1e-4) and float(ratio[sign]) > 2.7
+    others = torch.cat([ratio[:sign], ratio[sign + 1 :]])
+    assert float((others - 1).abs().max()) < 0.1
