@@ -202,7 +202,7 @@ def _spread(dataset: Items, method: Learner, count: int) -> Iterator[Labelled]:
         found |= bool((labels != method.ignore_index).any())
         yield image, labels
     if not found:
-        raise ValueError(nothing_to_learn(dataset, method.ignore_index))
+        raise ValueError(nothing_to_learn(dataset, method.ignore_index, count))
 
 
 def _item(dataset: Items, index: int, method: Learner) -> Labelled:
@@ -224,12 +224,13 @@ class _Labels(Protocol):
     ignore_index: int
 
 
-def nothing_to_learn(dataset: Items, ignore_index: int) -> str:
-    """Why there is nothing to learn from a data set without a labelled pixel."""
-    return (
-        f"none of the {len(dataset)} items has a pixel that is not void ({ignore_index}): "
-        "check the masks"
-    )
+def nothing_to_learn(dataset: Items, ignore_index: int, looked_at: int | None = None) -> str:
+    """Why there is nothing to learn where no item, or none of so many, has a labelled pixel."""
+    n = len(dataset)
+    part = looked_at is not None and looked_at < n
+    items = f"{looked_at} items that were looked at, of {n}," if part else f"{n} items"
+    remedy = "look at more (images=, pixels=), or check the masks" if part else "check the masks"
+    return f"none of the {items} has a pixel that is not void ({ignore_index}): {remedy}"
 
 
 def checked(num_classes: int) -> int:

@@ -200,6 +200,13 @@ def test_errors_say_what_to_do(name: str) -> None:
         small(name, 3).predict(image)
     with pytest.raises(ValueError, match="none of the 2 items has a pixel that is not void"):
         small(name, 3).fit([(image, np.full_like(mask, VOID))] * 2)
+    void = image, np.full_like(mask, VOID)
+    some = small(name, 3)
+    looking = getattr(some, "method", some)
+    if hasattr(looking, "images"):  # a method that may look at a part of what it is given
+        looking.images = 2
+        with pytest.raises(ValueError, match=r"none of the 2 items that were looked at, of 3, has"):
+            some.fit([void, (image, mask), void])
     with pytest.raises(ValueError, match="none of the 0 items"):
         small(name, 3).fit([])
     with pytest.raises(ValueError, match="labels 1 to 2 beside void 255, but num_classes=2"):
