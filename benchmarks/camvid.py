@@ -11,8 +11,8 @@ VGG16's weights are given by `--vgg16`, 8s in the published and in the present l
 borders.
 
 Each run has a folder of its own under `--out`. One that is finished is taken as it is and one that
-was interrupted goes on, so the command can be stopped and given again. Exit status: 0 done; 1 a run
-failed, whose message stands above.
+was interrupted goes on, so the command can be stopped and given again; smoke runs lie apart, in
+`smoke`. Exit status: 0 done; 1 a run failed, whose message stands above.
 """
 
 from __future__ import annotations
@@ -140,11 +140,18 @@ def _record(folder: Path) -> Mapping[str, Any]:
 def main(arguments: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(arguments)
     trunks = [name for name in ("mobilenet_v2", "squeezenet", "vgg16") if getattr(args, name)]
+    args.out = place(args)
     runs = plan(args.full, trunks)
     status = finish([(run, seed) for seed in args.seeds for run in runs], args)
     if status == 0:
         print(f"\n{table(runs, args.out, args.seeds)}")
     return status
+
+
+def place(args: argparse.Namespace) -> Path:
+    """Where the runs go: those of a smoke run apart, so that none is taken for a whole one."""
+    out: Path = args.out / "smoke" if args.smoke else args.out
+    return out
 
 
 def finish(every: Sequence[tuple[Run, int]], args: argparse.Namespace) -> int:

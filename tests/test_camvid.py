@@ -69,6 +69,14 @@ def test_what_is_finished_is_not_run_again_and_the_table_has_all(
     assert again.splitlines()[-8:] == first.splitlines()[-8:]
 
 
+def test_a_smoke_run_is_not_taken_for_a_whole_one(
+    commands: list[list[str]], tmp_path: Path
+) -> None:
+    assert camvid.main([*GIVEN, "--out", str(tmp_path), "--smoke"]) == 0
+    assert camvid.main([*GIVEN, "--out", str(tmp_path)]) == 0
+    assert len(commands) == 12 and sum("--smoke" in line for line in commands) == 6
+
+
 def test_an_interrupted_run_goes_on_and_a_failed_one_stops_the_rest(
     commands: list[list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -109,6 +109,18 @@ def test_the_record_has_the_matrix_of_every_run(
     assert len(commands) == 4 and "wrote" not in capsys.readouterr().out
 
 
+def test_runs_of_another_length_and_tiny_ones_are_not_taken_for_these(
+    commands: list[list[str]], tmp_path: Path
+) -> None:
+    file = tmp_path / "changes.json"
+    arguments = [*GIVEN, "--out", str(tmp_path / "runs"), "--only", "lovasz", "--json", str(file)]
+    for number, other in enumerate(([], ["--epochs", "9"], ["--smoke"], []), 1):
+        assert changes.main([*arguments, *other]) == 0
+        assert len(commands) == min(number, 3)  # the last one finds its own run
+    epochs = [next(word for word in line if word.startswith("epochs=")) for line in commands]
+    assert epochs == ["epochs=8", "epochs=9", "epochs=8"]
+
+
 def test_a_failed_run_ends_the_command_without_a_record(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
