@@ -1,29 +1,34 @@
 """What single settings of a recipe buy on CamVid: each changed alone, all for as many steps.
 
     python -m benchmarks.changes --data CamVid/ --weights mobilenet_v2.safetensors
-                                 [--only NAME]… [--seeds 0] [--epochs N] [--out runs/changes]
-                                 [--json FILE] [--device cpu|cuda] [--smoke]
+                                 [--only NAME]… [--seeds 0] [--epochs N] [--films]
+                                 [--out runs/changes] [--json FILE] [--device cpu|cuda] [--smoke]
 
 The recipe is `camvid-fcn8s`, for fewer epochs than it has; each row of `CHANGES` alters what its
 `settings` say and nothing else. Scored is val alone, once, with the weights of the last step: these
 runs never open the test split. A change is run with the seeds that `--seeds` names, the recipe as
 it is with three at least: how far these lie apart is what a difference is measured against.
 
-Each run has a folder of its own under `--out`, below one for its number of epochs. One that is
-finished is taken as it is and one that was interrupted goes on, so the command can be stopped and
-given again, and two of them can share the changes between them by `--only`. When no run is missing,
-the record is written, to `benchmarks/results/changes-DEVICE.json` unless `--json` says where; with
-`--only` or `--smoke` only where `--json` says. A run on a CPU core takes about ten minutes, with
-Lovász twice that; the record that is committed has the changes `no-average`, `more-jitter` and
-`even-classes` with three seeds. Exit status: 0 done; another one: that of a run that failed, whose
-message stands above.
+CamVid's val is seven seconds of a film that is trained on, test is another film for the most part.
+With `--films` two of the three films of the training frames are held out instead, in turn: a
+network learns from the other two and is scored on frames of a film that it has never seen. (The
+third film has more than half of the frames; without it too little is left.)
+
+Each run has a folder of its own under `--out`, below one for its number of epochs and, with
+`--films`, one for the film. One that is finished is taken as it is and one that was interrupted
+goes on, so the command can be stopped and given again, and two of them can share the changes
+between them by `--only`. When no run is missing, the record is written, to
+`benchmarks/results/changes-DEVICE.json`, or `changes-films-DEVICE.json` there, unless `--json` says
+where; with `--only` or `--smoke` only where `--json` says. A run on a CPU core takes five to ten
+minutes, with Lovász twice that; the records that are committed have some of the changes. Exit
+status: 0 done; another one: that of a run that failed, whose message stands above.
 
 The file, after what every record begins with:
 
     "settings": {"recipe": "camvid-fcn8s", "epochs": 8},
     "runs": [{"name": "plain", "label": …, "settings": ["ema=0"], "seed": 0, "seconds": of training,
-              "steps": …, "device": "x86_64 CPU, 1 thread", "classes": […],
-              "confusion": [[…], …] of val, rows are what is there}, …]
+              "film": the one held out, "" for val, "steps": …, "device": "x86_64 CPU, 1 thread",
+              "classes": […], "confusion": [[…], …] of val or film, rows are what is there}, …]
 """
 
 from __future__ import annotations
@@ -47,6 +52,8 @@ RECIPE = "camvid-fcn8s"
 PLAIN = "plain"
 #: Seeds that it always has: how far its scores lie apart is what a change is measured against.
 SPREAD = (0, 1, 2)
+#: Held out in turn: dusk in a town, and a day in its streets.
+FILMS = ("0001TP", "0006R0")
 
 
 def _change(name: str, label: str, *settings: str) -> camvid.Run:
@@ -77,9 +84,15 @@ CHANGES = (
 )
 
 
-def with_budget(run: camvid.Run, epochs: int) -> camvid.Run:
-    """The run for so many epochs, scored once at their end and on val alone; in the same folder."""
-    budget = (f"epochs={epochs}", f"validate_every={epochs}", "select=last", "data.test_split=")
+def with_budget(run: camvid.Run, epochs: int, film: str = "") -> camvid.Run:
+    """The run for so many epochs, scored once at their end, on val alone or on a film left out.
+
+    Where a film is left out, its runs are of a group of their own.
+    """
+    budget = [f"epochs={epochs}", f"validate_every={epochs}", "select=last", "data.test_split="]
+    if film:
+        budget += [f"data.train_split=without-{film}", f"data.val_split=film-{film}"]
+        run = dataclasses.replace(run, group=f"{film}/{run.group}")
     trunk = "" if "model.weights=" in run.settings else run.trunk
     return dataclasses.replace(run, trunk=trunk, settings=(*run.settings, *budget))
 
@@ -94,15 +107,16 @@ def plan(only: Collection[str], seeds: Sequence[int]) -> list[tuple[camvid.Run, 
     ]
 
 
-def found(run: camvid.Run, seed: int, out: Path) -> dict[str, Any]:
-    """What the file keeps of a finished run."""
-    record = json.loads(RunFolder(run.folder(out, seed)).record.read_text(encoding="utf-8"))
+def found(run: camvid.Run, seed: int, film: str, made: camvid.Run, out: Path) -> dict[str, Any]:
+    """What the file keeps of a finished run; `made`: the same with its budget."""
+    record = json.loads(RunFolder(made.folder(out, seed)).record.read_text(encoding="utf-8"))
     train, val = record["train"], record["val"]
     return {
         "name": run.group,
         "label": run.label,
         "settings": list(run.settings),
         "seed": seed,
+        "film": film,
         "seconds": train["seconds"],
         "steps": train["steps"],
         "device": record["device"],
@@ -117,20 +131,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
         args.json.parent.mkdir(parents=True, exist_ok=True)
     # Runs of another length, and tiny ones, are never taken for these.
     args.out = camvid.place(args) / f"epochs{args.epochs}"
-    planned = plan(args.only or (), args.seeds)
-    status = camvid.finish([(with_budget(run, args.epochs), seed) for run, seed in planned], args)
+    films = FILMS if args.films else ("",)
+    planned = [
+        (run, seed, film, with_budget(run, args.epochs, film))
+        for run, seed in plan(args.only or (), args.seeds)
+        for film in films
+    ]
+    status = camvid.finish([(made, seed) for _, seed, _, made in planned], args)
     if status:
         return status
-    runs = list(dict.fromkeys(run for run, _ in planned))
-    print(f"\n{camvid.table(runs, args.out, sorted({seed for _, seed in planned}), 'val')}")
+    for film in films:
+        rows = list(dict.fromkeys(made for *_, held_out, made in planned if held_out == film))
+        print(f"\n{f'film {film} left out:' if film else ''}")
+        print(camvid.table(rows, args.out, sorted({seed for _, seed, *_ in planned}), "val"))
     device = torch.device(args.device or "cpu")
     path = args.json
     if path is None and not args.only and not args.smoke:
-        path = command.RESULTS / f"changes-{device.type}.json"
+        kind = "changes-films" if args.films else "changes"
+        path = command.RESULTS / f"{kind}-{device.type}.json"
     record = {
         **command.head(SCHEMA, device, args.smoke),
         "settings": {"recipe": RECIPE, "epochs": args.epochs},
-        "runs": [found(run, seed, args.out) for run, seed in planned],
+        "runs": [found(*one, args.out) for one in planned],
     }
     command.keep(record, path)
     command.tell(path)
@@ -144,6 +166,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--epochs", type=command.positive, default=8, metavar="N")
     parser.add_argument(
         "--only", action="append", choices=[run.group for run in CHANGES], help="repeatable"
+    )
+    parser.add_argument(
+        "--films", action="store_true", help="score films left out of training, not val"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="where to write the record")
     return parser

@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks import changes
 from fcn_tutorial import training
+from fcn_tutorial.datasets import CamVid
 from fcn_tutorial.training.recipes.settings import as_dict
 
 GIVEN = ["--data", "CamVid", "--weights", "trunk.safetensors"]
@@ -46,6 +47,17 @@ def test_all_take_as_many_steps_and_none_opens_the_test_split() -> None:
         assert bool(run.trunk) == bool(recipe.model.weights)
         assert run.folder(Path("out"), 1) == change.folder(Path("out"), 1)
     assert seen == {(3, 8, 0, 1)}
+
+
+def test_a_film_is_scored_by_networks_that_have_not_seen_it() -> None:
+    for change in changes.CHANGES:
+        for film in changes.FILMS:
+            run = changes.with_budget(change, 3, film)
+            recipe, _ = training.override(training.get(run.recipe), run.settings)
+            data = recipe.data
+            assert (data.train_split, data.val_split) == (f"without-{film}", f"film-{film}")
+            assert data.test_split == "" and film in run.folder(Path("out"), 1).parts
+    assert {*changes.FILMS} < {*CamVid.films}
 
 
 def test_the_recipe_as_it_is_has_three_seeds_and_a_change_those_that_are_named() -> None:
@@ -107,6 +119,25 @@ def test_the_record_has_the_matrix_of_every_run(
     assert "--weights" not in line and "model.weights=" in line and "epochs=8" in line
     assert changes.main(arguments) == 0  # nothing is run again, and a part is kept nowhere
     assert len(commands) == 4 and "wrote" not in capsys.readouterr().out
+
+
+def test_films_are_left_out_in_turn(
+    commands: list[list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "films.json"
+    arguments = [*GIVEN, "--out", str(tmp_path / "runs"), "--only", "no-flip", "--films"]
+    assert changes.main([*arguments, "--json", str(file)]) == 0
+    seen = json.loads(file.read_text(encoding="utf-8"))["runs"]
+    assert [(run["name"], run["film"]) for run in seen] == [
+        ("no-flip", "0001TP"), ("no-flip", "0006R0"),
+    ]  # fmt: skip
+    assert all(run["settings"] == ["data.flip=false"] for run in seen)
+    told = capsys.readouterr().out
+    assert told.index("film 0001TP left out:") < told.index("film 0006R0 left out:")
+    assert [f"data.val_split=film-{film}" in line for film, line in zip(
+        changes.FILMS, commands, strict=True)] == [True, True]  # fmt: skip
+    assert changes.main(arguments[:-1]) == 0  # val is a run of its own
+    assert len(commands) == 3
 
 
 def test_runs_of_another_length_and_tiny_ones_are_not_taken_for_these(

@@ -37,7 +37,7 @@ def pack(data: Path, archive: Path, quality: int, test_quality: int) -> None:
     archive.parent.mkdir(parents=True, exist_ok=True)
     # Stored: the files in it are compressed.
     with zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as file:
-        for split in CamVid.splits:
+        for split in CamVid.counts:
             # Half the resolution in colour is JPEG's usual form; 0 keeps it all.
             whole = {"quality": test_quality, "subsampling": 0}
             options = whole if split == "test" else {"quality": quality}

@@ -26,7 +26,7 @@ def _write(root: Path, split: str, labels: list[np.ndarray]) -> None:
 @pytest.fixture
 def camvid(tmp_path: Path) -> Path:
     generator = np.random.default_rng(0)
-    for split in CamVid.splits:
+    for split in CamVid.counts:
         _write(tmp_path, split, [generator.integers(0, 12, (9, 13), np.uint8) for _ in range(3)])
     return tmp_path
 
@@ -47,6 +47,37 @@ def test_transforms_see_image_and_mask_together(camvid: Path) -> None:
     dataset = CamVid(camvid, "train", lambda image, mask: (image[:, ::2], mask[::2]))
     image, mask = dataset[0]
     assert image.shape == (3, 5, 13) and mask.shape == (5, 13)
+
+
+def test_a_film_and_all_but_it_part_the_training_frames(camvid: Path) -> None:
+    names = ["0001TP_1", "0006R0_f2", "0001TP_3", "0016E5_4", "0016E5_5"]
+    for name in names:
+        for folder in ("train", "trainannot"):
+            (camvid / folder / "0.png").with_name(f"{name}.png").write_bytes(
+                (camvid / folder / "0.png").read_bytes()
+            )
+    lines = (f"/SegNet/CamVid/train/{n}.png /SegNet/CamVid/trainannot/{n}.png" for n in names)
+    (camvid / "train.txt").write_text("\n".join(lines) + "\n")
+
+    def found(split: str) -> list[str]:
+        pairs = CamVid(camvid, split).files
+        assert all(image.stem == labels.stem for image, labels in pairs)
+        return [image.stem for image, _ in pairs]
+
+    assert found("film-0001TP") == [names[0], names[2]]
+    assert found("without-0001TP") == [names[1], *names[3:]]
+    assert found("film-0006R0") == names[1:2] and found("film-0016E5") == names[3:]
+    for film in CamVid.films:
+        assert sorted(found(f"film-{film}") + found(f"without-{film}")) == sorted(names)
+    (camvid / "train.txt").write_text(
+        "/SegNet/CamVid/train/0.png /SegNet/CamVid/trainannot/0.png\n"
+    )
+    with pytest.raises(ValueError, match=r"train\.txt: no frames for split 'film-0016E5'"):
+        CamVid(camvid, "film-0016E5")
+    with pytest.raises(
+        ValueError, match="'film-0002TP' is not one of train, val, test, film-0001TP"
+    ):
+        CamVid(camvid, "film-0002TP")
 
 
 def test_classes_have_a_colour_each() -> None:

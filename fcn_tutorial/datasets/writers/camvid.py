@@ -38,7 +38,7 @@ def write_camvid(
     root = Path(root)
     with appearing(root, [CamVid.folder], n, size, seed) as workshop:
         folder = workshop / CamVid.folder
-        for split in CamVid.splits:
+        for split in CamVid.counts:
             (folder / split).mkdir(parents=True)
             (folder / f"{split}annot").mkdir()
             lines = []
