@@ -192,6 +192,8 @@ SCENES = Bench(
         _net("segnet-basic", "after", "scenes-segnet-basic", 110),
         _net("unet", "after", "scenes-unet", 108),
         _net("deeplab", "after", "scenes-deeplab", 145),
+        _net("dilated8", "after", "scenes-dilated8", 200),
+        _net("vit", "after", "scenes-vit", 380),
     ),
 )
 
@@ -226,6 +228,8 @@ _FRAMES: dict[str, dict[str, Any]] = {
     "segnet-basic": _steps(120, recompute_norms=False),
     "unet": _steps(85),
     "deeplab": _steps(140),
+    "dilated8": _steps(200, batch=2),
+    "vit": _steps(380),
 }
 
 CAMVID = Bench(

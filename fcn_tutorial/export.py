@@ -303,10 +303,16 @@ def _resampled(maps: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def _program(graph: _Graph, images: Tensor, sizes: Sizes) -> torch.export.ExportedProgram:
-    """The traced graph. Raises ValueError where it cannot be traced for any size."""
+    """The traced graph. Raises ValueError where it cannot be traced, or not for any size."""
     batch = torch.export.Dim("batch")
     if sizes.fixed:
-        return torch.export.export(graph, (images,), dynamic_shapes=({0: batch},), strict=False)
+        try:
+            return torch.export.export(graph, (images,), dynamic_shapes=({0: batch},), strict=False)
+        except Exception as error:  # torch.export raises all sorts
+            reason = str(error).splitlines()[0]
+            raise ValueError(
+                f"torch {torch.__version__} cannot export this network ({reason})"
+            ) from error
     if not graph.follows_any_size():
         raise ValueError(
             f"model.magnification={graph.model.magnification} cannot be rounded for any size; "

@@ -11,7 +11,17 @@ from torch import Tensor
 
 from fcn_tutorial import export, models
 from fcn_tutorial.cli import main
-from fcn_tutorial.models import FCN, Card, Magnified, Network, backbones
+from fcn_tutorial.models import (
+    FCN,
+    Card,
+    DeepLab,
+    Dilated8,
+    Magnified,
+    Network,
+    SegNet,
+    ViT,
+    backbones,
+)
 from tests.models.networks import OwnTrunk, fcn
 from tests.versions import exports
 
@@ -86,6 +96,45 @@ def test_networks_of_every_kind_reach_onnx(
         wanted = model(images)
     (found,) = run_onnx(path, images)
     assert torch.allclose(found, wanted, rtol=0, atol=1e-4 * float(wanted.abs().max()))
+
+
+@exports
+@pytest.mark.parametrize(
+    ("make", "size"),
+    [
+        (lambda: SegNet(3, width=1 / 16), (64, 80)),
+        (lambda: DeepLab("largefov", 3, width=1 / 32), (64, 80)),
+        (lambda: Dilated8(3, "basic", 1 / 32), (64, 80)),
+        (lambda: ViT(3, 2, 1 / 12, 64), None),
+    ],
+    ids=["SegNet", "LargeFOV", "Dilated8", "ViT, any size"],
+)
+def test_networks_after_fcn_reach_onnx(
+    make: Callable[[], Network], size: tuple[int, int] | None, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    model, path = scored(make()), tmp_path / "net.onnx"
+    export.export(model, CARD, path, "onnx", size)
+    images = torch.randn(2, 3, *(size or (41, 75)))
+    with torch.no_grad():
+        wanted = model(images)
+    assert wanted.std() > 1e-3  # or there is nothing to be equal
+    (found,) = run_onnx(path, images)
+    assert torch.allclose(found, wanted, rtol=0, atol=1e-4 * float(wanted.abs().max()))
+
+
+@exports
+@pytest.mark.parametrize("size", [None, (64, 64)], ids=["any size", "one size"])
+def test_a_network_that_cannot_be_traced_is_one_clear_error(
+    size: tuple[int, int] | None, tmp_path: Path
+) -> None:
+    class Asks(FCN):
+        def training_scores(self, images: Tensor) -> Tensor:
+            return super().training_scores(images) * (1 if images.sum() > 0 else 2)
+
+    with pytest.raises(ValueError, match=r"cannot (export this network|be exported for any size)"):
+        export.export(Asks("tiny", 3, width=0.25).eval(), CARD, tmp_path / "net.onnx", "onnx", size)
+    assert not [*tmp_path.iterdir()]
 
 
 @exports

@@ -73,7 +73,7 @@ class Own(Network):
         Raises ValueError where the module gives something else.
         """
         scores: Any = self.module(images)
-        wanted = (len(images), self.num_classes, *images.shape[-2:])
+        wanted = (images.shape[0], self.num_classes, *images.shape[-2:])
         if not isinstance(scores, Tensor) or tuple(scores.shape) != wanted:
             got = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
             raise ValueError(

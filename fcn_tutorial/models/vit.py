@@ -122,7 +122,7 @@ class ViT(Network):
         patches = self.backbone.conv_proj(pad(images, (0, rest[1], 0, rest[0])))
         rows, columns = patches.shape[-2:]
         tokens = patches.flatten(2).transpose(1, 2)
-        first = self.backbone.class_token.expand(len(tokens), -1, -1)
+        first = self.backbone.class_token.expand(tokens.shape[0], -1, -1)
         tokens = torch.cat([first, tokens], 1) + self.positions(rows, columns).to(tokens.dtype)
         encoder = self.backbone.encoder
         tokens = encoder.ln(encoder.layers(encoder.dropout(tokens)))

@@ -289,6 +289,24 @@ def _scenes() -> Iterator[Recipe]:
         model=_model("deeplab", variant="aspp-tiny"),
     )
 
+    yield dataclasses.replace(
+        base,
+        name="scenes-dilated8",
+        summary="a Dilated8 of a sixteenth of the width, basic context, on generated scenes",
+        model=_model(
+            "dilated8", context="basic", width=1 / 16, dropout=0.0, preprocessing="centred"
+        ),
+        optimiser=dataclasses.replace(base.optimiser, lr=2e-3, clip=5.0),
+        batch=4,  # mirrored borders make fifteen images of each
+    )
+    yield dataclasses.replace(
+        base,
+        name="scenes-vit",
+        summary="a vision transformer of four narrow blocks on generated scenes, from nothing",
+        model=_model("vit", depth=4, width=1 / 6, learned_on=128, preprocessing="centred"),
+        optimiser=dataclasses.replace(base.optimiser, lr=1e-3, weight_decay=5e-2, clip=1.0),
+    )
+
 
 def _camvid() -> Iterator[Recipe]:
     """Narrow ones that learn CamVid from nothing, on windows of a quarter of the frame."""
@@ -316,10 +334,24 @@ def _camvid() -> Iterator[Recipe]:
     )
 
 
+def _isbi() -> Iterator[Recipe]:
+    """SegNet-Basic beside the narrow U-Net: the same windows, steps and weights of the loss."""
+    (unet,) = (recipe for recipe in _unet() if recipe.name == "isbi-unet-narrow")
+    yield dataclasses.replace(
+        unet,
+        name="isbi-segnet-basic-narrow",
+        summary="a SegNet-Basic of a quarter of the width on the ISBI 2012 stack",
+        model=_model("segnet-basic", width=1 / 4, preprocessing="centred"),
+        optimiser=dataclasses.replace(unet.optimiser, lr=4e-3),
+        recompute_norms=True,
+    )
+
+
 def all_recipes() -> Iterator[Recipe]:
     """Every recipe of this module."""
     yield from _scenes()
     yield from _camvid()
+    yield from _isbi()
     yield from _segnet()
     yield from _unet()
     yield from _deeplab()
