@@ -113,9 +113,35 @@ def test_a_list_cannot_lead_out_of_the_folder(camvid: Path) -> None:
 @pytest.mark.skipif("FCN_DATA" not in os.environ, reason="FCN_DATA names no folder with CamVid/")
 def test_the_real_set_has_its_published_counts() -> None:
     root = Path(os.environ["FCN_DATA"]) / CamVid.folder
-    assert [len(CamVid(root, split)) for split in CamVid.splits] == [367, 101, 233]
+    assert {split: len(CamVid(root, split)) for split in CamVid.counts} == CamVid.counts
     image, mask = CamVid(root, "test")[0]
     assert image.shape == (3, 360, 480) and mask.shape == (360, 480)
+
+
+@pytest.mark.skipif("FCN_DATA" not in os.environ, reason="FCN_DATA names no folder with CamVid/")
+def test_val_is_seven_seconds_of_a_training_film_and_test_mostly_another_film() -> None:
+    root = Path(os.environ["FCN_DATA"]) / CamVid.folder
+
+    def frames(split: str) -> dict[str, list[int]]:
+        found: dict[str, list[int]] = {}
+        for image, _ in CamVid(root, split).files:
+            film, _, number = image.stem.partition("_")
+            found.setdefault(film, []).append(int(number.lstrip("f")))
+        return {film: sorted(numbers) for film, numbers in found.items()}
+
+    train, val, test = map(frames, CamVid.counts)
+    assert sorted(train) == sorted(CamVid.films)
+    assert (
+        {film: len(CamVid(root, f"film-{film}")) for film in CamVid.films}
+        == {film: len(numbers) for film, numbers in train.items()}
+        == {"0001TP": 62, "0006R0": 101, "0016E5": 204}
+    )
+    ((film, numbers),) = val.items()
+    assert film == "0016E5" and numbers == [*range(7959, 8160, 2)]  # of 30 a second
+    before = max(n for n in train[film] if n < numbers[0])
+    after = min(n for n in train[film] if n > numbers[-1])
+    assert (numbers[0] - before, after - numbers[-1]) == (39, 31)
+    assert {film: len(numbers) for film, numbers in test.items()} == {"0001TP": 62, "Seq05VD": 171}
 
 
 @pytest.mark.parametrize(
