@@ -24,6 +24,7 @@ from torch import Tensor
 from benchmarks.cost import Meter, learned
 from fcn_tutorial import models, prior, training
 from fcn_tutorial.datasets import sources
+from fcn_tutorial.prior import patchcnn
 from fcn_tutorial.surgery import macs
 from fcn_tutorial.training.recipes.recipe import Data
 from fcn_tutorial.training.run import RunFolder
@@ -117,7 +118,11 @@ def _before(entry: Entry, sets: Sets, seed: int, settings: Mapping[str, Any]) ->
     method = prior.methods()[entry.name](len(sets.classes), **settings, **seeded)
     meter = Meter()
     method.fit(sets.train)
-    return Fitted(method.predict, meter.seconds(), learned(method), None, meter)
+    # Of the others nobody counts multiplications: trees have none, filters are a library's.
+    size = tuple(sets.test[0][1].shape)
+    patches = isinstance(method, patchcnn.PatchCNN)
+    passes = patchcnn.cost(len(sets.classes), size).one_pass if patches else None
+    return Fitted(method.predict, meter.seconds(), learned(method), passes, meter)
 
 
 def _network(entry: Entry, sets: Sets, seed: int, settings: Mapping[str, Any]) -> Fitted:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, Self
 
 import numpy as np
@@ -33,7 +34,11 @@ class Classifier:
         if len(counts) == 1:
             self.learner = DummyClassifier()  # linear SVMs want two classes
         weight = (counts / labels.size) ** -self.balance
-        self.learner.fit(self.scaler.transform(features), labels, sample_weight=weight[which])
+        with warnings.catch_warnings():  # the threads of a forest lose the filters that are set
+            self.learner.fit(self.scaler.transform(features), labels, sample_weight=weight[which])
+        if hasattr(self.learner, "n_jobs"):
+            # Threads gain nothing on pictures, and add the trees' shares in an order of their own.
+            self.learner.n_jobs = 1
         return self
 
     def probabilities(self, features: NDArray[Any]) -> NDArray[np.float32]:

@@ -1,5 +1,7 @@
 """The classifiers of pixels are scikit-learn's, no more and no less."""
 
+import warnings
+
 import numpy as np
 import pytest
 from sklearn.ensemble import RandomForestClassifier
@@ -9,7 +11,7 @@ from sklearn.svm import LinearSVC
 
 from fcn_tutorial.datasets import Scenes
 from fcn_tutorial.prior import PixelForest, PixelSVM
-from fcn_tutorial.prior.classifiers import Classifier
+from fcn_tutorial.prior.classifiers import Classifier, forest
 from fcn_tutorial.prior.features import described
 from fcn_tutorial.prior.method import gathered, sampled
 
@@ -78,3 +80,21 @@ def test_a_classifier_of_sampled_features_is_the_learner_itself():
     )
     ours = Classifier(LinearSVC(random_state=3), 2).fit(x, two.astype(int)).probabilities(x)
     np.testing.assert_array_equal(ours.argmax(1), svm.predict(standard))
+
+
+def test_a_forest_says_the_same_to_the_last_bit_and_leaves_warnings_as_they_were() -> None:
+    rng = np.random.default_rng(0)
+    features, labels = rng.normal(size=(4000, 6)), rng.integers(0, 4, 4000)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ImportWarning)
+        before = list(warnings.filters)
+        classifier = Classifier(forest(0, 40, 5), 4).fit(features, labels)
+        found = classifier.probabilities(features)
+        assert list(warnings.filters) == before
+    again = Classifier(forest(0, 40, 5), 4).fit(features, labels)
+    for _ in range(5):
+        assert np.array_equal(again.probabilities(features), found)
+    learner, scaled = classifier.learner, classifier.scaler.transform(features)
+    # Trees one after the other, in their order: what threads would add in an order of chance.
+    shares = sum((tree.predict_proba(scaled) for tree in learner.estimators_), np.zeros((4000, 4)))
+    assert np.array_equal(learner.predict_proba(scaled), shares / len(learner.estimators_))
