@@ -52,7 +52,7 @@ RECIPE = "camvid-fcn8s"
 PLAIN = "plain"
 #: Seeds that it always has: how far its scores lie apart is what a change is measured against.
 SPREAD = (0, 1, 2)
-#: Held out in turn: dusk in a town, and a day in its streets.
+#: Held out in turn: dusk in town, and a bright day on wider roads.
 FILMS = ("0001TP", "0006R0")
 
 

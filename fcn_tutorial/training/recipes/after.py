@@ -201,7 +201,6 @@ def _deeplab() -> Iterator[Recipe]:
         "optimiser.schedule": f"{_D2}, §4.1.1: poly, power 0.9",
         "batch": f"{_D2}, Table 2: 10 and 20,000 steps score best",
         "iterations": f"{_D2}, Table 2",
-        "data.scale": f"{_D2}, §4.1.2: 0.5 to 1.5, for ResNet-101",
     }
     later = dataclasses.replace(
         first,
@@ -250,6 +249,7 @@ def _deeplab() -> Iterator[Recipe]:
         sources=(
             *((k, s) for k, s in later.sources if k not in ("model.weights", "optimiser.lr")),
             ("optimiser.lr", "the authors' solver.prototxt: 2.5e-4, the classifier's times 10"),
+            ("data.scale", f"{_D2}, §4.1.2: 0.5 to 1.5"),
             ("frozen_norms", "the authors' train.prototxt: statistics are stored ones"),
         ),
     )
