@@ -26,6 +26,7 @@ status: 0 done; another one: that of a run that failed, whose message stands abo
 The file, after what every record begins with:
 
     "settings": {"recipe": "camvid-fcn8s", "epochs": 8},
+    "frames": with --films {split: {film: numbers of its frames in the film, in order}},
     "runs": [{"name": "plain", "label": …, "settings": ["ema=0"], "seed": 0, "seconds": of training,
               "film": the one held out, "" for val, "steps": …, "device": "x86_64 CPU, 1 thread",
               "classes": […], "confusion": [[…], …] of val or film, rows are what is there}, …]
@@ -36,6 +37,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import re
 import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -44,6 +46,7 @@ from typing import Any
 import torch
 
 from benchmarks import camvid, command
+from fcn_tutorial.datasets import CamVid
 from fcn_tutorial.training.run import RunFolder
 
 SCHEMA = 1
@@ -125,6 +128,17 @@ def found(run: camvid.Run, seed: int, film: str, made: camvid.Run, out: Path) ->
     }
 
 
+def frames(data: Path) -> dict[str, dict[str, list[int]]]:
+    """Which frames of which film each split has, by the names in its list; no image is opened."""
+    found: dict[str, dict[str, list[int]]] = {}
+    for split in CamVid.counts:
+        films = found.setdefault(split, {})
+        for image, _ in CamVid(data, split).files:
+            film, _, number = image.stem.partition("_")  # as in 0001TP_006690, 0006R0_f00930
+            films.setdefault(film, []).append(int(re.sub(r"\D", "", number)))
+    return {s: {film: sorted(n) for film, n in sorted(f.items())} for s, f in found.items()}
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(arguments)
     if args.json:
@@ -152,6 +166,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     record = {
         **command.head(SCHEMA, device, args.smoke),
         "settings": {"recipe": RECIPE, "epochs": args.epochs},
+        "frames": frames(args.data) if args.films else {},
         "runs": [found(*one, args.out) for one in planned],
     }
     command.keep(record, path)

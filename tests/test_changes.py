@@ -121,13 +121,39 @@ def test_the_record_has_the_matrix_of_every_run(
     assert len(commands) == 4 and "wrote" not in capsys.readouterr().out
 
 
+def lay_films(root: Path) -> None:
+    """Lists and empty files, named as CamVid's."""
+    named = {
+        "train": ("0001TP_006720", "0006R0_f00930", "0001TP_006690"),
+        "val": ("0016E5_07959",),
+        "test": ("Seq05VD_f00000",),
+    }
+    for split, names in named.items():
+        lines = []
+        for name in names:
+            pair = [root / folder / f"{name}.png" for folder in (split, f"{split}annot")]
+            for path in pair:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.touch()
+            lines.append(" ".join(f"/SegNet/CamVid/{p.parent.name}/{p.name}" for p in pair))
+        (root / f"{split}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
 def test_films_are_left_out_in_turn(
     commands: list[list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    file = tmp_path / "films.json"
-    arguments = [*GIVEN, "--out", str(tmp_path / "runs"), "--only", "no-flip", "--films"]
+    file, data = tmp_path / "films.json", tmp_path / "CamVid"
+    lay_films(data)
+    arguments = ["--data", str(data), *GIVEN[2:], "--out", str(tmp_path / "runs")]
+    arguments += ["--only", "no-flip", "--films"]
     assert changes.main([*arguments, "--json", str(file)]) == 0
-    seen = json.loads(file.read_text(encoding="utf-8"))["runs"]
+    record = json.loads(file.read_text(encoding="utf-8"))
+    assert record["frames"] == {
+        "train": {"0001TP": [6690, 6720], "0006R0": [930]},
+        "val": {"0016E5": [7959]},
+        "test": {"Seq05VD": [0]},
+    }
+    seen = record["runs"]
     assert [(run["name"], run["film"]) for run in seen] == [
         ("no-flip", "0001TP"), ("no-flip", "0006R0"),
     ]  # fmt: skip
