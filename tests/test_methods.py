@@ -108,6 +108,19 @@ def test_a_smoke_run_keeps_each_run_and_goes_on_with_what_is_missing(
     ]
 
 
+def test_every_method_of_the_bench_runs_small(tmp_path: Path) -> None:
+    file = tmp_path / "all.json"
+    arguments = ["--smoke", "--seeds", "0", "--out", str(tmp_path / "runs"), "--json", str(file)]
+    assert methods.main(arguments) == 0
+    runs = json.loads(file.read_text(encoding="utf-8"))["runs"]
+    assert [run["method"] for run in runs] == [entry.name for entry in entries.SCENES.entries]
+    for run in runs:
+        total = np.sum(run["confusion"])
+        assert total > 0 and run["parameters"] > 0
+        assert (run["macs"] is None) == (run["family"] == "before" and run["method"] != "patch-cnn")
+        assert run["pixel_accuracy"] == pytest.approx(np.trace(run["confusion"]) / total)
+
+
 def test_camvid_is_learned_from_and_scored_where_its_folder_is_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
