@@ -381,13 +381,11 @@ def show_segmentation(
             "pass one of each for every image, and at least one image"
         )
     headings = ["image", "truth"] + ([] if predictions is None else ["prediction", "errors"])
-    inches, columns = (NARROW, 3) if predictions is None else (WIDE, 5)
+    inches = NARROW if predictions is None else WIDE
     shown = [*targets, *(predictions if predictions is not None else [])]
-    occurring = _occurring(shown, classes, ignore_index)
     height, width = _rgb(images[0]).shape[:2]
     rows_high = len(images) * inches / len(headings) * height / width
-    legend_high = 0.25 * math.ceil(len(occurring) / columns)
-    fig = Figure(figsize=(inches, rows_high + 0.3 + legend_high), layout="constrained")
+    fig = Figure(figsize=(inches, rows_high + 0.3), layout="constrained")
     grid = fig.subplots(len(images), len(headings), squeeze=False)
     for row, image, target, guess in zip(grid, images, targets, guesses, strict=True):
         panels = _panels(image, target, guess, palette, ignore_index)
@@ -396,10 +394,29 @@ def show_segmentation(
             ax.set_axis_off()
     for ax, heading in zip(grid[0], headings, strict=True):
         ax.set_title(heading)
-    table = _lookup(palette) / 255
-    handles = [Patch(color=table[label], label=name) for label, name in occurring]
-    fig.legend(handles=handles, loc="outside lower center", ncols=columns)
+    class_legend(fig, shown, classes, palette, ignore_index)
     return fig
+
+
+def class_legend(
+    fig: Figure, masks: Iterable[Any], classes: Sequence[str], palette: Any, ignore_index: int = 255
+) -> None:
+    """Name the colours of the classes that occur in masks, below a figure, in place.
+
+    Args:
+        fig: with constrained layout, as `use_style` sets it; it becomes higher by the legend.
+        masks: the labels that it shows, as `colourise` takes them.
+        classes, palette, ignore_index: as `colourise` and `show_segmentation` take them.
+    """
+    columns = 3 if fig.get_figwidth() <= NARROW else 5
+    table = _lookup(palette) / 255
+    occurring = _occurring(masks, classes, ignore_index)
+    # An edge shows the patches of which the colour is the page's.
+    handles = [
+        Patch(facecolor=table[label], edgecolor=GREY, label=name) for label, name in occurring
+    ]
+    fig.set_figheight(fig.get_figheight() + 0.25 * math.ceil(len(handles) / columns))
+    fig.legend(handles=handles, loc="outside lower center", ncols=columns)
 
 
 def _panels(

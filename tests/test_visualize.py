@@ -2,6 +2,7 @@
 
 import base64
 import io
+import math
 import re
 import subprocess
 import sys
@@ -294,6 +295,27 @@ def test_segmentation_figure_names_the_classes_that_occur_and_no_other():
     assert [ax.get_title() for ax in fig.axes] == ["image", "truth", "prediction", "errors"]
     with pytest.raises(ValueError, match="2 images, 1 targets"):
         visualize.show_segmentation([image, image], [target], classes=NAMES, palette=VOC)
+
+
+@pytest.mark.parametrize(("width", "columns"), [(visualize.NARROW, 3), (visualize.WIDE, 5)])
+def test_a_legend_of_classes_stands_below_and_leaves_the_axes_their_size(style, width, columns):
+    masks = [np.array([[0, 3], [3, 0]]), torch.tensor([[2, 255], [3, 2]])]
+    boxes = []
+    for told in (False, True):
+        fig = Figure(figsize=(width, 2.0), layout="constrained")
+        ax = fig.subplots()
+        ax.set(xticks=[], yticks=[])
+        if told:
+            visualize.class_legend(fig, masks, NAMES, VOC)
+        fig.draw_without_rendering()  # lays the figure out
+        boxes.append(ax.get_window_extent().frozen())
+    (legend,) = fig.legends
+    assert [text.get_text() for text in legend.get_texts()] == [NAMES[0], *NAMES[2:], "void"]
+    assert fig.get_figheight() == 2 + 0.25 * math.ceil(4 / columns)
+    assert abs(boxes[0].height - boxes[1].height) < 0.1 * boxes[0].height
+    assert legend.get_window_extent().y1 <= boxes[1].y0
+    colours = [patch.get_facecolor()[:3] for patch in legend.get_patches()]
+    assert np.allclose(colours[1], np.array(VOC[2]) / 255)
 
 
 # Files in a run folder
