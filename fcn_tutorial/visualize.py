@@ -398,6 +398,10 @@ def show_segmentation(
     return fig
 
 
+#: Inches that matplotlib's constrained layout keeps free above and below a legend, together.
+_LEGEND_GAP = 0.12
+
+
 def class_legend(
     fig: Figure, masks: Iterable[Any], classes: Sequence[str], palette: Any, ignore_index: int = 255
 ) -> None:
@@ -415,8 +419,10 @@ def class_legend(
     handles = [
         Patch(facecolor=table[label], edgecolor=GREY, label=name) for label, name in occurring
     ]
-    fig.set_figheight(fig.get_figheight() + 0.25 * math.ceil(len(handles) / columns))
-    fig.legend(handles=handles, loc="outside lower center", ncols=columns)
+    legend = fig.legend(handles=handles, loc="outside lower center", ncols=columns)
+    fig.draw_without_rendering()
+    legend_high = legend.get_window_extent().height / fig.dpi + _LEGEND_GAP
+    fig.set_figheight(fig.get_figheight() + legend_high)
 
 
 def _panels(
