@@ -126,6 +126,38 @@ def _draws(cell: Notebook) -> bool:
     return cell.cell_type == "code" and last is not None
 
 
+#: Calls that draw labels in their colours, and what says which colour is which.
+COLOURS, LEGENDS = {"colourise", "overlay"}, {"class_legend", "legend", "show_segmentation"}
+NAMED = "# colours: "  # begins the comment of a cell whose figure names its colours otherwise
+
+
+def legend_complaints(notebook: Notebook) -> Iterator[str]:
+    """Maps of classes whose colours nothing names."""
+    within: dict[str, set[str]] = {}  # what each function of the chapter calls
+    for number, cell in of_type(notebook, "code"):
+        source = re.sub(r"(?m)^(\s*)[%!].*", r"\1pass", cell.source)  # for Jupyter alone
+        tree = ast.parse(source)
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef):
+                within[node.name] = _called(node)
+        # Whatever of the chapter's functions it names, as an argument too.
+        named = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+        calls = _called(tree).union(*(within.get(name, set()) for name in named))
+        for name in calls & within.keys():
+            calls = calls | within[name]
+        if _draws(cell) and calls & COLOURS and not calls & LEGENDS and NAMED not in cell.source:
+            yield (
+                f"cell {number} shows labels in colours that nothing names; call "
+                f"`visualize.class_legend`, or say in a comment `{NAMED}…` where they are named"
+            )
+
+
+def _called(tree: ast.AST) -> set[str]:
+    """Names of the functions and methods that are called."""
+    calls = (node.func for node in ast.walk(tree) if isinstance(node, ast.Call))
+    return {getattr(call, "attr", getattr(call, "id", "")) for call in calls}
+
+
 def import_complaints(notebook: Notebook) -> Iterator[str]:
     """Libraries that a chapter takes for granted and the package does not bring."""
     for number, cell in of_type(notebook, "code"):
@@ -264,6 +296,7 @@ def complaints(chapter: Chapter, project: Project) -> list[str]:
     found += output_complaints(notebook)
     found += fingerprint.faults(notebook)
     found += picture_complaints(notebook)
+    found += legend_complaints(notebook)
     found += import_complaints(notebook)
     found += code_complaints(notebook)
     found += equation_complaints(notebook)

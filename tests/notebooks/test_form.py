@@ -13,7 +13,7 @@ import nbformat
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
-from tools.chapter_form import complaints, unlisted_pages
+from tools.chapter_form import complaints, legend_complaints, unlisted_pages
 from tools.notebooks import (
     BATCH,
     Chapter,
@@ -310,6 +310,29 @@ def test_a_picture_that_a_reader_would_miss_is_named_with_its_cell(
     nbformat.write(notebook, chapter.notebook)
     found = complaints(chapter, PROJECT)
     assert any(re.match(f"{STEM}: cell {number} .*{sentence}", one) for one in found), found
+
+
+@pytest.mark.parametrize(
+    ("line", "named"),
+    [
+        ("axes.imshow(visualize.colourise(labels, palette))", False),
+        ("paint(axes)", False),
+        ("axes.imshow(visualize.overlay(image, labels, palette))", False),
+        ("paint(axes)\nvisualize.class_legend(fig, [labels], classes, palette)", True),
+        ("# colours: those of the figure above\npaint(axes)", True),
+        ("axes.imshow(image)", True),
+    ],
+)
+def test_a_map_of_classes_without_a_legend_is_named_with_its_cell(line: str, named: bool) -> None:
+    cells = [
+        "%pip install it\ndef colours():\n    return visualize.colourise(labels, palette)",
+        "def paint(axes):\n    axes.imshow(colours())",
+        f"{line}\nvisualize.figure(fig, alt='Labels.')",
+    ]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells])
+    found = list(legend_complaints(notebook))
+    assert len(found) == (not named)
+    assert all(one.startswith("cell 3 shows labels in colours that nothing") for one in found)
 
 
 @pytest.mark.parametrize(
