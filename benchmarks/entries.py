@@ -234,7 +234,7 @@ _FRAMES: dict[str, dict[str, Any]] = {
     "unet": _steps(85),
     "deeplab": _steps(140),
     "dilated8": _steps(200, batch=2),
-    "vit": _steps(380),
+    "vit": _steps(300),
 }
 
 CAMVID = Bench(
