@@ -6,7 +6,7 @@ import re
 import pytest
 
 from fcn_tutorial import assets
-from fcn_tutorial.training.recipes import RECIPES
+from fcn_tutorial.training.recipes import RECIPES, settings
 from fcn_tutorial.training.records import results
 from fcn_tutorial.training.records.literature import BY, Figure, figures
 
@@ -38,6 +38,30 @@ def test_ours_are_means_over_seeds_of_the_records_themselves() -> None:
     spread = (sum((x - mean) ** 2 for x in by_hand) / 2) ** 0.5
     assert found.value == pytest.approx(mean) and found.spread == pytest.approx(spread)
     assert found.seeds == (0, 1, 2) and found.text == f"{mean:.1f} ± {spread:.1f}"
+
+
+@pytest.mark.parametrize(
+    ("recipe", "split", "images", "on"),
+    [
+        ("voc-fcn8s", "val", 736, "VOC 2011 seg11valid"),
+        ("nyud-fcn32s-rgb-hha", "test", 654, "NYUDv2 test"),
+        ("siftflow-fcn8s", "test", 200, "SIFT Flow test"),
+        ("camvid-fcn8s", "test", 233, "CamVid test, 360×480"),
+    ],
+)
+def test_a_run_of_ours_stands_under_the_images_that_its_recipe_publishes(
+    recipe: str, split: str, images: int, on: str
+) -> None:
+    path = assets.path("results/camvid/camvid-fcn8s-seed0.json")
+    record = json.loads(path.read_text(encoding="utf-8"))
+    scores = {**record["test"], "images": images}
+    record |= {"recipe": recipe, "test": None, split: scores}
+    record["settings"] = settings.as_dict(RECIPES[recipe])
+    found = [f for f in figures([record]) if f.source == f"record of {recipe}"]
+    assert found and {f.images for f in found} == {on}
+    assert any(f.images == on and f.by != "ours" for f in FIGURES)
+    fewer = {**record, split: {**scores, "images": images - 1}}  # is another set
+    assert not any(f.images == on for f in figures([fewer]) if f.by == "ours")
 
 
 def test_every_figure_says_where_it_stands_and_on_which_images() -> None:

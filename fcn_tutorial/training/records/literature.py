@@ -42,6 +42,13 @@ _IMAGES = {
     r"^camvid": "CamVid test, 360×480",
     r"^isbi-em": "ISBI EM 2012 test",
 }
+#: What is the same of ours, which records name by data set, split and number of images.
+_SAME = {
+    "voc: val, 736 images": "VOC 2011 seg11valid",
+    "nyud: test, 654 images": "NYUDv2 test",
+    "siftflow: test, 200 images": "SIFT Flow test",
+    "camvid: test, 233 images": "CamVid test, 360×480",
+}
 
 
 @dataclass(frozen=True)
@@ -116,7 +123,8 @@ def _row(dataset: str, recipe: str, row: results.Row) -> tuple[str, By, str, str
     """(images, by, method, source) of a row."""
     if row.seeds:
         _, _, on = row.label.partition("ours, ")
-        return f"{dataset}: {on}", "ours", recipe, f"record of {recipe}"
+        images = f"{dataset}: {on}"
+        return _SAME.get(images, images), "ours", recipe, f"record of {recipe}"
     said = f"{dataset}, {row.label}, {row.source}"
     images = next((name for pattern, name in _IMAGES.items() if re.search(pattern, said)), dataset)
     by: By = "authors" if row.source.startswith(_CARRIED) else "others"
