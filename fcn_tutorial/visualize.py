@@ -23,6 +23,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
@@ -411,7 +412,14 @@ def class_legend(
         fig: with constrained layout, as `use_style` sets it; it becomes higher by the legend.
         masks: the labels that it shows, as `colourise` takes them.
         classes, palette, ignore_index: as `colourise` and `show_segmentation` take them.
+
+    Raises ValueError for a figure of another layout, and for a label without a name.
     """
+    if not isinstance(fig.get_layout_engine(), ConstrainedLayoutEngine):
+        raise ValueError(
+            "fig has no constrained layout, so the legend would lie on its axes; make it with "
+            'layout="constrained", or call use_style before'
+        )
     columns = 3 if fig.get_figwidth() <= NARROW else 5
     table = _lookup(palette) / 255
     occurring = _occurring(masks, classes, ignore_index)
@@ -441,6 +449,11 @@ def _occurring(
 ) -> list[tuple[int, str]]:
     """(label, name) of every class in the masks, in the order of the classes, void last."""
     present = {int(label) for mask in masks for label in np.unique(_array(mask))}
+    if nameless := sorted(c for c in present - {ignore_index} if not 0 <= c < len(classes)):
+        raise ValueError(
+            f"a mask holds label {nameless[0]}, but {len(classes)} classes have names; pass the "
+            "classes of this data set"
+        )
     named = [(label, classes[label]) for label in sorted(present - {ignore_index})]
     return named + ([(_VOID_INDEX, "void")] if ignore_index in present else [])
 

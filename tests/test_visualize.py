@@ -317,6 +317,24 @@ def test_a_legend_of_classes_stands_below_and_leaves_the_axes_their_size(style, 
     assert np.allclose(colours[1], np.array(VOC[2]) / 255)
 
 
+@pytest.mark.parametrize(
+    ("label", "classes", "layout", "sentence"),
+    [
+        (-1, NAMES, "constrained", "mask holds label -1"),  # not the last class
+        (len(VOC), NAMES, "constrained", f"mask holds label {len(VOC)}"),
+        (2, NAMES[:2], "constrained", "a mask holds label 2, but 2 classes have names"),
+        (0, NAMES, None, "fig has no constrained layout"),
+        (0, NAMES, "tight", "fig has no constrained layout"),
+    ],
+)
+def test_a_legend_that_would_be_wrong_is_refused(label, classes, layout, sentence):
+    with matplotlib.rc_context({"figure.constrained_layout.use": False}):
+        fig = Figure(layout=layout)
+    with pytest.raises(ValueError, match=sentence):
+        visualize.class_legend(fig, [np.array([[label]])], classes, VOC)
+    assert not fig.legends
+
+
 # Files in a run folder
 
 
