@@ -309,7 +309,7 @@ def _program(graph: _Graph, images: Tensor, sizes: Sizes) -> torch.export.Export
         try:
             return torch.export.export(graph, (images,), dynamic_shapes=({0: batch},), strict=False)
         except Exception as error:  # torch.export raises all sorts
-            reason = str(error).splitlines()[0]
+            reason = _first_line(error)
             raise ValueError(
                 f"torch {torch.__version__} cannot export this network ({reason})"
             ) from error
@@ -342,10 +342,15 @@ def _program(graph: _Graph, images: Tensor, sizes: Sizes) -> torch.export.Export
             **{option: True},  # type: ignore[arg-type]  # unknown to older versions
         )
     except Exception as error:  # torch.export raises all sorts
-        reason = str(error).splitlines()[0]
+        reason = _first_line(error)
         raise ValueError(
             f"this network cannot be exported for any size ({reason}); name one with --size HxW"
         ) from error
+
+
+def _first_line(error: BaseException) -> str:
+    """Of its message, or its kind where it has none."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _write_onnx(
@@ -358,7 +363,7 @@ def _write_onnx(
             program, dynamo=True, verbose=False, input_names=["images"], output_names=list(names)
         )
     except Exception as error:  # the exporter raises all sorts
-        reason = (str(error.__cause__ or error).splitlines() or [type(error).__name__])[0]
+        reason = _first_line(error.__cause__ or error)
         raise ValueError(
             f"torch {torch.__version__} cannot write this network as ONNX ({reason}); "
             "--to torch can"

@@ -137,6 +137,20 @@ def test_a_network_that_cannot_be_traced_is_one_clear_error(
     assert not [*tmp_path.iterdir()]
 
 
+@pytest.mark.parametrize(
+    ("message", "line"), [("", "AssertionError"), ("\n\n", "AssertionError"), ("\nno\nyes", "no")]
+)
+def test_a_tracer_that_says_nothing_is_named_by_its_error(
+    message: str, line: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise AssertionError(message)
+
+    monkeypatch.setattr(torch.export, "export", fails)
+    with pytest.raises(ValueError, match=rf"cannot export this network \({line}\)"):
+        export.export(network(3), CARD, tmp_path / "net.pt2", "torch", (64, 64))
+
+
 @exports
 def test_pixels_go_in_every_task_comes_out_and_the_file_says_what_it_is(tmp_path: Path) -> None:
     model, path = network({"semantic": 2, "geometric": 1}), tmp_path / "net.onnx"
