@@ -144,7 +144,9 @@ def _labels(train_set: Any) -> Iterator[str]:
 def _weights(recipe: Recipe, model: Network) -> Iterator[str]:
     trunk = model.trunk()
     for name, parameter in model.named_parameters():
-        if parameter.dim() > 1 and name in trunk and not parameter.detach().any():
+        # Of tokens and positions, which are added, zero is an ordinary start.
+        multiplies = parameter.dim() > 1 and name.endswith("weight")
+        if multiplies and name in trunk and not parameter.detach().any():
             yield f"{name} is zero throughout: no gradient passes it. Are its weights missing?"
     if not any(p.requires_grad for p in model.parameters()):
         yield f"nothing is left to learn: frozen_stride={recipe.frozen_stride} holds all layers"
