@@ -146,6 +146,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Runs of another length, and tiny ones, are never taken for these.
     args.out = camvid.place(args) / f"epochs{args.epochs}"
     films = FILMS if args.films else ("",)
+    shown = frames(args.data) if args.films else {}  # before hours of training
     planned = [
         (run, seed, film, with_budget(run, args.epochs, film))
         for run, seed in plan(args.only or (), args.seeds)
@@ -166,7 +167,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     record = {
         **command.head(SCHEMA, device, args.smoke),
         "settings": {"recipe": RECIPE, "epochs": args.epochs},
-        "frames": frames(args.data) if args.films else {},
+        "frames": shown,
         "runs": [found(*one, args.out) for one in planned],
     }
     command.keep(record, path)

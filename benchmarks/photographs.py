@@ -153,6 +153,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = command.parser("photographs", __doc__, PARTS)
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="CamVid's folder")
     args = parser.parse_args(arguments)
+    if args.device != "cpu":
+        parser.error("nothing here runs on another device than the CPU")
     planned = command.plan(args, "photographs", PARTS)
     if planned is None:
         return 1
@@ -172,7 +174,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for part in planned.chosen:
         print(part, flush=True)
         record[part] = PARTS[part](frames)
-        command.keep(record, planned.path)
+    command.keep(record, planned.path)  # whole: a part of it would take the place of a whole one
     command.tell(planned.path)
     return 0
 

@@ -420,17 +420,22 @@ def class_legend(
             "fig has no constrained layout, so the legend would lie on its axes; make it with "
             'layout="constrained", or call use_style before'
         )
-    columns = 3 if fig.get_figwidth() <= NARROW else 5
     table = _lookup(palette) / 255
     occurring = _occurring(masks, classes, ignore_index)
     # An edge shows the patches of which the colour is the page's.
     handles = [
         Patch(facecolor=table[label], edgecolor=GREY, label=name) for label, name in occurring
     ]
-    legend = fig.legend(handles=handles, loc="outside lower center", ncols=columns)
-    fig.draw_without_rendering()
-    legend_high = legend.get_window_extent().height / fig.dpi + _LEGEND_GAP
-    fig.set_figheight(fig.get_figheight() + legend_high)
+    if not handles:
+        return
+    for columns in range(3 if fig.get_figwidth() <= NARROW else 5, 0, -1):
+        legend = fig.legend(handles=handles, loc="outside lower center", ncols=columns)
+        fig.draw_without_rendering()
+        extent = legend.get_window_extent()
+        if extent.width <= fig.get_figwidth() * fig.dpi or columns == 1:
+            break
+        legend.remove()  # long names
+    fig.set_figheight(fig.get_figheight() + extent.height / fig.dpi + _LEGEND_GAP)
 
 
 def _panels(

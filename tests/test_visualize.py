@@ -335,6 +335,21 @@ def test_a_legend_that_would_be_wrong_is_refused(label, classes, layout, sentenc
     assert not fig.legends
 
 
+def test_a_legend_of_long_names_takes_fewer_columns_and_one_of_none_is_left_out(style):
+    fig = Figure(figsize=(visualize.NARROW, 2.0), layout="constrained")
+    fig.subplots()
+    names = ["a name that is long enough for half of a line", *"bcd"]
+    visualize.class_legend(fig, [np.arange(4)], names, VOC)
+    fig.draw_without_rendering()
+    (legend,) = fig.legends
+    assert legend._ncols < 3
+    extent = legend.get_window_extent()
+    assert extent.x0 >= 0 and extent.x1 <= fig.get_figwidth() * fig.dpi
+    bare = Figure(layout="constrained")
+    visualize.class_legend(bare, [], names, VOC)
+    assert not bare.legends
+
+
 # Files in a run folder
 
 

@@ -136,7 +136,10 @@ def legend_complaints(notebook: Notebook) -> Iterator[str]:
     within: dict[str, set[str]] = {}  # what each function of the chapter calls
     for number, cell in of_type(notebook, "code"):
         source = re.sub(r"(?m)^(\s*)[%!].*", r"\1pass", cell.source)  # for Jupyter alone
-        tree = ast.parse(source)
+        try:
+            tree = ast.parse(source)
+        except SyntaxError:  # a cell in another language, such as %%bash
+            continue
         for node in ast.walk(tree):
             if isinstance(node, ast.FunctionDef):
                 within[node.name] = _called(node)

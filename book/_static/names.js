@@ -11,8 +11,8 @@ document.addEventListener("DOMContentLoaded", () => {
   const named = ".bd-article h1, .bd-article .pre, .bd-article td a, .bd-article li > p > a";
   for (const element of document.querySelectorAll(named))
     for (const text of [...element.childNodes])
-      if (text.nodeType === Node.TEXT_NODE && /^\w+(\.\w+)+$/.test(text.data))
-        text.replaceWith(...text.data.split(/(?<=\.)/).flatMap(
+      if (text.nodeType === Node.TEXT_NODE && /^[a-z_]\w*(\.\w+)+$/i.test(text.data))
+        text.replaceWith(...text.data.match(/[^.]+\.?/g).flatMap(
           (part, i) => (i ? [document.createElement("wbr"), part] : [part])));
   // A box that scrolls can be scrolled by keys once it can be reached.
   const boxes = ".bd-article pre, .bd-article .cell_output > *, .bd-article .scroll";

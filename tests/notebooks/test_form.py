@@ -328,6 +328,7 @@ def test_a_map_of_classes_without_a_legend_is_named_with_its_cell(line: str, nam
         "%pip install it\ndef colours():\n    return visualize.colourise(labels, palette)",
         "def paint(axes):\n    axes.imshow(colours())",
         f"{line}\nvisualize.figure(fig, alt='Labels.')",
+        "%%bash\nls | wc -l",
     ]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells])
     found = list(legend_complaints(notebook))

@@ -67,10 +67,15 @@ class CamVid(PairedFiles):
         part, _, film = split.partition("-")
         files = _read_list(self.root, "train" if film else split)
         if film:
-            wanted = part == "film"
-            files = [pair for pair in files if pair[0].name.startswith(f"{film}_") is wanted]
-            if not files:
-                raise ValueError(f"{self.root / 'train.txt'}: no frames for split {split!r}")
+            halves: dict[bool, list[Pair]] = {True: [], False: []}
+            for pair in files:
+                halves[pair[0].name.startswith(f"{film}_")].append(pair)
+            if not all(halves.values()):
+                which = "no frame" if not halves[True] else "no frame but those"
+                raise ValueError(
+                    f"{self.root / 'train.txt'}: {which} of film {film}, for split {split!r}"
+                )
+            files = halves[part == "film"]
         self.files = files
 
     def read_labels(self, path: Path) -> NDArray[np.uint8]:
