@@ -255,3 +255,24 @@ def test_styles_load_nothing_from_another_host(html: Path) -> None:
         source = sheet.read_text(encoding="utf-8")
         found = re.findall(r"(?:@import\s+|url\()['\"]?(?:https?:)?//[^)'\"]*", source)
         assert not found, f"{sheet.name}: {found}"
+
+
+def test_names_of_modules_end_a_line_behind_a_dot(html: Path, visit: Visitor) -> None:
+    page = visit(html, "book/api/index.html", width=360).page
+    lines = page.evaluate(
+        """() => [...document.querySelectorAll('table.autosummary code .pre')].map(name => {
+          const lines = [];
+          for (const part of name.childNodes) {
+            if (part.nodeType !== Node.TEXT_NODE) continue;
+            const range = document.createRange();
+            range.selectNodeContents(part);
+            lines.push([part.data, range.getClientRects().length]);
+          }
+          return [name.textContent, lines];
+        })"""
+    )
+    assert len(lines) > 20
+    for name, parts in lines:
+        assert "".join(part for part, _ in parts) == name
+        assert [part for part, _ in parts] == re.findall(r"[^.]+\.?", name)
+        assert all(count == 1 for _, count in parts), name  # none is broken inside
