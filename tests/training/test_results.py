@@ -44,6 +44,20 @@ def test_seeds_are_averaged_and_runs_that_differ_are_not(record: dict[str, Any])
     assert changed.scores["mean_iu"] == (0.5, None) and "optimiser.lr=0.001" in changed.label
 
 
+def test_a_record_from_before_a_setting_is_averaged_with_those_after_it(
+    record: dict[str, Any],
+) -> None:
+    later = copy.deepcopy(record) | {"seed": 1}
+    later["settings"]["focal"] = 0.0  # as nobody could change it then
+    later["settings"]["summary"] = "the same in other words"
+    earlier = copy.deepcopy(record)
+    earlier["settings"].pop("focal", None)
+    other = copy.deepcopy(later) | {"seed": 2, "overrides": {"focal": 2.0}}
+    other["settings"]["focal"] = 2.0
+    rows = block(results.collect([earlier, later, other]), "camvid-fcn8s").rows
+    assert [row.seeds for row in rows if not row.source] == [(0, 1), (2,)]
+
+
 def test_a_run_without_scores_on_test_has_a_row_of_its_own(record: dict[str, Any]) -> None:
     other = copy.deepcopy(record) | {"seed": 1, "test": None}
     for runs in ([record, other], [other, record], [{**other, "seed": record["seed"]}, record]):

@@ -179,6 +179,19 @@ def lookup(fields: Mapping[str, Any], name: str) -> Any:
     return fields
 
 
+def agree(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two records' settings are the same where both state them; words aside."""
+
+    def same(a: Any, b: Any) -> bool:
+        return agree(a, b) if isinstance(a, Mapping) and isinstance(b, Mapping) else bool(a == b)
+
+    return all(same(one[key], other[key]) for key in one.keys() & other.keys() - {*_WORDS})
+
+
+#: What a recipe says that decides nothing.
+_WORDS = ("summary", "source", "published")
+
+
 def changed(stored: Mapping[str, Any], recipe: Recipe) -> list[str]:
     """Settings, dotted, that a record's `stored` has otherwise than `recipe` has them.
 
@@ -192,7 +205,7 @@ def _changed(stored: Mapping[str, Any], now: Mapping[str, Any], prefix: str) -> 
     for key, value in stored.items():
         if isinstance(value, Mapping) and isinstance(now.get(key), Mapping):
             found += _changed(value, now[key], f"{key}.")
-        elif key not in ("summary", "source", "published") and now.get(key) != value:
+        elif key not in _WORDS and now.get(key) != value:
             found.append(f"{prefix}{key}")
     return found
 

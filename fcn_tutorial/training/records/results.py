@@ -18,7 +18,7 @@ from fcn_tutorial.datasets import sources
 from fcn_tutorial.metrics import ImageMeasure, Measure, named, of_images, over_seeds, shown
 from fcn_tutorial.training import recipes
 from fcn_tutorial.training.recipes.recipe import Recipe
-from fcn_tutorial.training.recipes.settings import changed, from_dict
+from fcn_tutorial.training.recipes.settings import agree, changed, from_dict
 from fcn_tutorial.training.records.record import Record, read, remarks, scored
 
 
@@ -134,11 +134,16 @@ def _published(recipe: Recipe) -> Iterator[Row]:
 
 def _ours(recipe: Recipe, records: Sequence[Record]) -> Iterator[Row]:
     """A row for the runs, scored on the same split, that differ in nothing but their seed."""
-    alike: dict[tuple[str, str], list[Record]] = {}
+    groups: list[tuple[str, list[Record]]] = []
     for record in records:
         split = "test" if record.get("test") else "val"
-        alike.setdefault((split, json.dumps(record["settings"], sort_keys=True)), []).append(record)
-    for (split, _), several in alike.items():
+        for of, group in groups:
+            if of == split and _differ_in_seed(record, group[0]):
+                group.append(record)
+                break
+        else:
+            groups.append((split, [record]))
+    for split, several in groups:
         by_seed = {record["seed"]: record for record in several}
         parts = [record[split] for record in by_seed.values()]
         data = from_dict(several[0]["settings"]).data
@@ -155,6 +160,12 @@ def _ours(recipe: Recipe, records: Sequence[Record]) -> Iterator[Row]:
             scores["geometric_pixel_accuracy"] = others["pixel_accuracy"]
         said = [r for record in by_seed.values() for r in remarks(record, "results")]
         yield Row(label, scores, seeds=tuple(sorted(by_seed)), remarks=tuple(dict.fromkeys(said)))
+
+
+def _differ_in_seed(one: Record, other: Record) -> bool:
+    """Whether two runs of a recipe have the same settings, as far as both records state them."""
+    same = one["overrides"] == other["overrides"]
+    return bool(same and agree(one["settings"], other["settings"]))
 
 
 def _over_seeds(runs: Sequence[Mapping[str, Any]]) -> dict[str, tuple[float, float | None]]:
