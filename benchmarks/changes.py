@@ -146,7 +146,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Runs of another length, and tiny ones, are never taken for these.
     args.out = camvid.place(args) / f"epochs{args.epochs}"
     films = FILMS if args.films else ("",)
-    shown = frames(args.data) if args.films else {}  # before hours of training
+    try:
+        shown = frames(args.data) if args.films else {}  # before hours of training
+    except (FileNotFoundError, ValueError) as error:
+        print(f"--data {args.data}: {error}", file=sys.stderr)
+        return 1
     planned = [
         (run, seed, film, with_budget(run, args.epochs, film))
         for run, seed in plan(args.only or (), args.seeds)

@@ -166,6 +166,14 @@ def test_films_are_left_out_in_turn(
     assert len(commands) == 3
 
 
+def test_a_folder_without_films_is_one_line_before_any_training(
+    commands: list[list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--data", str(tmp_path), *GIVEN[2:], "--out", str(tmp_path / "runs"), "--films"]
+    assert changes.main(arguments) == 1
+    assert "train.txt not found" in capsys.readouterr().err and not commands
+
+
 def test_runs_of_another_length_and_tiny_ones_are_not_taken_for_these(
     commands: list[list[str]], tmp_path: Path
 ) -> None:
