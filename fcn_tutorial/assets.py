@@ -24,8 +24,11 @@ def path(name: str) -> Path:
     """Path of a file that travels with the package, such as `"weights/classifier.safetensors"`.
 
     `name` is relative, with forward slashes, and starts with `weights/`, `results/` or
-    `benchmarks/`. Raises ValueError where it does not, FileNotFoundError where there is no such
-    file.
+    `benchmarks/`.
+
+    Raises:
+        ValueError: where it does not.
+        FileNotFoundError: where there is no such file.
     """
     kind, *below = name.split("/")
     if kind not in _FOLDERS or not below or ".." in below or "\\" in name:

@@ -25,6 +25,8 @@ class DenseCRF:
     The weights and widths are those that DeepLab gives its program, for pictures of about 500×350
     pixels; `xy` should grow and shrink with the picture (see `scaled`).
 
+    Source: Chen et al., PAMI 2018 (DeepLab), section 4.1, 10 steps; widths of its released scripts.
+
     Attributes:
         weight: of the kernel on place and colour.
         xy: its width in pixels.
@@ -33,8 +35,8 @@ class DenseCRF:
         smooth_xy: its width in pixels.
         steps: of mean field; 0 leaves the probabilities as they are.
 
-    Raises ValueError for weights below 0, widths that are not above 0 and fewer than 0 steps.
-    Source: Chen et al., PAMI 2018 (DeepLab), section 4.1, 10 steps; widths of its released scripts.
+    Raises:
+        ValueError: for weights below 0, widths that are not above 0 and fewer than 0 steps.
     """
 
     weight: float = 4.0
@@ -67,7 +69,8 @@ class DenseCRF:
         times its weight), from Q = P. Filters are divided by their sum at each pixel and take in
         the pixel itself, as in the authors' program.
 
-        Raises ValueError where probabilities and image differ in size or type.
+        Raises:
+            ValueError: where probabilities and image differ in size or type.
         """
         if probabilities.ndim != 3 or image.shape != (3, *probabilities.shape[1:]):
             raise ValueError(

@@ -113,9 +113,11 @@ def export(
             an ONNX file; a .pt2 refuses larger ones, so shrink them before.
         uint8: the graph preprocesses: it takes RGB uint8 and not what `model.preprocess` makes.
 
-    Raises ValueError for a path of another suffix, for packages that are not installed (naming the
-    extra `export`), for a network that cannot be exported so, and, leaving no file, where the
-    file's scores are not the network's; OSError where the file cannot be written.
+    Raises:
+        ValueError: for a path of another suffix, for packages that are not installed (naming the
+            extra `export`), for a network that cannot be exported so, and, leaving no file, where
+            the file's scores are not the network's.
+        OSError: where the file cannot be written.
     """
     path = Path(path)
     if path.suffix != SUFFIXES[to]:
@@ -202,7 +204,11 @@ def metadata(model: Network, card: Card, sizes: Sizes, uint8: bool) -> dict[str,
 
 
 def parse_size(text: str) -> tuple[int, int]:
-    """(H, W) from "360x480". Raises ValueError naming --size."""
+    """(H, W) from "360x480".
+
+    Raises:
+        ValueError: naming --size.
+    """
     found = re.fullmatch(r"(\d+)[x×,](\d+)", text)
     if found is None or 0 in (int(found[1]), int(found[2])):
         raise ValueError(f"--size {text}: expected rows and columns in pixels, as in 360x480")
@@ -228,7 +234,8 @@ class _Graph(nn.Module):
         uint8: preprocess RGB uint8 (N, 3, H, W) first.
         limited: it is shown no larger pictures, and has nothing to shrink.
 
-    Raises ValueError where `uint8` is asked of a network on other inputs.
+    Raises:
+        ValueError: where `uint8` is asked of a network on other inputs.
     """
 
     def __init__(self, model: Network, uint8: bool, limited: bool) -> None:
@@ -303,7 +310,11 @@ def _resampled(maps: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def _program(graph: _Graph, images: Tensor, sizes: Sizes) -> torch.export.ExportedProgram:
-    """The traced graph. Raises ValueError where it cannot be traced, or not for any size."""
+    """The traced graph.
+
+    Raises:
+        ValueError: where it cannot be traced, or not for any size.
+    """
     batch = torch.export.Dim("batch")
     if sizes.fixed:
         try:

@@ -28,9 +28,12 @@ def replacing(path: Path, former: Path | None = None) -> Iterator[Path]:
     """A new file beside `path`, of the same suffix, that takes its place at the end.
 
     Its name is random and nobody else's: no other file, and no link, is written through. It is on
-    the disk before it is renamed, and so is the new name before this returns. What was at `path`
-    is called `former`, if given. Whatever goes wrong within, what was at `path` is kept and nothing
-    stays beside it. Raises OSError naming `path` where it cannot be written.
+    the disk before it is renamed, and so is the new name before this returns. What was at `path` is
+    called `former`, if given. Whatever goes wrong within, what was at `path` is kept and nothing
+    stays beside it.
+
+    Raises:
+        OSError: naming `path` where it cannot be written.
     """
     partial, held = None, None
     try:
@@ -118,7 +121,9 @@ def reserve(descriptor: int, size: int) -> None:
     """Make an empty file so many bytes long, all of them on the disk.
 
     A file that is mapped into memory must not find the disk full later: that ends the process.
-    Raises OSError where there is no room.
+
+    Raises:
+        OSError: where there is no room.
     """
     if hasattr(os, "posix_fallocate"):
         os.posix_fallocate(descriptor, 0, size)
@@ -253,7 +258,9 @@ def require(path: Path, why: str = "") -> Path:
 def numbered_lines(path: Path) -> list[tuple[int, str]]:
     """Line numbers, from 1, and stripped text of the lines of a UTF-8 list that are not empty.
 
-    Raises FileNotFoundError, and ValueError where the file is no text or larger than a list can be.
+    Raises:
+        FileNotFoundError: where there is no such file.
+        ValueError: where the file is no text or larger than a list can be.
     """
     require(path)
     try:
@@ -276,8 +283,10 @@ def inside(root: Path, relative: str, source: str = "path") -> Path:
 
     Backslashes count as separators, as in lists written on Windows. `source` opens the message of
     the error; name the list and its line. `root` itself may be a link.
-    Raises ValueError for an absolute path, a drive letter, "..", a NUL, an empty path, and a link
-    below `root` that leads out of it.
+
+    Raises:
+        ValueError: for an absolute path, a drive letter, "..", a NUL, an empty path, and a link
+            below `root` that leads out of it.
     """
     name = PureWindowsPath(relative)
     if name.anchor or not name.parts or ".." in name.parts or "\0" in relative:
@@ -294,8 +303,11 @@ def inside(root: Path, relative: str, source: str = "path") -> Path:
 def plain_name(name: str, source: str) -> str:
     """`name`, if it can be part of a file's name on every system and lead nowhere else.
 
-    `source` opens the message of the error. Raises ValueError for an empty name, for one with a
-    separator, a drive letter or what cannot be printed (NUL among it), and for "." and "..".
+    `source` opens the message of the error.
+
+    Raises:
+        ValueError: for an empty name, for one with a separator, a drive letter or what cannot be
+            printed (NUL among it), and for "." and "..".
     """
     parts = PureWindowsPath(name).parts if isinstance(name, str) else ()
     if parts != (name,) or name in (".", "..") or ":" in name or not name.isprintable():
@@ -312,8 +324,9 @@ def fcn_data() -> Path | None:
 def data_folder(named: Path | None, how: str, holds: str = "") -> Path:
     """The folder of the data sets: `named`, or what FCN_DATA says.
 
-    Raises FileNotFoundError where neither is given: `how` to name it opens the message, and it
-    says what the folder `holds`.
+    Raises:
+        FileNotFoundError: where neither is given: `how` to name it opens the message, and it says
+            what the folder `holds`.
     """
     found = named or fcn_data()
     if found is None:

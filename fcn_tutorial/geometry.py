@@ -38,7 +38,8 @@ class Layer:
     `ceil` rounds a pooling's output size up, as Caffe does always and PyTorch with `ceil_mode`.
     Zero padding alone is `Layer(1, padding=p)`.
 
-    Raises ValueError where a number cannot describe a layer.
+    Raises:
+        ValueError: where a number cannot describe a layer.
     """
 
     kernel: int
@@ -96,7 +97,8 @@ class ReceptiveField(NamedTuple):
 def output_size(layers: Sequence[Layer], n: int) -> int:
     """Length of the output for an input of `n` pixels.
 
-    Raises ValueError if `n` < 1, and, naming the layer, where nothing would be left.
+    Raises:
+        ValueError: if `n` < 1, and, naming the layer, where nothing would be left.
 
     ::
 
@@ -212,7 +214,8 @@ def crop_offset(path: Sequence[Layer], reference: Sequence[Layer] = ()) -> int:
     Both are layer lists from the same input; no layers at all stand for the image itself. A
     negative value asks for that many rows of padding instead.
 
-    Raises ValueError where the two maps have different scales, or lie a fraction of a pixel apart.
+    Raises:
+        ValueError: where the two maps have different scales, or lie a fraction of a pixel apart.
 
     ::
 
@@ -240,6 +243,10 @@ def minimum_padding(
 ) -> int:
     """The least padding of the first layer with which every crop can be cut, at every size.
 
+    With it every offset is at least 0 and every cropped map is as long as its reference. A little
+    more padding can be too little again at some size: it is a row more to crop, and not always a
+    score more.
+
     Args:
         crops: pairs (path, reference), as `crop_offset` takes them; what is left of `path` must
             cover `reference`. A network without skips is the one pair (its layers, ()), the image
@@ -248,10 +255,9 @@ def minimum_padding(
             sought; the one it has is not read.
         sizes: lengths of the input, in pixels.
 
-    With it every offset is at least 0 and every cropped map is as long as its reference. A little
-    more padding can be too little again at some size: it is a row more to crop, and not always a
-    score more. Raises ValueError for sizes below 1, where paths begin with different layers or not
-    with a convolution, where an offset is not whole, and where no padding is enough.
+    Raises:
+        ValueError: for sizes below 1, where paths begin with different layers or not with a
+            convolution, where an offset is not whole, and where no padding is enough.
     """
     pairs, lengths = list(crops), sorted(set(sizes))
     if not lengths or lengths[0] < 1:
@@ -310,8 +316,9 @@ def macs(
         size: (H, W) of the image in pixels, or its side.
         groups: of each layer, 1 by default.
 
-    Raises ValueError for lengths that differ, groups that do not divide the channels, a pool that
-    changes them, and as `output_size` does.
+    Raises:
+        ValueError: for lengths that differ, groups that do not divide the channels, a pool that
+            changes them, and as `output_size` does.
     """
     groups = [1] * len(layers) if groups is None else groups
     if len(channels) != len(layers) + 1 or len(groups) != len(layers):

@@ -78,7 +78,11 @@ class Predictor:
 
     @classmethod
     def load(cls, source: Path | str, device: torch.device | str = "cpu") -> Predictor:
-        """From a run folder or a weights file. Raises FileNotFoundError or ValueError naming it."""
+        """From a run folder or a weights file.
+
+        Raises:
+            FileNotFoundError, ValueError: naming it.
+        """
         source = Path(source)
         path = source / "best.safetensors" if source.is_dir() else source
         model, card = models.load(path, device)
@@ -99,7 +103,8 @@ class Predictor:
     def tasks(self) -> dict[str, Task]:
         """Classes by task; `models.network.ONLY` is the task of a network of one.
 
-        Raises ValueError where the card does not have a name and a colour for every class.
+        Raises:
+            ValueError: where the card does not have a name and a colour for every class.
         """
         if self.model.num_classes != len(self.card.classes):
             raise ValueError(
@@ -119,7 +124,8 @@ class Predictor:
         Args:
             image: RGB uint8 (3, H, W), or a picture in another form (see `as_image`).
 
-        Raises ValueError for a network that does not read RGB, and as `as_image`.
+        Raises:
+            ValueError: for a network that does not read RGB, and as `as_image`.
         """
         self.check()
         found = self.predict_tasks(as_image(image))
@@ -185,7 +191,9 @@ class Predictor:
 def read_image(path: Path | str) -> Tensor:
     """A picture file as RGB uint8 (3, H, W), turned upright as its EXIF says.
 
-    Raises FileNotFoundError, and ValueError naming a file that cannot be read.
+    Raises:
+        FileNotFoundError: where there is no such file.
+        ValueError: naming a file that cannot be read.
     """
     return torch.from_numpy(read_upright(Path(path))).permute(2, 0, 1)
 
@@ -197,7 +205,8 @@ def as_image(picture: Picture) -> Tensor:
         picture: a tensor uint8 (3, H, W), a NumPy array uint8 (H, W, 3), either of them grey (H, W)
             too, a PIL image of any mode, turned upright as its EXIF says, or the path of a file.
 
-    Raises ValueError, saying what it got and what it wants, for anything else, and as `read_image`.
+    Raises:
+        ValueError: saying what it got and what it wants, for anything else, and as `read_image`.
     """
     if isinstance(picture, str | Path):
         return read_image(picture)

@@ -49,20 +49,22 @@ def cross_correlate(
 ) -> Array:
     """What deep learning calls a convolution: the kernel is laid on the image as it is.
 
-    ::
-
-        out[o, y, x] = bias[o]
-            + Σ_{c, i, j} weight[o, c, i, j] · image[c, s·y + d·i − p, s·x + d·j − p]
-
-    with stride s, padding p, dilation d, and an image that is zero outside its borders.
+    Raises ValueError for shapes that do not fit, and where no output would be left.
 
     Args:
         image: (C, H, W).
         weight: (K, C, k, k).
         bias: (K,), zero by default.
 
-    Returns (K, H', W') float64, H' = ⌊(H + 2p − d·(k − 1) − 1) / s⌋ + 1 and W' alike. Raises
-    ValueError for shapes that do not fit, and where no output would be left.
+    Returns:
+        (K, H', W') float64, H' = ⌊(H + 2p − d·(k − 1) − 1) / s⌋ + 1 and W' alike.
+
+    ::
+
+        out[o, y, x] = bias[o]
+            + Σ_{c, i, j} weight[o, c, i, j] · image[c, s·y + d·i − p, s·x + d·j − p]
+
+    with stride s, padding p, dilation d, and an image that is zero outside its borders.
     """
     image, weight = _read("image", image, "CHW"), _read_weight(weight, "KC")
     _check_channels(len(image), weight.shape[1], "weight.shape[1]")
@@ -116,8 +118,11 @@ def convolution_matrix(
         weight: (K, C, k, k).
         input_shape: (C, H, W) of the image.
 
-    Returns (K·H'·W', C·H·W) float64, dense: for small images only. Raises ValueError as
-    `cross_correlate` does.
+    Returns:
+        (K·H'·W', C·H·W) float64, dense: for small images only.
+
+    Raises:
+        ValueError: as `cross_correlate` does.
     """
     weight = _read_weight(weight, "KC")
     channels, height, width = _read_shape(input_shape)
@@ -143,6 +148,19 @@ def transposed_convolution(
 ) -> Array:
     """A deconvolution: every input pixel adds its multiple of the kernel to the output.
 
+    Args:
+        image: (C, H, W).
+        weight: (C, K, k, k), the weight of the convolution K → C that it transposes.
+        output_padding: rows and columns more at the bottom and right, below `stride`: the sizes
+            that the convolution rounds down to the same H and W.
+
+    Returns:
+        (K, H', W') float64, H' = (H − 1)·s − 2p + d·(k − 1) + 1 + output_padding, W' alike.
+
+    Raises:
+        ValueError: for shapes that do not fit, an `output_padding` outside 0 … stride − 1, and
+            where no output would be left.
+
     ::
 
         out[o, s·y + d·i − p, s·x + d·j − p] += image[c, y, x] · weight[c, o, i, j]
@@ -150,16 +168,6 @@ def transposed_convolution(
     for all c, y, x, i, j; what lands outside the output is dropped. This is
     `convolution_matrix(weight, out.shape, …).T @ image.ravel()`: the convolution that reads
     (y, x) from a window now writes it back to that window. It undoes the shape, not the values.
-
-    Args:
-        image: (C, H, W).
-        weight: (C, K, k, k), the weight of the convolution K → C that it transposes.
-        output_padding: rows and columns more at the bottom and right, below `stride`: the sizes
-            that the convolution rounds down to the same H and W.
-
-    Returns (K, H', W') float64, H' = (H − 1)·s − 2p + d·(k − 1) + 1 + output_padding, W' alike.
-    Raises ValueError for shapes that do not fit, an `output_padding` outside 0 … stride − 1, and
-    where no output would be left.
     """
     image, weight = _read("image", image, "CHW"), _read_weight(weight, "CK")
     _check_channels(len(image), len(weight), "weight.shape[0]")
@@ -188,6 +196,18 @@ def max_pool(
 ) -> Array:
     """The largest value of each window, channel by channel.
 
+    Args:
+        image: (C, H, W).
+        ceil: round the output size up, so that the last windows may reach over the border; they
+            still start inside the image or its left padding.
+
+    Returns:
+        (C, H', W') float64.
+
+    Raises:
+        ValueError: for another shape, numbers that describe no pooling, and where no output would
+            be left.
+
     ::
 
         out[c, y, x] = max_{i, j} image[c, s·y + d·i − p, s·x + d·j − p]
@@ -195,14 +215,6 @@ def max_pool(
     over the taps inside the image: padding counts as −∞, as in PyTorch. It has no matrix: the
     largest of a sum of images is not the sum of their largest. A convolution of the same stride,
     with a kernel that is learned, is the linear layer that can take its place.
-
-    Args:
-        image: (C, H, W).
-        ceil: round the output size up, so that the last windows may reach over the border; they
-            still start inside the image or its left padding.
-
-    Returns (C, H', W') float64. Raises ValueError for another shape, numbers that describe no
-    pooling, and where no output would be left.
     """
     image = _read("image", image, "CHW")
     layer = Layer(kernel, stride, padding, dilation, kind="pool", ceil=ceil)
@@ -252,8 +264,11 @@ def average_pooling_matrix(
     Args:
         input_shape: (C, H, W) of the image.
 
-    Returns (C·H'·W', C·H·W) float64, dense: for small images only. Raises ValueError as
-    `average_pool` does.
+    Returns:
+        (C·H'·W', C·H·W) float64, dense: for small images only.
+
+    Raises:
+        ValueError: as `average_pool` does.
     """
     channels, height, width = _read_shape(input_shape)
     layer = Layer(kernel, stride, padding, kind="pool", ceil=ceil)
@@ -305,7 +320,10 @@ def softmax(scores: ArrayLike, axis: int = 0) -> Array:
     """e^score / Σ e^score along `axis`: from 0 to 1, with sum 1; the shape stays, float64.
 
     A constant taken off all scores cancels, so the largest is taken off and no exponential
-    overflows. Raises ValueError where `scores` has no such axis.
+    overflows.
+
+    Raises:
+        ValueError: where `scores` has no such axis.
     """
     scores = np.asarray(scores, dtype=np.float64)
     powers = np.exp(scores - scores.max(axis=axis, keepdims=True))
@@ -320,18 +338,19 @@ def cross_entropy(
 ) -> float:
     """−log softmax(scores)[target] of every pixel that is not void, summed or averaged.
 
-    ::
-
-        −log softmax(scores)[t] = log Σ_c e^scores[c] − scores[t]
-
     Args:
         scores: (C, H, W), before the softmax.
         target: (H, W) integer; `ignore_index` marks void.
         reduction: "mean" divides by the number of pixels that are not void; with none, the loss is
             0.
 
-    Raises ValueError for shapes that do not fit, a target that is not integer, labels out of range
-    and an unknown reduction.
+    Raises:
+        ValueError: for shapes that do not fit, a target that is not integer, labels out of range
+            and an unknown reduction.
+
+    ::
+
+        −log softmax(scores)[t] = log Σ_c e^scores[c] − scores[t]
     """
     scores, labels = _read("scores", scores, "CHW"), np.asarray(target)
     if labels.shape != scores.shape[1:]:

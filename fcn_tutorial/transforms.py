@@ -56,7 +56,8 @@ for _functional in (
 def map_sample(function: Callable[[Tensor], Any], sample: Any) -> Any:
     """`function` of a tensor, or of every tensor of {name: tensor}, which then stays such a dict.
 
-    Raises TypeError for anything else.
+    Raises:
+        TypeError: for anything else.
     """
     if isinstance(sample, Tensor):
         return function(sample)
@@ -160,6 +161,8 @@ PREPROCESSING: dict[str, tuple[Part, ...]] = {
 class Preprocess(nn.Module):
     """RGB uint8 (…, 3, H, W) → normalised float32 of the same shape.
 
+    A dict is taken by every name.
+
     Args:
         names: of `PREPROCESSING`: "imagenet", "caffe" (0–255 minus the mean), "centred"
             ([-1, 1]); "grey" (their mean, one channel); "raw" (0–255); "siftflow" and "nyud-rgb"
@@ -169,9 +172,10 @@ class Preprocess(nn.Module):
             of which the two streams of late fusion take three. Several names stack their channels
             likewise, one after the other.
 
-    A dict is taken by every name. Raises ValueError for another name, for parts that are not those
-    of the name, and for channels that are not those of the part; TypeError for images that are not
-    uint8 and depth that is not floating point.
+    Raises:
+        ValueError: for another name, for parts that are not those of the name, and for channels
+            that are not those of the part.
+        TypeError: for images that are not uint8 and depth that is not floating point.
     """
 
     def __init__(self, *names: str) -> None:
@@ -254,8 +258,9 @@ class RandomScaleCrop(nn.Module):
     def forward(self, image: Any, mask: Any) -> tuple[Any, Any]:
         """Input and target, each a tensor (…, H, W) or a dict of such, cut alike to `size`.
 
-        Raises TypeError for a tensor that is no `tv_tensors.Image` or `Mask`, and ValueError where
-        sizes differ and where a mask's dtype cannot hold the void label.
+        Raises:
+            TypeError: for a tensor that is no `tv_tensors.Image` or `Mask`.
+            ValueError: where sizes differ and where a mask's dtype cannot hold the void label.
         """
         sizes = {tuple(part.shape[-2:]) for part in (*_parts(image), *_parts(mask))}
         if len(sizes) != 1:

@@ -25,7 +25,10 @@ Offset: TypeAlias = int | Fraction
 def default_kernel_size(factor: int) -> int:
     """Side of the smallest tent that interpolates: 2·factor − factor mod 2.
 
-    Raises ValueError if factor < 1. Source: reference surgery.py, upsample_filt.
+    Source: reference surgery.py, upsample_filt.
+
+    Raises:
+        ValueError: if factor < 1.
     """
     if factor < 1:
         raise ValueError(f"factor must be at least 1, got {factor}")
@@ -36,7 +39,10 @@ def aligned_offset(factor: int, kernel_size: int | None = None) -> Fraction:
     """Rows to drop so that the result covers the area of the scores, pixel edges on pixel edges.
 
     This is the phase of `F.interpolate(align_corners=False)`: k/2 − factor/2 rows, a whole number
-    for the default kernel and 31/2 for k = 63 at factor 32. Raises ValueError as `bilinear_kernel`.
+    for the default kernel and 31/2 for k = 63 at factor 32.
+
+    Raises:
+        ValueError: as `bilinear_kernel`.
     """
     return Fraction(_kernel_size(factor, kernel_size) - factor, 2)
 
@@ -52,7 +58,8 @@ def kernel_for(factor: int, centre: Fraction | int) -> tuple[int, int]:
             rows; CaffeNet at 13: k = 63, 18 rows, which is why the published FCN-AlexNet has this
             odd kernel. A negative offset asks for rows above the first.
 
-    Raises ValueError if factor < 1, and for other centres, which neither kernel can reach.
+    Raises:
+        ValueError: if factor < 1, and for other centres, which neither kernel can reach.
     """
     default_kernel_size(factor)
     for k in (2 * factor - 1, 2 * factor):
@@ -68,11 +75,16 @@ def kernel_for(factor: int, centre: Fraction | int) -> tuple[int, int]:
 def bilinear_kernel(factor: int, kernel_size: int | None = None) -> Tensor:
     """Weights that interpolate bilinearly when used by a transposed convolution of stride `factor`.
 
-    Returns (k, k) float64; k = 2·factor − factor mod 2 unless `kernel_size` says otherwise, and
-    then the weights sum to factor². The tent's half-width is (k + 1) // 2 output pixels; weights on
-    an output pixel add up to one only where that equals `factor`, as for k = 63 or 64 at factor 32.
-    Raises ValueError if factor or kernel_size is below 1. Source: reference surgery.py,
+    The tent's half-width is (k + 1) // 2 output pixels; weights on an output pixel add up to one
+    only where that equals `factor`, as for k = 63 or 64 at factor 32. Source: reference surgery.py,
     upsample_filt.
+
+    Returns:
+        (k, k) float64; k = 2·factor − factor mod 2 unless `kernel_size` says otherwise, and then
+        the weights sum to factor².
+
+    Raises:
+        ValueError: if factor or kernel_size is below 1.
 
     ::
 
@@ -96,8 +108,11 @@ def bilinear_matrix(
 ) -> Tensor:
     """The matrix A that upsamples a line of n scores: `A @ line` are `size` rows from `offset` on.
 
-    Returns (size, n) in `dtype`. Without a crop (offset 0, size (n − 1)·factor + k) it is the
-    transposed convolution of stride `factor`, padding 0, with one line of `bilinear_kernel`.
+    Without a crop (offset 0, size (n − 1)·factor + k) it is the transposed convolution of stride
+    `factor`, padding 0, with one line of `bilinear_kernel`.
+
+    Positions are integers over a common denominator; each weight is rounded once, to float64, and
+    then to `dtype`.
 
     Args:
         offset: rows dropped before the first, whole or a Fraction (any sub-pixel phase); a negative
@@ -107,9 +122,12 @@ def bilinear_matrix(
             `offset=aligned_offset(factor)` equals `F.interpolate(align_corners=False)` at every
             pixel.
 
-    Positions are integers over a common denominator; each weight is rounded once, to float64, and
-    then to `dtype`. Raises ValueError for sizes or kernels below 1, an unknown border, and an
-    offset that is neither an int nor a Fraction.
+    Returns:
+        (size, n) in `dtype`.
+
+    Raises:
+        ValueError: for sizes or kernels below 1, an unknown border, and an offset that is neither
+            an int nor a Fraction.
     """
     return _matrix(
         n, factor, size, offset, _kernel_size(factor, kernel_size), border, dtype, device
@@ -128,8 +146,10 @@ def row_support(
     """The scores that rows first … last − 1 of `bilinear_matrix` can touch, as a range (low, high).
 
     All other entries of those rows are zero, so that a band of rows can be computed from a band of
-    scores. An empty range (low == high) means that the rows are zero. Raises ValueError as
-    `bilinear_matrix`.
+    scores. An empty range (low == high) means that the rows are zero.
+
+    Raises:
+        ValueError: as `bilinear_matrix`.
     """
     k = _kernel_size(factor, kernel_size)
     numerator, unit = _phase(offset, k)
@@ -166,10 +186,14 @@ def upsample(
             gradients.
         border: as in `bilinear_matrix`.
 
-    Returns `(N, C, *size)`, contiguous, in the dtype of the scores (under autocast, autocast's).
-    Raises ValueError for scores that are not 4-D floating point, for a size below 1, an unknown
-    method or border, and, for the two convolutions, for an offset that is not whole, a crop that
-    lies wholly outside, and border="replicate" with a kernel other than 2·factor or 2·factor − 1.
+    Returns:
+        `(N, C, *size)`, contiguous, in the dtype of the scores (under autocast, autocast's).
+
+    Raises:
+        ValueError: for scores that are not 4-D floating point, for a size below 1, an unknown
+            method or border, and, for the two convolutions, for an offset that is not whole, a crop
+            that lies wholly outside, and border="replicate" with a kernel other than 2·factor or
+            2·factor − 1.
 
     ::
 
@@ -200,13 +224,16 @@ class Deconvolution(nn.Module):
     `upsample(method="dense")` whose weights are a parameter: learned, as the intermediate ones in
     the paper, or fixed (`learned=False`), as all of them in the reference (lr_mult 0).
 
+    The weight is (C, C, k, k), without bias; weight[i, i] is `bilinear_kernel(factor, k)`, the rest
+    zero. Source: Long, Shelhamer, Darrell 2015, section 3.3 and 4.2; reference net.py and
+    surgery.py.
+
     Args:
         channels: how many, C, of the scores and of the result.
         factor, kernel_size: as in `upsample`.
 
-    The weight is (C, C, k, k), without bias; weight[i, i] is `bilinear_kernel(factor, k)`, the rest
-    zero. Raises ValueError where a number is below 1. Source: Long, Shelhamer, Darrell 2015,
-    section 3.3 and 4.2; reference net.py and surgery.py.
+    Raises:
+        ValueError: where a number is below 1.
     """
 
     def __init__(
@@ -236,7 +263,10 @@ class Deconvolution(nn.Module):
         """Scores (N, C, H, W) → `(N, C, *size)`; size, offset and border as in `upsample`.
 
         With border="replicate" the outermost scores go on for as long as a row of the result can
-        see them. Raises ValueError as `upsample(method="dense")` does, and for other channels.
+        see them.
+
+        Raises:
+            ValueError: as `upsample(method="dense")` does, and for other channels.
         """
         check_scores(scores)
         if scores.shape[1] != self.channels:

@@ -86,7 +86,11 @@ def _array(value: Any) -> NDArray[Any]:
 
 
 def _labels(mask: Any, num_classes: int, ignore_index: int, name: str = "mask") -> NDArray[Any]:
-    """(H, W) uint8 labels with void 255. Raises ValueError for a label that has no class."""
+    """(H, W) uint8 labels with void 255.
+
+    Raises:
+        ValueError: for a label that has no class.
+    """
     labels = _array(mask)
     if labels.ndim != 2 or labels.dtype.kind not in "iub":
         raise ValueError(
@@ -144,7 +148,8 @@ def _same_size(image: NDArray[Any], mask: NDArray[Any], name: str) -> None:
 def colourise(mask: Any, palette: Any, ignore_index: int = 255) -> NDArray[np.uint8]:
     """Labels (H, W) in the colours of `palette` (C, 3): (H, W, 3) uint8, void in cream.
 
-    Raises ValueError for a label outside the palette that is not `ignore_index`.
+    Raises:
+        ValueError: for a label outside the palette that is not `ignore_index`.
     """
     colours: NDArray[np.uint8] = _lookup(palette)[_labels(mask, len(palette), ignore_index)]
     return colours
@@ -154,7 +159,10 @@ def save_mask(mask: Any, palette: Any, path: str | Path, ignore_index: int = 255
     """Write labels (H, W) as an 8-bit palette PNG, the format of VOC's own masks.
 
     The pixel values are the labels and void is 255, so reading the file gives the labels back; a
-    viewer shows the colours. Raises ValueError as `colourise` does.
+    viewer shows the colours.
+
+    Raises:
+        ValueError: as `colourise` does.
     """
     picture = Image.fromarray(_labels(mask, len(palette), ignore_index))
     picture.putpalette(_lookup(palette).tobytes())
@@ -166,7 +174,11 @@ def overlay(
 ) -> NDArray[np.uint8]:
     """The image (H, W, 3) with class colours laid over it at opacity `alpha`; void shows through.
 
-    Returns (H, W, 3) uint8. Raises ValueError where `alpha` is outside [0, 1] or sizes differ.
+    Returns:
+        (H, W, 3) uint8.
+
+    Raises:
+        ValueError: where `alpha` is outside [0, 1] or sizes differ.
     """
     if not 0 <= alpha <= 1:
         raise ValueError(f"alpha is {alpha}; pass an opacity from 0 to 1")
@@ -184,7 +196,11 @@ def error_map(
 ) -> NDArray[np.uint8]:
     """Where a prediction is wrong: vermillion; void grey; elsewhere the image, dark and colourless.
 
-    Returns (H, W, 3) uint8. Raises ValueError where sizes differ.
+    Returns:
+        (H, W, 3) uint8.
+
+    Raises:
+        ValueError: where sizes differ.
     """
     pixels, truth, guess = _rgb(image), _array(target), _array(prediction)
     _same_size(pixels, truth, "target")
@@ -241,7 +257,10 @@ def figure(fig: Figure | Image.Image | ArrayLike, *, alt: str, width: int | None
 
     `alt` says what the figure shows. `width` is in CSS pixels; where None, a figure's own width at
     96 to the inch, or an array's own pixels. A matplotlib figure is closed, so that a notebook does
-    not show it a second time. Raises ValueError where `alt` is empty or the array has another form.
+    not show it a second time.
+
+    Raises:
+        ValueError: where `alt` is empty or the array has another form.
     """
     if not alt.strip():
         raise ValueError("alt is empty; say in a sentence what the figure shows")
@@ -372,8 +391,13 @@ def show_segmentation(
 ) -> Figure:
     """One row for each image: the image, the truth and, where given, the prediction and its errors.
 
-    A legend below names the classes that occur. Returns the matplotlib figure; give it alt text
-    with `figure`. Raises ValueError where the sequences differ in length.
+    A legend below names the classes that occur.
+
+    Returns:
+        The matplotlib figure; give it alt text with `figure`.
+
+    Raises:
+        ValueError: where the sequences differ in length.
     """
     guesses = [None] * len(images) if predictions is None else list(predictions)
     if not len(images) or {len(targets), len(guesses)} != {len(images)}:
@@ -413,7 +437,8 @@ def class_legend(
         masks: the labels that it shows, as `colourise` takes them.
         classes, palette, ignore_index: as `colourise` and `show_segmentation` take them.
 
-    Raises ValueError for a figure of another layout, and for a label without a name.
+    Raises:
+        ValueError: for a figure of another layout, and for a label without a name.
     """
     if not isinstance(fig.get_layout_engine(), ConstrainedLayoutEngine):
         raise ValueError(
@@ -478,7 +503,10 @@ def prediction_sheet(
     """Write a PNG with a row for each (image, target, prediction): the three and the errors.
 
     Errors are vermillion and void is grey; a legend names the classes that occur. Images may have
-    different sizes. Raises ValueError where there is no sample.
+    different sizes.
+
+    Raises:
+        ValueError: where there is no sample.
     """
     rows, masks = [], []
     for image, target, prediction in samples:

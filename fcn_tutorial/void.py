@@ -16,7 +16,11 @@ Void = int | Collection[int] | None
 
 
 def void_labels(ignore_index: Void) -> tuple[int, ...]:
-    """The void labels, each once, in the order given. Raises ValueError for what is no integer."""
+    """The void labels, each once, in the order given.
+
+    Raises:
+        ValueError: for what is no integer.
+    """
     if ignore_index is None:
         return ()
     try:
@@ -56,7 +60,8 @@ def check_labels(target: Any, num_classes: int, ignore_index: Void) -> Any:
 def writable_void(dtype: Any, ignore_index: Void, name: str = "target") -> int:
     """The label that marks further pixels as void: the first one.
 
-    Raises ValueError where there is none and where tensors of `dtype` cannot hold it.
+    Raises:
+        ValueError: where there is none and where tensors of `dtype` cannot hold it.
     """
     labels = void_labels(ignore_index)
     if not labels:

@@ -118,8 +118,10 @@ def slider(
     Frames are matplotlib figures (closed afterwards), PIL images or (H, W, 3 or 4) uint8 arrays, of
     one pixel size; `width` is theirs in CSS pixels. `alt` is one text a frame, or one text for all,
     to which name and label are added. `start` is the frame shown first.
-    Raises ValueError where the numbers of frames, labels and texts differ, a frame has another
-    size, `start` has no frame, or the element exceeds `LIMIT` bytes.
+
+    Raises:
+        ValueError: where the numbers of frames, labels and texts differ, a frame has another size,
+            `start` has no frame, or the element exceeds `LIMIT` bytes.
     """
     texts = [str(label) for label in labels]
     alts = [f"{alt} {name}: {t}." for t in texts] if isinstance(alt, str) else list(alt)

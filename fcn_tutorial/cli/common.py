@@ -42,7 +42,11 @@ def asked_to_stop() -> Iterator[Callable[[], bool]]:
 
 
 def chosen_device(name: str | None) -> Any:
-    """The torch device of that name; CUDA, where there is one, for None. Raises ValueError."""
+    """The torch device of that name; CUDA, where there is one, for None.
+
+    Raises:
+        ValueError: TODO.
+    """
     import torch
 
     if name is None:

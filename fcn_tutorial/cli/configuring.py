@@ -24,7 +24,8 @@ def add_config(verb: argparse._ActionsContainer) -> None:
 def read(options: argparse.Namespace) -> Config | None:
     """The file that the options name; what it says of options that were not given is set there.
 
-    Raises FileNotFoundError and ValueError as `read_config` does.
+    Raises:
+        FileNotFoundError, ValueError: as `read_config` does.
     """
     from fcn_tutorial.training.recipes.config import OPTIONS, read_config
 
@@ -75,7 +76,8 @@ def override(
 def scored_data(recipe: Recipe, config: Config | None, options: argparse.Namespace) -> Recipe:
     """The recipe of a run that is scored on what the command names.
 
-    Raises ValueError for a setting of --set that is none of the data.
+    Raises:
+        ValueError: for a setting of --set that is none of the data.
     """
     from fcn_tutorial.datasets import sources
 

@@ -106,7 +106,11 @@ def _numbers(text: str) -> list[int]:
 
 
 def devices() -> list[Finding]:
-    """Where networks can run here. Raises ImportError and others where torch does not work."""
+    """Where networks can run here.
+
+    Raises:
+        ImportError: and others where torch does not work.
+    """
     import torch
 
     from fcn_tutorial import vision  # noqa: F401  (torchvision works beside this torch)

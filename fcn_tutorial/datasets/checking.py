@@ -105,7 +105,9 @@ def check(source: Source, spec: Data, data: Path | str | None, split: str | None
     """Check a data set, or one split of it, against its published numbers, reading every file.
 
     spec: what is read of it, see `Source.settings`. data: its folder, as `Source.root` takes it.
-    Raises ValueError and OSError where nothing of it can be opened; all else is in the report.
+
+    Raises:
+        ValueError, OSError: where nothing of it can be opened; all else is in the report.
     """
     folder = None if data is None else Path(data)
     try:

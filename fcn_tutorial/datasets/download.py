@@ -50,10 +50,15 @@ class _Wrong(ValueError):
 def download(source: Source, root: Path | str, say: Say = print) -> list[Path]:
     """Fetch a data set into `root`, the folder that FCN_DATA would name.
 
-    Returns the files and folders that are new; what is there already is left as it is. An archive
-    is removed once it is unpacked. `say` is told what happens. Raises ValueError where there is
-    nothing to download, and for a wrong checksum or an unsafe archive; OSError where the server or
-    the disk fails, with the steps to take by hand.
+    An archive is removed once it is unpacked. `say` is told what happens.
+
+    Returns:
+        The files and folders that are new; what is there already is left as it is.
+
+    Raises:
+        ValueError: where there is nothing to download, and for a wrong checksum or an unsafe
+            archive.
+        OSError: where the server or the disk fails, with the steps to take by hand.
     """
     if not source.files:
         raise ValueError(f"{source.name}: nothing to download; {source.note or source.address}")
@@ -94,9 +99,12 @@ def fetch(remote: Remote, folder: Path, limit: int = MAX_BYTES) -> Path:
     """Fetch one file into `folder`; returns its path.
 
     It is written as NAME.part and gets its name when it is complete, its checksum right, and it is
-    what its name says; a part that is there is continued. What is wrong from one address is
-    fetched from the next. Raises `Unreachable`, and ValueError for a file that is wrong from all
-    (it is removed) or of more than `limit` bytes.
+    what its name says; a part that is there is continued. What is wrong from one address is fetched
+    from the next.
+
+    Raises:
+        Unreachable: TODO.
+        ValueError: for a file that is wrong from all (it is removed) or of more than `limit` bytes.
     """
     folder.mkdir(parents=True, exist_ok=True)
     target, part = folder / remote.name, folder / f"{remote.name}.part"
@@ -197,7 +205,11 @@ class _Cut(Exception):
 
 
 def _ask(url: str, start: int, validator: str) -> Any:
-    """The answer to a request for the bytes from `start`. Raises HTTPError and `_Cut`."""
+    """The answer to a request for the bytes from `start`.
+
+    Raises:
+        HTTPError: and `_Cut`.
+    """
     headers = {"User-Agent": "fcn-tutorial", "Accept-Encoding": "identity"}
     if start:
         headers |= {"Range": f"bytes={start}-", "If-Range": validator}
@@ -304,10 +316,12 @@ def unpack(
 ) -> None:
     """Unpack a zip or tar archive: of `placements`, (folder inside, folder below `root`).
 
-    Folders appear when all is unpacked, or not at all. Raises ValueError, and writes nothing
-    outside `root`, where a member's name is absolute or leads upwards, where a wanted member is a
-    link or a device, where more than `limit` bytes come out, where the archive is damaged, and
-    where it holds none of the folders.
+    Folders appear when all is unpacked, or not at all.
+
+    Raises:
+        ValueError: and writes nothing outside `root`, where a member's name is absolute or leads
+            upwards, where a wanted member is a link or a device, where more than `limit` bytes come
+            out, where the archive is damaged, and where it holds none of the folders.
     """
     staging = root / f".unpacking-{archive.name}"
     shutil.rmtree(staging, ignore_errors=True)
@@ -401,9 +415,12 @@ class _Header(tarfile.TarInfo):
     """A member's header, or one that describes the next; the latter are read into memory whole."""
 
     def _proc_member(self, *arguments: Any) -> Any:
-        """What reads the next header's description. Raises TarError for one above 1 MiB.
+        """What reads the next header's description.
 
         Not `frombuf`, which the tarfile of newer Pythons, and of Debian 12, passes by.
+
+        Raises:
+            TarError: for one above 1 MiB.
         """
         if self.type in _DESCRIPTIONS and self.size > _CHUNK:
             raise tarfile.TarError(f"a header of {self.size:,} bytes")
@@ -424,7 +441,11 @@ def _content(opened: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
 
 
 def _safe_parts(archive: Path, name: str) -> tuple[str, ...]:
-    """The parts of a member's name. Raises ValueError where they could lead out of a folder."""
+    """The parts of a member's name.
+
+    Raises:
+        ValueError: where they could lead out of a folder.
+    """
     path = PureWindowsPath(name)  # takes both separators, and knows drives
     if path.anchor or path.drive or ".." in path.parts or "\0" in name:
         raise ValueError(f"{archive}: unsafe archive, it holds {name!r}; not unpacked")

@@ -100,7 +100,8 @@ def quantities(depth: ArrayLike, camera: Camera, missing: ArrayLike | None = Non
         missing: (H, W) bool, where `depth` was filled in: such depths keep their disparity and
             height, but no plane is fitted through them. None where nothing was filled in.
 
-    Raises ValueError for other shapes and for a camera without a positive focal length.
+    Raises:
+        ValueError: for other shapes and for a camera without a positive focal length.
     """
     metres = _metres(depth, camera)
     fitted = metres if missing is None else np.where(_mask(missing, metres), np.nan, metres)
@@ -186,7 +187,9 @@ def surface_normals(
     is an affine function of row and column, so one linear least-squares fit a window gives the
     plane exactly; depths marked `missing` do not take part. A window across a depth edge gives a
     plane of neither side. nan where a window has no three pixels that span a plane.
-    Raises ValueError for a radius below 1 and as `quantities`.
+
+    Raises:
+        ValueError: for a radius below 1 and as `quantities`.
     """
     if radius < 1:
         raise ValueError(f"radius={radius}: a plane needs a window of radius 1 or more")

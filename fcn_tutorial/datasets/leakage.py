@@ -75,6 +75,8 @@ class Leakage:
 def report(train: Any, evaluation: Any, tests: Collection[str] = TESTS) -> Leakage:
     """Compare two sets of images: VOC with SBD, two splits of a folder, whatever lists its files.
 
+    Reads each image once, some 400 a second and core at VOC's size, unless `tests` is ("name",).
+
     Args:
         train, evaluation: data sets with `files`, `Subset` and `ConcatDataset` of such, or
             iterables of image paths.
@@ -83,9 +85,10 @@ def report(train: Any, evaluation: Any, tests: Collection[str] = TESTS) -> Leaka
             at another size; crops, mirror images and edited colours are not found, nor are pictures
             of a single colour. Leave "name" out for files numbered anew in each split.
 
-    Reads each image once, some 400 a second and core at VOC's size, unless `tests` is ("name",).
-    Raises TypeError for data sets that list no files, ValueError for an unknown test, a set
-    without images or a damaged image, and FileNotFoundError for a missing one.
+    Raises:
+        TypeError: for data sets that list no files.
+        ValueError: for an unknown test, a set without images or a damaged image.
+        FileNotFoundError: for a missing one.
     """
     for test in tests:
         if test not in TESTS:

@@ -82,15 +82,17 @@ def collate(
 ) -> tuple[Any, Any]:
     """(inputs, targets) of a batch: plain tensors, or dicts of them, with N in front.
 
+    Items smaller than the batch's largest are padded below and to the right, so that pixel (0, 0)
+    stays where it was: images with their own mean colour, targets with void, `Depth` with 0.
+
     Args:
         samples: (input, target) pairs, each part a tensor (…, H, W) or a dict of such.
         ignore_index: the void label; of several, the first is written.
         multiple: both sides of the batch become multiples of it.
 
-    Items smaller than the batch's largest are padded below and to the right, so that pixel (0, 0)
-    stays where it was: images with their own mean colour, targets with void, `Depth` with 0.
-    Raises ValueError where the parts of one item differ in size, and where targets are of a dtype
-    that cannot hold the void label.
+    Raises:
+        ValueError: where the parts of one item differ in size, and where targets are of a dtype
+            that cannot hold the void label.
     """
     size = _padded([_size(sample) for sample in samples], multiple)
     images = [map_sample(partial(_pad, size, None), image) for image, _ in samples]
@@ -99,7 +101,11 @@ def collate(
 
 
 def _size(sample: tuple[Any, Any]) -> Size:
-    """(H, W) of an item. Raises ValueError where its parts differ."""
+    """(H, W) of an item.
+
+    Raises:
+        ValueError: where its parts differ.
+    """
     found: set[Size] = set()
 
     def note(part: Tensor) -> Tensor:

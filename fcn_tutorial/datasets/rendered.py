@@ -23,7 +23,8 @@ _MIN_SIDE = 32
 class Rendered(torch.utils.data.Dataset[tuple[Any, Any]]):
     """A data set that is rendered from a seed; `thing` is what an item of it shows.
 
-    Raises ValueError for n, size or seed beyond what there is, a split or a modality unknown.
+    Raises:
+        ValueError: for n, size or seed beyond what there is, a split or a modality unknown.
     """
 
     thing: ClassVar[str]
@@ -57,7 +58,11 @@ class Rendered(torch.utils.data.Dataset[tuple[Any, Any]]):
         return self.n
 
     def _position(self, index: int) -> int:
-        """`index` counted from the first item. Raises IndexError beyond n."""
+        """`index` counted from the first item.
+
+        Raises:
+            IndexError: beyond n.
+        """
         position = operator.index(index)
         if not -self.n <= position < self.n:
             where = f"the {self.n} {self.thing}s of this split"

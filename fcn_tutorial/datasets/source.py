@@ -147,7 +147,8 @@ class Source:
     def root(self, data: Path | None) -> Path:
         """The folder for the reader: `data`, or the data set's own below it; see `data_folder`.
 
-        Raises FileNotFoundError where there is no such folder, or none is named.
+        Raises:
+            FileNotFoundError: where there is no such folder, or none is named.
         """
         named = data_folder(data, f"{self.name}: name the data folder with --data DIR", self.folder)
         if not named.is_dir():
@@ -180,7 +181,11 @@ class Source:
         return ", geometric classes" if spec.task == "geometric" else ""
 
     def settings(self, **changes: Any) -> Data:
-        """What a recipe would say of it, apart from augmentation. Raises ValueError for others."""
+        """What a recipe would say of it, apart from augmentation.
+
+        Raises:
+            ValueError: for others.
+        """
         known = {field.name for field in dataclasses.fields(self.spec_type)}
         if unknown := sorted(changes.keys() - known):
             raise ValueError(f"{self.name} has no setting {', '.join(unknown)}")
@@ -193,7 +198,8 @@ class Source:
     def open(self, spec: Data, split: str, data: Path | None) -> Any:
         """The recipe's "train", "val" or "test" images, or "all": whole, without augmentation.
 
-        Raises ValueError for a split that the recipe does not have, and what `read` raises.
+        Raises:
+            ValueError: for a split that the recipe does not have, and what `read` raises.
         """
         if split == "all":
             dataset = self.everything(spec, data)
@@ -217,7 +223,8 @@ class Source:
     def notes(self, spec: Data, opened: Mapping[str, Any]) -> list[str]:
         """What a reader of the record must know of the splits, {name: data set}, of a recipe.
 
-        Raises ValueError where they cannot be trained on.
+        Raises:
+            ValueError: where they cannot be trained on.
         """
         return []
 
@@ -254,7 +261,11 @@ class Source:
     # --- For `data check` and `data preview` ----------------------------------------------------
 
     def checked(self, spec: Data) -> tuple[str, ...]:
-        """Splits that a check opens. Raises ValueError where there is nothing to check."""
+        """Splits that a check opens.
+
+        Raises:
+            ValueError: where there is nothing to check.
+        """
         return tuple(self.counts)
 
     def disjoint(self, spec: Data) -> tuple[str, ...]:

@@ -35,7 +35,11 @@ def working_dtype(scores: Tensor) -> torch.dtype:
 
 
 def same_size(scores: Tensor, target: Tensor) -> Tensor:
-    """The scores in the type that losses work in. Raises ValueError where the sizes differ."""
+    """The scores in the type that losses work in.
+
+    Raises:
+        ValueError: where the sizes differ.
+    """
     if scores.shape[2:] != target.shape[1:]:
         raise ValueError(
             f"scores are {tuple(scores.shape[2:])} and target is {tuple(target.shape[1:])} in "

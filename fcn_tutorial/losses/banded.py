@@ -27,6 +27,12 @@ def upsample_cross_entropy(
 ) -> Tensor:
     """`pixel_cross_entropy(upsample(scores, …), target, …)` without the full-resolution scores.
 
+    The scores are upsampled, compared and differentiated in bands of rows, and only the gradient
+    with respect to the coarse scores is kept. Values and gradients equal the plain form's up to
+    rounding. Half-precision scores, and all but float64 under autocast, are computed in float32.
+    The gradient itself cannot be differentiated, and `weight` receives none. In a graph that is
+    being compiled or exported the plain form stands, for the compiler to fuse.
+
     Args:
         scores: (N, C, H, W) floating point.
         target: (N, H', W') integer; its size is the size of the upsampled scores.
@@ -36,12 +42,8 @@ def upsample_cross_entropy(
             default 2¹⁸ a thread on the CPU, where a band then stays in the cache, and 2²²
             elsewhere.
 
-    The scores are upsampled, compared and differentiated in bands of rows, and only the gradient
-    with respect to the coarse scores is kept. Values and gradients equal the plain form's up to
-    rounding. Half-precision scores, and all but float64 under autocast, are computed in float32.
-    The gradient itself cannot be differentiated, and `weight` receives none. In a graph that is
-    being compiled or exported the plain form stands, for the compiler to fuse. Raises ValueError as
-    the two functions it stands for.
+    Raises:
+        ValueError: as the two functions it stands for.
     """
     check(scores, target, ignore_index, weight, reduction)
     if torch.compiler.is_compiling():

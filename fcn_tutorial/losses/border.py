@@ -28,6 +28,17 @@ def border_weights(
 ) -> Tensor:
     """What each background pixel counts more, for how close the two nearest regions are.
 
+    Source: Ronneberger, Fischer, Brox, MICCAI 2015, equation 2 (w0 = 10, sigma about 5).
+
+    Args:
+        labels: (N, H, W) integer. A region is what hangs together, over edges of pixels, of one
+            image's pixels that are neither background nor void.
+        w0: of a pixel at no distance from both. sigma: in pixels.
+
+    Returns:
+        (N, H, W) float32 on the CPU: 0 in regions, in void, where there are fewer than two regions,
+        and where the next is further than 6 sigma.
+
     ::
 
         w0 · exp(−(d1 + d2)² / (2 sigma²)),
@@ -36,15 +47,6 @@ def border_weights(
     what equation 2 of the source adds to the weight of the pixel's class (a loss of class weights
     and one of these add up). Equation 1, the loss, lacks its minus sign there: the sum of w · log p
     is at its smallest where the net is most wrong.
-
-    Args:
-        labels: (N, H, W) integer. A region is what hangs together, over edges of pixels, of one
-            image's pixels that are neither background nor void.
-        w0: of a pixel at no distance from both. sigma: in pixels.
-
-    Returns (N, H, W) float32 on the CPU: 0 in regions, in void, where there are fewer than two
-    regions, and where the next is further than 6 sigma. Source: Ronneberger, Fischer, Brox, MICCAI
-    2015, equation 2 (w0 = 10, sigma about 5).
     """
     maps = [
         _of_image(image, void, w0, sigma, background)

@@ -13,16 +13,20 @@ WeightRule = Literal["inverse", "inverse_sqrt", "log"]
 def median_frequency_weights(counts: Any, image_pixels: Any = None) -> Tensor:
     """Weights that balance classes: median frequency / frequency (Eigen and Fergus 2015).
 
+    With an even number of classes the median is the mean of the middle two.
+
     Args:
         counts: (C,) pixels of each class in the training set, tensor or array.
         image_pixels: (C,) the pixels of all images that contain the class, as in the source;
             without it all images count for every class, which differs for classes that few images
             contain.
 
-    Returns (C,) float32: 1 for the class of median frequency, above for rarer ones, and 0 for
-    classes without a pixel, which are left out of the median. With an even number of classes the
-    median is the mean of the middle two. Raises ValueError for negative counts, no pixel at all, or
-    image_pixels below counts.
+    Returns:
+        (C,) float32: 1 for the class of median frequency, above for rarer ones, and 0 for classes
+        without a pixel, which are left out of the median.
+
+    Raises:
+        ValueError: for negative counts, no pixel at all, or image_pixels below counts.
     """
     pixels = _counts(counts)
     within = pixels.sum().expand_as(pixels)
@@ -51,8 +55,11 @@ def frequency_weights(counts: Any, rule: WeightRule = "inverse_sqrt") -> Tensor:
             there (see Cui et al. 2019, Class-balanced loss, section 2); "log", 1/ln(1.02 + p),
             within 1.4 and 50.5 before scaling (Paszke et al. 2016, ENet, section 5.2).
 
-    Returns (C,) float32, 0 for classes without a pixel. Raises ValueError for negative counts, no
-    pixel at all and an unknown rule.
+    Returns:
+        (C,) float32, 0 for classes without a pixel.
+
+    Raises:
+        ValueError: for negative counts, no pixel at all and an unknown rule.
     """
     if rule not in get_args(WeightRule):
         raise ValueError(f"rule must be one of {get_args(WeightRule)}, got {rule!r}")

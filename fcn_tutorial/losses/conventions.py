@@ -17,6 +17,9 @@ class Rates(NamedTuple):
 def translate(lr: float, weight_decay: float, valid_pixels: float, to: Reduction = "mean") -> Rates:
     """Settings that make SGD on the mean loss take the steps it took on the summed one.
 
+    The reference's FCN-32s: `translate(1e-10, 5e-4, 187_500)` is (1.875e-5, 2.67e-9) for an image
+    of 375 × 500.
+
     Args:
         valid_pixels: pixels that are not void in a batch, N. The gradient of the sum is N times
             that of the mean, so the learning rate is multiplied by N. Weight decay is added to the
@@ -25,8 +28,8 @@ def translate(lr: float, weight_decay: float, valid_pixels: float, to: Reduction
             and approximate where N varies, because a sum gives an image with less void a larger
             step.
 
-    The reference's FCN-32s: `translate(1e-10, 5e-4, 187_500)` is (1.875e-5, 2.67e-9) for an image
-    of 375 × 500. Raises ValueError if valid_pixels is not positive or `to` is unknown.
+    Raises:
+        ValueError: if valid_pixels is not positive or `to` is unknown.
 
     ::
 
@@ -44,7 +47,9 @@ def match_momentum(momentum: float, batch: float, to_batch: float) -> float:
     """The momentum that forgets as much per image at another batch size: p^(to_batch / batch).
 
     0.9 at batch 20 corresponds to 0.9947 at batch 1 (compare Shelhamer, Long, Darrell 2017).
-    Raises ValueError unless 0 ≤ momentum < 1 and both batch sizes are positive.
+
+    Raises:
+        ValueError: unless 0 ≤ momentum < 1 and both batch sizes are positive.
     """
     if not 0 <= momentum < 1:
         raise ValueError(f"momentum must be in [0, 1), got {momentum}")

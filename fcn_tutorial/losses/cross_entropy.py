@@ -20,6 +20,9 @@ def pixel_cross_entropy(
 ) -> Tensor:
     """Softmax cross-entropy of every pixel that is not void, as one number.
 
+    Labels are looked at on the CPU only: on an accelerator that would wait for the device, whose
+    own kernel stops at such a label.
+
     Args:
         scores: (N, C, H, W) floating point, before the softmax.
         target: (N, H, W) integer, uint8 included; pixels equal to `ignore_index`, or to one of
@@ -29,10 +32,12 @@ def pixel_cross_entropy(
             weights; where there are none, the loss and its gradient are 0, not nan. "sum" is the
             sum.
 
-    Returns a scalar, of float32 for half-precision scores. Raises ValueError for shapes that do not
-    fit, a target that is not integer, an unknown reduction, and labels out of range. Labels are
-    looked at on the CPU only: on an accelerator that would wait for the device, whose own kernel
-    stops at such a label.
+    Returns:
+        A scalar, of float32 for half-precision scores.
+
+    Raises:
+        ValueError: for shapes that do not fit, a target that is not integer, an unknown reduction,
+            and labels out of range.
 
     ::
 

@@ -29,8 +29,11 @@ def focal_loss(
         ignore_index, weight, reduction: as in `pixel_cross_entropy`. "mean" divides by what the
             pixels weigh without the focal factor, so a better network has a smaller mean.
 
-    Returns a scalar, of float32 for half-precision scores. Raises ValueError for a negative gamma,
-    and as `pixel_cross_entropy`.
+    Returns:
+        A scalar, of float32 for half-precision scores.
+
+    Raises:
+        ValueError: for a negative gamma, and as `pixel_cross_entropy`.
     """
     if not gamma >= 0:
         raise ValueError(f"gamma must be 0 or more, got {gamma}")

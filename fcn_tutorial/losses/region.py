@@ -39,8 +39,11 @@ def dice_loss(
         ignore_index: the label of void pixels, or several.
         reduction: see the module.
 
-    Returns a scalar, of float32 for half-precision scores. Raises ValueError as
-    `pixel_cross_entropy`.
+    Returns:
+        A scalar, of float32 for half-precision scores.
+
+    Raises:
+        ValueError: as `pixel_cross_entropy`.
     """
 
     def lost(p: Tensor, y: Tensor) -> Tensor:

@@ -22,6 +22,11 @@ def sample_pixels(
     the last layer with probability 1 − p, take 1/p times as many images a batch, and find that it
     converges no faster and takes longer.
 
+    A loss of the result with reduction="sum", divided by p, has the full loss and gradient as its
+    expectation. With "mean", which divides by the pixels that stay, it has them as they are:
+    exactly for single pixels without class weights (wherever a pixel stays), approximately
+    otherwise.
+
     Args:
         target: (…, H, W) integer.
         fraction: the probability p of a cell to stay, 0 < p ≤ 1.
@@ -33,11 +38,9 @@ def sample_pixels(
             device than the target: one on the CPU draws the same cells for every device.
         ignore_index: the label of void pixels, which stay void; of several, the first is written.
 
-    A loss of the result with reduction="sum", divided by p, has the full loss and gradient as its
-    expectation. With "mean", which divides by the pixels that stay, it has them as they are:
-    exactly for single pixels without class weights (wherever a pixel stays), approximately
-    otherwise. Raises ValueError for a fraction outside (0, 1], a cell below 1, a target that is not
-    integer or has less than two dimensions, and an ignore_index that its dtype cannot hold.
+    Raises:
+        ValueError: for a fraction outside (0, 1], a cell below 1, a target that is not integer or
+            has less than two dimensions, and an ignore_index that its dtype cannot hold.
     """
     if not 0 < fraction <= 1:
         raise ValueError(f"fraction must be above 0 and at most 1, got {fraction}")

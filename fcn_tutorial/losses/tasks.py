@@ -52,9 +52,12 @@ def multitask_loss(
         divisors: {task: what its loss is divided by}, such as the valid pixels of a whole step
             where this is one part of it, with reduction="sum".
 
-    Returns `TaskLosses(total, parts)`. Raises ValueError, naming the tasks, where the keys of
-    scores and targets differ, none is given, or a weight is for no task or negative; and as
-    `upsample_loss` for a task, naming it.
+    Returns:
+        `TaskLosses(total, parts)`.
+
+    Raises:
+        ValueError: naming the tasks, where the keys of scores and targets differ, none is given, or
+            a weight is for no task or negative; and as `upsample_loss` for a task, naming it.
     """
     class_weights, task_weights = class_weights or {}, task_weights or {}
     _check_tasks(scores, targets, class_weights, task_weights)

@@ -54,7 +54,11 @@ def upsample_loss(
         ignore_index, weight, reduction: as in `pixel_cross_entropy`; a region's loss weighs its
             classes alike, whatever `weight` says.
 
-    Returns a scalar. Raises ValueError as the losses it is made of, and for an unknown region.
+    Returns:
+        A scalar.
+
+    Raises:
+        ValueError: as the losses it is made of, and for an unknown region.
     """
     if terms.region != "none" and terms.region not in _REGIONS:
         known = ", ".join(("none", *_REGIONS))

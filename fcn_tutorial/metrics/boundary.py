@@ -27,6 +27,8 @@ def boundary_band(
     Distance is the larger of rows and columns apart (chessboard), so that corners stay square. The
     image's own edge is no boundary. Void pixels are never in the band.
 
+    After Kohli, Ladický, Torr 2009 and Krähenbühl, Koltun 2011.
+
     Args:
         target: (…, H, W) integer tensor or array, each map by itself.
         ignore_index: the label of void pixels, or several; None if there are none.
@@ -35,9 +37,11 @@ def boundary_band(
             them); False takes void for unknown and looks for another class only, where void pixels
             mean that nobody labelled a region.
 
-    Returns (…, H, W) bool on the target's device. Raises ValueError for width < 1, a target that is
-    not integer or has less than two dimensions. After Kohli, Ladický, Torr 2009 and Krähenbühl,
-    Koltun 2011.
+    Returns:
+        (…, H, W) bool on the target's device.
+
+    Raises:
+        ValueError: for width < 1, a target that is not integer or has less than two dimensions.
     """
     labels = integers(target, "target")
     if width < 1:
@@ -66,8 +70,10 @@ def boundary_only(
     Scores near the boundaries are then those of `ConfusionMatrix.update(prediction,
     boundary_only(target, width))`, and a curve of them over widths shows how far from the boundary
     a network errs. Arguments and errors as in `boundary_band`; also ValueError for an ignore_index
-    that the target's dtype cannot hold; of several, the first is written. Returns a tensor of the
-    target's shape.
+    that the target's dtype cannot hold; of several, the first is written.
+
+    Returns:
+        A tensor of the target's shape.
     """
     labels = integers(target, "target")
     void = writable_void(labels.dtype, ignore_index)
@@ -91,8 +97,11 @@ def boundary_iu(
         ignore_index: the label of void pixels, or several. Their edge counts as a boundary.
         absent: which classes without a pixel in the bands count, as in `score`.
 
-    Returns a fraction of one, nan where no pixel is near a boundary. Raises ValueError as
-    `boundary_only` and `ConfusionMatrix.update`.
+    Returns:
+        A fraction of one, nan where no pixel is near a boundary.
+
+    Raises:
+        ValueError: as `boundary_only` and `ConfusionMatrix.update`.
     """
     confusion = ConfusionMatrix(num_classes, ignore_index)
     for prediction, target in pairs:
@@ -114,6 +123,10 @@ def boundary_f1(
     ones with a predicted one, F1 their harmonic mean; the image's score is the mean over classes
     in the truth. That of a data set is the mean over its images (`numpy.nanmean`).
 
+    A class with a contour in one map alone scores 0; one without a contour in either is left out,
+    and without any left the score is nan. Source: Csurka et al. 2013, averaged as in Badrinarayanan
+    et al. 2017.
+
     Args:
         prediction, target: (H, W) integer tensors or arrays.
         tolerance: Euclidean distance in pixels; by default 0.75 % of the image's diagonal.
@@ -121,10 +134,12 @@ def boundary_f1(
             no class in the prediction either, and next to them there is no contour: where void is
             drawn over the boundaries, as on VOC, use `boundary_only` instead.
 
-    Returns a fraction of one. A class with a contour in one map alone scores 0; one without a
-    contour in either is left out, and without any left the score is nan. Raises ValueError for
-    shapes that differ or are not (H, W), a tolerance that is negative, and labels as
-    `ConfusionMatrix.update`. Source: Csurka et al. 2013, averaged as in Badrinarayanan et al. 2017.
+    Returns:
+        A fraction of one.
+
+    Raises:
+        ValueError: for shapes that differ or are not (H, W), a tolerance that is negative, and
+            labels as `ConfusionMatrix.update`.
 
     ::
 

@@ -27,6 +27,10 @@ def stride_ceiling(
 ) -> Scores:
     """How well labels survive a score map `factor` times coarser: down, up again, and scored.
 
+    This estimates what a stride costs. It is not an upper bound: interpolated scores can place an
+    edge inside a cell. Compare Shelhamer, Long, Darrell 2017, appendix A, which does not say how it
+    interpolates.
+
     Args:
         labels: (H, W) integer maps. They are cut into cells of factor × factor pixels from the top
             left corner, the last ones partial where a side is not a multiple. No method looks at
@@ -41,10 +45,9 @@ def stride_ceiling(
             - "bilinear": the classes' shares in each cell, interpolated between cell centres
               (constant beyond the outermost) and the largest taken, the lower class at a tie.
 
-    This estimates what a stride costs. It is not an upper bound: interpolated scores can place an
-    edge inside a cell. Compare Shelhamer, Long, Darrell 2017, appendix A, which does not say how it
-    interpolates. Raises ValueError for factor < 1, an unknown method, maps that are not 2-D, and
-    labels out of range.
+    Raises:
+        ValueError: for factor < 1, an unknown method, maps that are not 2-D, and labels out of
+            range.
 
     ::
 

@@ -76,7 +76,8 @@ def score(
             however often they were predicted. A pixel of a class that was taken for one of them is
             an error.
 
-    Raises ValueError for a matrix that is not square and for an unknown `absent`.
+    Raises:
+        ValueError: for a matrix that is not square and for an unknown `absent`.
     """
     if absent not in get_args(Absent):
         raise ValueError(f"absent must be one of {get_args(Absent)}, got {absent!r}")
@@ -139,12 +140,14 @@ class ConfusionMatrix:
     ) -> ConfusionMatrix:
         """Counts the pixels of one or more images; returns itself.
 
+        Nothing is counted then.
+
         Args:
             prediction, target: class indices, integers of any width, of one shape (…, H, W).
 
-        Raises ValueError if the shapes differ, a dtype is not integer, a label is neither a class
-        nor `ignore_index`, or the prediction of a pixel that is not void is not a class. Nothing is
-        counted then.
+        Raises:
+            ValueError: if the shapes differ, a dtype is not integer, a label is neither a class nor
+                `ignore_index`, or the prediction of a pixel that is not void is not a class.
         """
         predicted, truth = integers(prediction, "prediction"), integers(target, "target")
         if predicted.shape != truth.shape:
@@ -161,7 +164,11 @@ class ConfusionMatrix:
     def merge(self, other: ConfusionMatrix) -> ConfusionMatrix:
         """Adds the counts of another matrix, from another process or part of the data.
 
-        Returns itself. Raises ValueError if its num_classes or ignore_index differ.
+        Returns:
+            itself.
+
+        Raises:
+            ValueError: if its num_classes or ignore_index differ.
         """
         mine, theirs = ((m.num_classes, m.ignore_index) for m in (self, other))
         if mine[0] != theirs[0] or {*void_labels(mine[1])} != {*void_labels(theirs[1])}:

@@ -24,14 +24,19 @@ def rand_error(truth: Labels, prediction: Labels, background: int = 0) -> float:
     Of all pairs of pixels in true regions, precision is the share of those put into one predicted
     region that belong together, recall the share of those that belong together that are in one.
 
+    Source: Arganda-Carreras et al. 2015, "foreground-restricted Rand scoring"; the same as
+    scikit-image's `adapted_rand_error`.
+
     Args:
         truth, prediction: (H, W), equal numbers on what is one region (`cells` makes them of a map
             of classes). Pixels of `background` in `truth`, the membranes, are not looked at; in
             `prediction` it is a region like others.
 
-    Returns 0 for the same partition. Raises ValueError for shapes that differ and for a truth
-    without a pair. Source: Arganda-Carreras et al. 2015, "foreground-restricted Rand scoring";
-    the same as scikit-image's `adapted_rand_error`.
+    Returns:
+        0 for the same partition.
+
+    Raises:
+        ValueError: for shapes that differ and for a truth without a pair.
     """
     _check_shapes(truth, prediction)
     inside = truth != background
@@ -55,11 +60,13 @@ def warping_error(truth: NDArray[np.bool_], prediction: NDArray[np.bool_]) -> fl
     corners too, and so does what is outside of the image); what still differs counts. Pixels are
     taken in the order of a queue, so that the error is an upper bound of the least one.
 
+    Source: Jain et al., CVPR 2010, §3 (without a limit to how far borders are moved).
+
     Args:
         truth, prediction: (H, W) bool, True in cells.
 
-    Raises ValueError for shapes that differ. Source: Jain et al., CVPR 2010, §3 (without a limit to
-    how far borders are moved).
+    Raises:
+        ValueError: for shapes that differ.
     """
     _check_shapes(truth, prediction)
     warped = np.pad(truth.astype(bool), 1)

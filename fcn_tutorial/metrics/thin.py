@@ -38,8 +38,11 @@ def thin_classes(
         ignore_index: the label of void pixels, or several; None if there are none. The edge of a
             void region is no boundary here: nobody knows what is behind it.
 
-    Returns the class indices, thinnest first. Raises ValueError for labels out of range and for a
-    share outside (0, 1].
+    Returns:
+        The class indices, thinnest first.
+
+    Raises:
+        ValueError: for labels out of range and for a share outside (0, 1].
     """
     if not 0 < share <= 1:
         raise ValueError(f"share must be above 0 and at most 1, got {share}")
@@ -63,8 +66,11 @@ def thin_iu(scores: Scores, thin: Collection[int]) -> float:
             counts against it.
         thin: class indices, as `thin_classes` finds them.
 
-    Returns nan where `scores` leaves all of them out. Raises ValueError for an index that is no
-    class, and where there is none.
+    Returns:
+        Nan where `scores` leaves all of them out.
+
+    Raises:
+        ValueError: for an index that is no class, and where there is none.
     """
     wrong = [c for c in thin if not 0 <= c < len(scores.iu)]
     if wrong or not thin:

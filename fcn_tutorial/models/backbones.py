@@ -55,7 +55,8 @@ class Backbone(nn.Module):
     def _measure(self, trunk: nn.Module) -> None:
         """Find out what the taps of `trunk` are, a module that returns them by stride.
 
-        Raises ValueError where one does not lie at its stride, or its layers cannot be traced.
+        Raises:
+            ValueError: where one does not lie at its stride, or its layers cannot be traced.
         """
         try:
             taps = survey_taps(trunk, TRACED_SIZE)
@@ -82,7 +83,8 @@ class Backbone(nn.Module):
     def layers(self, stride: int) -> list[geometry.Layer]:
         """The widest path from the image to the tap at `stride`, as `surgery.trace` reads it.
 
-        Raises ValueError for a tap behind attention, which is no list of layers.
+        Raises:
+            ValueError: for a tap behind attention, which is no list of layers.
         """
         if self._found[stride].attends:
             raise ValueError(f"{self.name} uses attention: its tap at {stride} has no field")
@@ -180,15 +182,17 @@ def tap(
 ) -> Backbone:
     """A backbone from any module that torch.fx can follow, read where `taps` says.
 
+    The module's weights are shared, not copied; a `Backbone` comes back as it is.
+
     Args:
         taps: {stride: name}, strides among 8, 16 and 32 (32 at least), names as torchvision's
             `get_graph_node_names` gives them: a submodule such as "layer3", or a node inside one.
             By default the module's attribute `taps`. Maps with the channels last are turned.
         preprocessing: what the module's weights expect (see `transforms.Preprocess`).
 
-    The module's weights are shared, not copied; a `Backbone` comes back as it is. Raises ValueError
-    for a name that is not in the module or lies at another stride, and for a path that cannot be
-    traced.
+    Raises:
+        ValueError: for a name that is not in the module or lies at another stride, and for a path
+            that cannot be traced.
     """
     if isinstance(module, Backbone):
         return module
@@ -290,7 +294,8 @@ def _fitting(stored: Mapping[str, Tensor]) -> str:
 def read_tensors(path: Path | str) -> dict[str, Tensor]:
     """The tensors of a safetensors file, or of a PyTorch one (.pth, .pt); no code of it is run.
 
-    Raises ValueError naming a file that is neither.
+    Raises:
+        ValueError: naming a file that is neither.
     """
     path = Path(path)
     try:

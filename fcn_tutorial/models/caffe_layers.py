@@ -32,9 +32,12 @@ def load_layers(
         path: of the file, for errors.
         required: the names that the file must have, in the right shape.
 
-    Returns what was copied, skipped (layers of another shape, such as scores of other classes),
-    left as it was and not used. Raises ValueError, naming file and layer, where a required one is
-    missing or does not fit.
+    Returns:
+        What was copied, skipped (layers of another shape, such as scores of other classes), left as
+        it was and not used.
+
+    Raises:
+        ValueError: naming file and layer, where a required one is missing or does not fit.
     """
     names = {module: name for name, module in network.named_modules()}
     new: dict[str, Tensor] = {}
@@ -89,7 +92,8 @@ def _shaped(blob: Tensor, wanted: torch.Size) -> Tensor:
 def vgg16_blobs(path: Path | str) -> dict[str, Tensor]:
     """The weights of a `.caffemodel`, or torchvision's VGG16 under the names of its Caffe layers.
 
-    Raises ValueError as `surgery.load_caffemodel` and `backbones.read_tensors`.
+    Raises:
+        ValueError: as `surgery.load_caffemodel` and `backbones.read_tensors`.
     """
     if Path(path).suffix == ".caffemodel":
         return surgery.load_caffemodel(path)

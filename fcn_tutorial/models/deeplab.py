@@ -60,6 +60,10 @@ class DeepLabConfig:
 class DeepLab(Eighth):
     """DeepLab-LargeFOV, or one with atrous spatial pyramid pooling (ASPP), its branches summed.
 
+    `from_config` takes weights: the authors' `.caffemodel`; VGG16's, also torchvision's, of whose
+    fc6 and fc7 it takes every third row and column and every fourth channel; or ResNet-101's
+    `.caffemodel`.
+
     Args:
         variant: "largefov", one 3×3 fc6 of dilation 12 on VGG16; "aspp-vgg16", four whole branches
             fc6–fc7–fc8 of dilations 6 to 24; "aspp-resnet101", four 3×3 score layers of the same
@@ -71,9 +75,8 @@ class DeepLab(Eighth):
         dropout: share of values dropped behind fc6 and fc7 in training.
         preprocessing: a name of `transforms.PREPROCESSING`; by default what was published.
 
-    `from_config` takes weights: the authors' `.caffemodel`; VGG16's, also torchvision's, of whose
-    fc6 and fc7 it takes every third row and column and every fourth channel; or ResNet-101's
-    `.caffemodel`. Raises ValueError for a variant that is not known.
+    Raises:
+        ValueError: for a variant that is not known.
     """
 
     Config = DeepLabConfig

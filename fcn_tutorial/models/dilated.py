@@ -61,6 +61,9 @@ class Dilated8Config:
 class Dilated8(Eighth):
     """The front end at stride 8, and a context module that keeps its scores' places.
 
+    Scores are compared at the full resolution of the labels, as an FCN's; the authors take a label
+    a score. `from_config` takes weights: a released `.caffemodel` or VGG16's, also torchvision's.
+
     Args:
         num_classes: how many classes, or {task: how many}.
         context: "large", as released for VOC, padded once by 33; "basic", with as many channels as
@@ -69,9 +72,8 @@ class Dilated8(Eighth):
         dropout: share of values dropped behind fc6 and fc7 in training.
         preprocessing: a name of `transforms.PREPROCESSING`.
 
-    Scores are compared at the full resolution of the labels, as an FCN's; the authors take a label
-    a score. `from_config` takes weights: a released `.caffemodel` or VGG16's, also torchvision's.
-    Raises ValueError for a context that is not known.
+    Raises:
+        ValueError: for a context that is not known.
     """
 
     Config = Dilated8Config

@@ -61,7 +61,8 @@ class FCNConfig:
         extra_channels: input channels beside RGB (early fusion, see `backbones.make`).
         preprocessing: of `transforms.Preprocess`; what comes with the trunk where it is empty.
 
-    Raises ValueError for a stride or a deconvolution that is not offered.
+    Raises:
+        ValueError: for a stride or a deconvolution that is not offered.
     """
 
     backbone: Annotated[str, "trunk"] = "vgg16"
@@ -90,6 +91,10 @@ class FCNConfig:
 class FCN(Network):
     """FCN-32s, -16s or -8s over a classifier's trunk.
 
+    What is wanted less often (`norms`, `dropout`, `extra_channels`, `preprocessing`) stands in
+    `FCNConfig`, which `FCN.from_config` takes. Score layers start at zero, so the first loss is ln
+    C.
+
     Args:
         backbone: one of `backbones.names()` ("vgg16", "resnet50", "tiny", …); or a module of
             one's own whose attribute `taps` names its nodes at each stride, or what
@@ -108,9 +113,8 @@ class FCN(Network):
         weights: file with the trunk's weights: safetensors or .pth in torchvision's key names, or
             one of the authors' .caffemodel.
 
-    What is wanted less often (`norms`, `dropout`, `extra_channels`, `preprocessing`) stands in
-    `FCNConfig`, which `FCN.from_config` takes. Score layers start at zero, so the first loss is
-    ln C. Raises ValueError for an argument out of its range and for weights that do not fit.
+    Raises:
+        ValueError: for an argument out of its range and for weights that do not fit.
 
     ::
 
@@ -222,7 +226,9 @@ class FCN(Network):
         """A 32s becomes a 16s, a 16s an 8s: the same layers plus one score layer at zero.
 
         The paper's staged training: the finer net starts from what the coarser one has learned.
-        Raises ValueError for an 8s, which has nothing finer.
+
+        Raises:
+            ValueError: for an 8s, which has nothing finer.
         """
         if coarser.stride == min(SCORE_LAYERS):
             raise ValueError("from_coarser: an FCN-8s is the finest; give a 32s or a 16s")

@@ -46,13 +46,16 @@ class LateFusionConfig:
 class LateFusion(Network):
     """The weighted sum of the scores of several FCNs, one a modality.
 
+    Upsampling is linear, so scores are summed before it, as in the reference.
+
     Args:
         streams: FCNs of equal stride, alignment and classes; each reads its own channels.
         shares: what each stream's scores count, equal shares that sum to one by default
             (the reference's 0.5 · colour + 0.5 · HHA).
 
-    Raises ValueError for fewer than two streams, for streams that differ, and for shares that do
-    not match them. Upsampling is linear, so scores are summed before it, as in the reference.
+    Raises:
+        ValueError: for fewer than two streams, for streams that differ, and for shares that do not
+            match them.
     """
 
     Config = LateFusionConfig

@@ -20,7 +20,8 @@ def with_classes(network: Network, known: Sequence[str], wanted: Sequence[str]) 
         wanted: names of the new one's classes. One that is known keeps the weights of its scores;
             the others have those of a fresh network.
 
-    Raises ValueError for a network of several tasks or with another number of classes than `known`.
+    Raises:
+        ValueError: for a network of several tasks or with another number of classes than `known`.
     """
     if network.counts != len(known):
         raise ValueError(

@@ -76,6 +76,8 @@ def scores(
     """Class probabilities of an image at its own size, averaged over `scales` and, with `flip`,
     over each scale's mirror image.
 
+    Tiles change them by rounding only.
+
     Args:
         model: in evaluation mode.
         image: as `Network.predict` takes it: uint8 (3, H, W), or the dict of its parts.
@@ -88,9 +90,12 @@ def scores(
         combine: "mean" of the probabilities; "max", the softmax of each class's largest score, as
             DeepLab joins its scales (arXiv 1606.00915v2, §4.1.2).
 
-    Returns softmax probabilities (C, H, W), {task: probabilities} for several tasks. Tiles change
-    them by rounding only. Raises ValueError for scales that are not positive numbers and for a
-    negative tile, and as `Network.predict`.
+    Returns:
+        Softmax probabilities (C, H, W), {task: probabilities} for several tasks.
+
+    Raises:
+        ValueError: for scales that are not positive numbers and for a negative tile, and as
+            `Network.predict`.
     """
     like = next(model.parameters())
     found = torch.empty(model.num_classes, *size_of(image), dtype=like.dtype, device=like.device)
@@ -287,12 +292,15 @@ def resampling_matrix(
 ) -> Tensor:
     """The matrix that resamples a line of `n` values to `size` values, as `resized` does.
 
+    Weights fall linearly with the distance of pixel centres, to nothing at one pixel of the coarser
+    line.
+
     Args:
         rows, columns: the first and one past the last that are wanted; by default all. A row sums
             to one where `columns` hold all that it reads.
 
-    Returns float64, on the CPU. Weights fall linearly with the distance of pixel centres, to
-    nothing at one pixel of the coarser line.
+    Returns:
+        float64, on the CPU.
     """
     first, last = rows or (0, size)
     low, high = columns or (0, n)

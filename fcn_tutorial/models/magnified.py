@@ -38,8 +38,10 @@ class Magnified(Network):
     """`network` on images enlarged by `factor` (bilinearly), its scores brought back to their size.
 
     `training_scores` are those of the network as it is, of images that are enlarged already: what
-    is cut for training is cut from the enlarged image. Raises ValueError for a factor beyond
-    `FACTORS`.
+    is cut for training is cut from the enlarged image.
+
+    Raises:
+        ValueError: for a factor beyond `FACTORS`.
     """
 
     Config = MagnifiedConfig

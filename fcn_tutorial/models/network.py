@@ -61,7 +61,8 @@ class Network(nn.Module):
         preprocessing: what the weights expect, a name of `transforms.PREPROCESSING`; several where
             each reads its own channels.
 
-    Raises ValueError for a task without classes, or whose name could not be part of a file's.
+    Raises:
+        ValueError: for a task without classes, or whose name could not be part of a file's.
     """
 
     Config: ClassVar[type[Any]]
@@ -99,7 +100,8 @@ class Network(nn.Module):
             weights: a file that a part of it starts from, where one comes pretrained.
             backbone: a fresh module like the one it was built on, where that was one's own.
 
-        Raises ValueError for values out of their range and for weights that do not fit.
+        Raises:
+            ValueError: for values out of their range and for weights that do not fit.
         """
         if backbone is not None:
             raise ValueError(f"{cls.__name__} takes no backbone of one's own")
@@ -112,7 +114,8 @@ class Network(nn.Module):
     def start_from(self, weights: Path | str) -> None:
         """Take the weights of a file, in place; which files, the class says.
 
-        Raises ValueError for a network that comes without, and for a file that does not fit.
+        Raises:
+            ValueError: for a network that comes without, and for a file that does not fit.
         """
         raise ValueError(f"{type(self).__name__} has no pretrained weights to start from")
 
@@ -125,8 +128,9 @@ class Network(nn.Module):
     ) -> Any:
         """The config that a recipe's options make for a data set's classes and inputs.
 
-        Raises ValueError for an option that `Config` does not have, and for inputs that the network
-        does not read.
+        Raises:
+            ValueError: for an option that `Config` does not have, and for inputs that the network
+                does not read.
         """
         if tuple(inputs) != ("rgb",):
             raise ValueError(f"{cls.__name__} reads rgb, the data set has {', '.join(inputs)}")
@@ -141,7 +145,8 @@ class Network(nn.Module):
     def from_trained(cls, config: Any, trained: Sequence[Network]) -> Self:
         """A network of `config` that starts from the weights of trained ones.
 
-        Raises ValueError where they are not what such a network can start from.
+        Raises:
+            ValueError: where they are not what such a network can start from.
         """
         network = cls.from_config(config)
         try:
@@ -206,7 +211,8 @@ class Network(nn.Module):
     def freezable(self, stride: int) -> Iterable[nn.Parameter]:
         """The parameters of the first layers, those that work at `stride` or finer.
 
-        Raises ValueError for a network whose layers have no such order.
+        Raises:
+            ValueError: for a network whose layers have no such order.
         """
         raise ValueError(f"{self.title} has no first layers to freeze: set frozen_stride=1")
 
@@ -224,7 +230,8 @@ class Network(nn.Module):
     def forward(self, images: Tensor) -> Tensor | dict[str, Tensor]:
         """Images (N, C, H, W) → scores (N, classes, H, W), or {task: scores} for several tasks.
 
-        Raises ValueError for what is no batch of preprocessed images.
+        Raises:
+            ValueError: for what is no batch of preprocessed images.
         """
         if images.dim() != 4 or not images.is_floating_point():
             raise ValueError(
@@ -258,9 +265,12 @@ class Network(nn.Module):
         A network on other inputs takes the dict of its parts, as items of `NYUDv2` have them; one
         of several tasks gives {task: labels}. Preprocesses as the weights expect; a picture larger
         than `longest_side` is shrunk to it, and each of its pixels has the label of the larger one
-        that it lies in. Raises RuntimeError in training mode, where norms and dropout would blur
-        the answer, ValueError for what is not one image and for one where more channels are read,
-        and as `transforms.Preprocess`.
+        that it lies in.
+
+        Raises:
+            RuntimeError: in training mode, where norms and dropout would blur the answer.
+            ValueError: for what is not one image and for one where more channels are read, and as
+                `transforms.Preprocess`.
         """
         return self.unnamed(self.predict_tasks(inputs))
 
@@ -329,7 +339,8 @@ def score_layer(channels: int, num_classes: int) -> nn.Conv2d:
 def describe(network: Network) -> dict[str, Any]:
     """The kind and the config of a network, fit for JSON: what `from_description` builds again.
 
-    Raises ValueError for a class that is not in `NETWORKS`.
+    Raises:
+        ValueError: for a class that is not in `NETWORKS`.
     """
     for kind, known in NETWORKS.items():
         if type(network) is known:
@@ -346,7 +357,9 @@ def from_description(
 ) -> Network:
     """The inverse of `describe`; see `Network.from_config` for the rest.
 
-    Raises ValueError for an unknown kind, TypeError for settings that it does not have.
+    Raises:
+        ValueError: for an unknown kind.
+        TypeError: for settings that it does not have.
     """
     rest = dict(description)
     kind = rest.pop("network")

@@ -70,7 +70,8 @@ class Own(Network):
     def training_scores(self, images: Tensor) -> Tensor:
         """Images (N, C, H, W), preprocessed → scores (N, ΣC, H, W).
 
-        Raises ValueError where the module gives something else.
+        Raises:
+            ValueError: where the module gives something else.
         """
         scores: Any = self.module(images)
         wanted = (images.shape[0], self.num_classes, *images.shape[-2:])

@@ -37,9 +37,13 @@ def load_published(model: FCN, path: Path | str, suffix: str = "") -> surgery.Re
         suffix: what the file appends to each layer's name, such as "color" or "hha" in the
             reference's late fusion; load each stream of a `LateFusion` by itself.
 
-    Returns what was copied, skipped (score layers of another number of classes), left as it was and
-    not used. Raises ValueError for another backbone, for a file that is not a Caffe model, and,
-    naming the layer, where the trunk's own are missing or do not fit.
+    Returns:
+        What was copied, skipped (score layers of another number of classes), left as it was and not
+        used.
+
+    Raises:
+        ValueError: for another backbone, for a file that is not a Caffe model, and, naming the
+            layer, where the trunk's own are missing or do not fit.
     """
     name = model.config.backbone
     plan = PLANS.get(name)

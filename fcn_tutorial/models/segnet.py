@@ -54,13 +54,16 @@ class SegNetBasicConfig:
 def unpool(values: Tensor, places: Tensor, size: Sequence[int]) -> Tensor:
     """Each value at its place in a map of zeros: the adjoint of pooling at these places.
 
+    Places must differ, as those of windows side by side do.
+
     Args:
         values: (N, C, h, w).
         places: (N, C, h, w) int64, row · W + column of each, as `max_pool2d` returns them.
         size: (H, W) of the result. It must be given: 23 rows may have been 45 or 46.
 
-    Returns (N, C, H, W), in the dtype of `values`: `max_unpool2d`, which autocast and
-    deterministic algorithms do not take. Places must differ, as those of windows side by side do.
+    Returns:
+        (N, C, H, W), in the dtype of `values`: `max_unpool2d`, which autocast and deterministic
+        algorithms do not take.
     """
     zeros = values.new_zeros(*values.shape[:2], size[0] * size[1])
     filled: Tensor = zeros.scatter(2, places.flatten(2), values.flatten(2))
@@ -77,7 +80,10 @@ class Unpooling(Network):
         """Take the weights of a released `.caffemodel`, in place.
 
         Its layers "BN" hold the batch statistics within scale and shift; the norms then keep mean 0
-        and variance 1. Raises ValueError for a file that does not fit.
+        and variance 1.
+
+        Raises:
+            ValueError: for a file that does not fit.
         """
         if Path(weights).suffix != ".caffemodel":
             raise ValueError(f"weights={str(weights)!r}: {self.title} starts from a .caffemodel")

@@ -50,6 +50,9 @@ class UNetConfig:
 class UNet(Network):
     """U-Net on colour or grey images in [-1, 1].
 
+    Valid convolutions see sides of n ≡ 12 (mod 16) pixels, 188 at least, and score n − 184 of them;
+    of an image for training the rest, at most 15 rows and columns, is left out.
+
     Args:
         num_classes: how many classes, or {task: how many}.
         in_channels: 3, or 1 for the mean of the three.
@@ -58,9 +61,8 @@ class UNet(Network):
         dropout: share of values that training drops behind the fourth and the fifth pair of
             convolutions (where the authors' files have it; the article gives no number).
 
-    Valid convolutions see sides of n ≡ 12 (mod 16) pixels, 188 at least, and score n − 184 of them;
-    of an image for training the rest, at most 15 rows and columns, is left out. Raises ValueError
-    for arguments that are not offered.
+    Raises:
+        ValueError: for arguments that are not offered.
     """
 
     Config = UNetConfig
@@ -133,7 +135,8 @@ class UNet(Network):
     def training_scores(self, images: Tensor) -> Tensor:
         """See `Network.training_scores`: (N, ΣC, h, w) of the inner part of the images.
 
-        Raises ValueError for images too small for valid convolutions.
+        Raises:
+            ValueError: for images too small for valid convolutions.
         """
         rows, columns = (self._seen(n) for n in images.shape[-2:])
         return self._scores(images[..., :rows, :columns])
@@ -175,7 +178,11 @@ class UNet(Network):
         return self._scores(images)[..., : size[0], : size[1]]
 
     def _seen(self, n: Any) -> Any:
-        """The pixels of `n` along a side that the layers see. Raises ValueError where none are."""
+        """The pixels of `n` along a side that the layers see.
+
+        Raises:
+            ValueError: where none are.
+        """
         if not self.lost:
             return n
         if isinstance(n, int) and n < self._least:

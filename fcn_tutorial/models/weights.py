@@ -47,7 +47,8 @@ class Card:
     def longest_side(self) -> int:
         """Pixels that photos were shrunk to for training; 0: never.
 
-        Raises ValueError where the recipe in the card is damaged.
+        Raises:
+            ValueError: where the recipe in the card is damaged.
         """
         try:
             recipe = self.details.get("recipe") or {"data": {}}
@@ -74,8 +75,11 @@ class Card:
 def save(model: Network, card: Card, path: Path | str) -> None:
     """Write the weights and the card; the file appears whole or not at all.
 
-    Equal weights and cards give equal bytes. Raises OSError naming the file where it cannot be
-    written, and ValueError where a weight is not finite.
+    Equal weights and cards give equal bytes.
+
+    Raises:
+        OSError: naming the file where it cannot be written.
+        ValueError: where a weight is not finite.
     """
     path = Path(path)
     tensors = {k: v.detach().contiguous().cpu() for k, v in model.state_dict().items()}
@@ -120,7 +124,8 @@ def load(
     Args:
         backbone: a fresh module like the one the network was built on, where that was one's own.
 
-    Raises FileNotFoundError, or ValueError naming a file that is damaged or not one of ours.
+    Raises:
+        FileNotFoundError: or ValueError naming a file that is damaged or not one of ours.
     """
     path = Path(path)
     if not path.is_file():
@@ -153,7 +158,8 @@ def rebuilt(
 ) -> Network:
     """The network of a description, its weights not yet those of `tensors`, which fit it.
 
-    Raises ValueError where names or shapes differ, and what `from_description` does.
+    Raises:
+        ValueError: where names or shapes differ, and what `from_description` does.
     """
     # First without memory: a file of a few bytes may describe a network of terabytes.
     with torch.device("meta"):

@@ -30,7 +30,8 @@ class Element:
         alt: what is seen before the reader does anything.
         still: HTML of class "still" that stands there without scripts, such as a `still_picture`.
 
-    Raises ValueError where it takes more than `LIMIT` bytes, and where `alt` is empty.
+    Raises:
+        ValueError: where it takes more than `LIMIT` bytes, and where `alt` is empty.
     """
 
     kind: str

@@ -37,7 +37,8 @@ def network(
         alt: what is seen before the reader does anything.
         things: cut-outs (h, w, 4) uint8 that can be dragged through the picture (see `cut_out`).
 
-    Raises ValueError for a network or a picture that it cannot show, and as `Element`.
+    Raises:
+        ValueError: for a network or a picture that it cannot show, and as `Element`.
     """
     pixels = np.asarray(image)
     pixels = pixels.transpose(1, 2, 0) if pixels.shape[0] == 3 else pixels
@@ -68,7 +69,10 @@ def network(
 def cut_out(image: ArrayLike, labels: ArrayLike, label: int) -> NDArray[np.uint8]:
     """The largest connected piece of a class, cut out of its picture: (h, w, 4) uint8 with alpha.
 
-    `image` is (3, H, W) uint8, `labels` (H, W). Raises ValueError where the class does not occur.
+    `image` is (3, H, W) uint8, `labels` (H, W).
+
+    Raises:
+        ValueError: where the class does not occur.
     """
     pieces, count = ndimage.label(np.asarray(labels) == label)
     if not count:

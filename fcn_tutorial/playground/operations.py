@@ -29,7 +29,8 @@ def convolution(
 ) -> Element:
     """A 3×3 kernel to edit, with stride, padding and dilation, over `picture` (H, W) of 0 to 1.
 
-    Raises ValueError for a picture of another form, for a kernel that is not 3×3, and as `Element`.
+    Raises:
+        ValueError: for a picture of another form, for a kernel that is not 3×3, and as `Element`.
     """
     pixels = np.asarray(picture, float)
     if pixels.ndim != 2 or not ((pixels >= 0) & (pixels <= 1)).all():
@@ -49,7 +50,8 @@ def convolution(
 def deconvolution(size: int = 6, *, alt: str) -> Element:
     """A transposed convolution of `size`×`size` cells to paint, with any kernel and stride.
 
-    Raises ValueError for fewer than two cells, and as `Element`.
+    Raises:
+        ValueError: for fewer than two cells, and as `Element`.
     """
     if size < 2:
         raise ValueError(f"size={size}: two cells or more show how stamps overlap")
@@ -64,7 +66,8 @@ def deconvolution(size: int = 6, *, alt: str) -> Element:
 def fields(layers: Sequence[Layer], *, alt: str, pixels: int = 32) -> Element:
     """Layers to edit and stack, with the field, stride, place and number of the outputs of each.
 
-    Raises ValueError for no layers, for a deconvolution or one that rounds up, and as `Element`.
+    Raises:
+        ValueError: for no layers, for a deconvolution or one that rounds up, and as `Element`.
     """
     if not layers:
         raise ValueError("layers is empty; begin with one")
@@ -88,7 +91,10 @@ def alignment(
     """Coarse scores (C, h, w) to be drawn over the labels (H, W) that they belong to.
 
     The map is enlarged by `factor`, half-pixel aligned with repeated borders, at any shift; the
-    mean IU answers. Raises ValueError for shapes that do not belong together, and as `Element`.
+    mean IU answers.
+
+    Raises:
+        ValueError: for shapes that do not belong together, and as `Element`.
     """
     values, labels = np.asarray(scores, float), _labels(truth, len(classes), ignore_index, "truth")
     if values.ndim != 3 or len(values) != len(classes):
@@ -127,8 +133,9 @@ def crops(
         shown: the class whose map is drawn first; "all": the most probable one.
         start: row and column of the first window.
 
-    Raises ValueError for shapes that do not belong together, a class that is none, a window
-    outside the picture, and as `Element`.
+    Raises:
+        ValueError: for shapes that do not belong together, a class that is none, a window outside
+            the picture, and as `Element`.
     """
     pixels, values = np.asarray(image), np.asarray(shares, float)
     if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
@@ -171,7 +178,8 @@ def confusion(
 ) -> Element:
     """A prediction (H, W) to paint over; the confusion matrix and the four scores answer.
 
-    Raises ValueError for labels that are no class, for two shapes, and as `Element`.
+    Raises:
+        ValueError: for labels that are no class, for two shapes, and as `Element`.
     """
     labels = _labels(truth, len(classes), ignore_index, "truth")
     found = _labels(answer, len(classes), None, "answer")
@@ -191,7 +199,10 @@ def absent(matrix: ArrayLike, *, classes: Sequence[str], alt: str) -> Element:
     """Classes to take out of the truth of a confusion matrix (C, C), rows the truth.
 
     The mean IU answers under four conventions for classes that are not there (two of them are
-    `metrics.score`'s). Raises ValueError for a matrix of another form, and as `Element`.
+    `metrics.score`'s).
+
+    Raises:
+        ValueError: for a matrix of another form, and as `Element`.
     """
     counts = np.asarray(matrix)
     if counts.shape != (len(classes), len(classes)) or counts.dtype.kind not in "iu":

@@ -18,12 +18,15 @@ def table(
 ) -> Element:
     """Rows of text under a head; a click on a head sorts, numbers by size and words by letters.
 
+    Without scripts it is a table.
+
     Args:
         filters: columns with a choice of their values.
         start: {column: value} that is chosen at the beginning; None: all rows are shown.
 
-    Without scripts it is a table. Raises ValueError for rows of another length than the head, for
-    columns and values that are not there, and as `Element`.
+    Raises:
+        ValueError: for rows of another length than the head, for columns and values that are not
+            there, and as `Element`.
     """
     for place, row in enumerate(rows):
         if len(row) != len(head):

@@ -39,7 +39,11 @@ class MajorityClass:
         self.label: int | None = None
 
     def fit(self, dataset: Items) -> Self:
-        """Count the labels of every item. Raises ValueError if all of them are void."""
+        """Count the labels of every item.
+
+        Raises:
+            ValueError: if all of them are void.
+        """
         counts = np.zeros(self.num_classes, np.int64)
         for index in range(len(dataset)):
             labels = np.asarray(dataset[index][1])
@@ -50,7 +54,11 @@ class MajorityClass:
         return self
 
     def predict(self, image: Image) -> NDArray[np.uint8]:
-        """The majority class everywhere, (H, W) uint8. Raises RuntimeError before `fit`."""
+        """The majority class everywhere, (H, W) uint8.
+
+        Raises:
+            RuntimeError: before `fit`.
+        """
         if self.label is None:
             raise RuntimeError("MajorityClass has seen no data: call fit(dataset) first")
         return np.full(pixels_of(image).shape[1:], self.label, np.uint8)
@@ -93,7 +101,8 @@ class ColourForest:
     def fit(self, dataset: Items) -> Self:
         """Grow the forest on sampled pixels and tabulate it.
 
-        Raises ValueError if no sampled pixel has a class.
+        Raises:
+            ValueError: if no sampled pixel has a class.
         """
         colours, labels = gathered(
             dataset, self, lambda image: np.right_shift(image, 8 - _BITS).transpose(1, 2, 0)
@@ -107,7 +116,11 @@ class ColourForest:
         return self
 
     def predict(self, image: Image) -> NDArray[np.uint8]:
-        """The forest's answer for each pixel, (H, W) uint8. Raises RuntimeError before `fit`."""
+        """The forest's answer for each pixel, (H, W) uint8.
+
+        Raises:
+            RuntimeError: before `fit`.
+        """
         if self.table is None:
             raise RuntimeError("ColourForest has seen no data: call fit(dataset) first")
         red, green, blue = pixels_of(image) >> (8 - _BITS)

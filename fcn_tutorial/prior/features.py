@@ -44,7 +44,11 @@ def described(image: Image, features: Sequence[str] | None = None) -> Floats:
         image: uint8 (3, H, W).
         features: names in `FEATURES`; None for all of them.
 
-    Returns (H, W, ΣD) float32. Raises ValueError for an unknown name and another kind of image.
+    Returns:
+        (H, W, ΣD) float32.
+
+    Raises:
+        ValueError: for an unknown name and another kind of image.
     """
     pixels = pixels_of(image)
     parts = [
@@ -58,7 +62,8 @@ def described(image: Image, features: Sequence[str] | None = None) -> Floats:
 def draw(image: Image, feature: str, columns: int = 5) -> Figure:
     """The image and every channel of a feature as grey values, black the least, white the most.
 
-    Raises ValueError as `described`.
+    Raises:
+        ValueError: as `described`.
     """
     pixels, (channels, compute) = pixels_of(image), _feature(feature)
     height, width = pixels.shape[1:]

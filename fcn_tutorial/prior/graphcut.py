@@ -42,7 +42,8 @@ def contrast_weights(image: Image, strength: float, floor: float = 0.0) -> Weigh
         strength: the weight where colours are equal, at least 0.
         floor: the share of it that stays at any edge, from 0 to 1; 1 is a plain Potts model.
 
-    Raises ValueError for values out of their range.
+    Raises:
+        ValueError: for values out of their range.
     """
     if not strength >= 0 or not 0 <= floor <= 1:
         raise ValueError(f"strength={strength}, floor={floor}: at least 0, and from 0 to 1")
@@ -64,8 +65,11 @@ def energy(labels: NDArray[np.integer], unary: Floats, weights: Weights) -> floa
 def min_cut(unary: Floats, weights: Weights) -> NDArray[np.uint8]:
     """The labels (H, W), 0 or 1, of least energy under unary (2, H, W): exact, by one cut.
 
-    Raises ValueError for shapes that do not belong together, negative weights, and energies that
-    are not finite or too large. Source: Greig, Porteous and Seheult 1989.
+    Source: Greig, Porteous and Seheult 1989.
+
+    Raises:
+        ValueError: for shapes that do not belong together, negative weights, and energies that are
+            not finite or too large.
     """
     _check(unary, weights, labels=2)
     pairs = np.concatenate([_pairs(unary.shape[1:]), _pairs(unary.shape[1:])[:, ::-1]])
@@ -82,13 +86,16 @@ def expand(
     For each label α in turn, the best of all labellings that keep each pixel's label or give it α
     is found by one cut, until no α lowers the energy.
 
+    Source: Boykov, Veksler and Zabih, PAMI 2001, theorem 6.1.
+
     Args:
         unary: (L, H, W) energies.
         weights: of neighbours.
         cycles: how many times all labels have their turn, at most.
         start: the labels to begin with; each pixel's cheapest by default.
 
-    Raises ValueError as `min_cut`. Source: Boykov, Veksler and Zabih, PAMI 2001, theorem 6.1.
+    Raises:
+        ValueError: as `min_cut`.
     """
     _check(unary, weights, labels=len(unary))
     labels = unary.argmin(0) if start is None else start.astype(np.intp)
@@ -198,7 +205,8 @@ def grab_cut(
         rounds, components: how many turns, and how many Gaussians in a mixture.
         seed: of where the mixtures start.
 
-    Raises ValueError for other marks, and where nothing is marked as rest.
+    Raises:
+        ValueError: for other marks, and where nothing is marked as rest.
     """
     pixels = pixels_of(image)
     if marks.shape != pixels.shape[1:] or not np.isin(marks, (0, 1, 255)).all():

@@ -59,7 +59,8 @@ class Method(ABC):
         images: items that are looked at, at most.
         seed: of all that is random.
 
-    Raises ValueError for values out of their range.
+    Raises:
+        ValueError: for values out of their range.
     """
 
     num_classes: int
@@ -76,8 +77,9 @@ class Method(ABC):
     def fit(self, dataset: Items) -> Self:
         """Learn from (image, mask) items.
 
-        Raises ValueError if no pixel that it looks at has a class, and for labels that are neither
-        a class nor void.
+        Raises:
+            ValueError: if no pixel that it looks at has a class, and for labels that are neither a
+                class nor void.
         """
         self._learn(dataset)
         self.fitted = True
@@ -86,7 +88,9 @@ class Method(ABC):
     def predict(self, image: Image) -> NDArray[np.uint8]:
         """The likeliest class of each pixel, (H, W) uint8, of an image (3, H, W) uint8.
 
-        Raises RuntimeError before `fit`, ValueError for an image of another type or shape.
+        Raises:
+            RuntimeError: before `fit`.
+            ValueError: for an image of another type or shape.
         """
         labels: NDArray[np.uint8] = self.probabilities(image).argmax(0).astype(np.uint8)
         return labels
@@ -99,7 +103,12 @@ class Method(ABC):
         return self._probabilities(self.checked(image))
 
     def checked(self, image: Image) -> NDArray[np.uint8]:
-        """The image as an array. Raises RuntimeError before `fit`, ValueError as `predict`."""
+        """The image as an array.
+
+        Raises:
+            RuntimeError: before `fit`.
+            ValueError: as `predict`.
+        """
         pixels = pixels_of(image)
         if not self.fitted:
             raise RuntimeError(f"{type(self).__name__} has seen no data: call fit(dataset) first")
@@ -147,8 +156,9 @@ class Learner(Protocol):
 def sampled(dataset: Items, method: Learner) -> Iterator[Sample]:
     """Each image's share of `method.pixels`, drawn at random from those that are not void.
 
-    Raises ValueError for labels that are neither a class nor void and, after the last item, where
-    no pixel had a class.
+    Raises:
+        ValueError: for labels that are neither a class nor void and, after the last item, where no
+            pixel had a class.
     """
     rng = np.random.default_rng(method.seed)
     count = min(method.images, len(dataset))
@@ -195,7 +205,11 @@ def whole_images(dataset: Items, method: Learner) -> Iterator[Labelled]:
 
 
 def _spread(dataset: Items, method: Learner, count: int) -> Iterator[Labelled]:
-    """So many items. Raises ValueError at the end where none of them had a labelled pixel."""
+    """So many items.
+
+    Raises:
+        ValueError: at the end where none of them had a labelled pixel.
+    """
     found = False
     for index in np.linspace(0, len(dataset) - 1, count).astype(int):
         image, labels = _item(dataset, int(index), method)
@@ -234,7 +248,11 @@ def nothing_to_learn(dataset: Items, ignore_index: int, looked_at: int | None = 
 
 
 def checked(num_classes: int) -> int:
-    """The number of classes. Raises ValueError for one that a byte beside void cannot hold."""
+    """The number of classes.
+
+    Raises:
+        ValueError: for one that a byte beside void cannot hold.
+    """
     if not 1 <= num_classes <= 255:
         raise ValueError(f"num_classes={num_classes}: from 1 to 255, one byte beside void")
     return num_classes
@@ -248,7 +266,11 @@ def at_least_one(**values: int) -> None:
 
 
 def pixels_of(image: Image) -> NDArray[np.uint8]:
-    """An image as an array (3, H, W). Raises ValueError for another type or shape."""
+    """An image as an array (3, H, W).
+
+    Raises:
+        ValueError: for another type or shape.
+    """
     pixels = np.asarray(image)
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[0] != 3 or not pixels.size:
         raise ValueError(
@@ -258,7 +280,11 @@ def pixels_of(image: Image) -> NDArray[np.uint8]:
 
 
 def known(labels: NDArray[np.integer], method: _Labels) -> NDArray[np.integer]:
-    """The labels (n,) that are not void. Raises ValueError for one that is not a class."""
+    """The labels (n,) that are not void.
+
+    Raises:
+        ValueError: for one that is not a class.
+    """
     found: NDArray[np.integer] = labels[labels != method.ignore_index]
     if found.size and not 0 <= int(found.min()) <= int(found.max()) < method.num_classes:
         raise ValueError(

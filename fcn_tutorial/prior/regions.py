@@ -45,6 +45,8 @@ class Regions(Method):
     hardly anything else, and if not, it is a negative of every class. Probabilities are 1 for the
     label that lies on top and 0 for the others.
 
+    The others are those of `Method`.
+
     Args:
         pixels: those of whole images whose regions teach the SVMs.
         network: the trunk whose maps describe a region, such as `models.backbones.make` gives with
@@ -54,8 +56,9 @@ class Regions(Method):
         views: what is described, by R-CNN's names: "full", all that is in the box around the
             region, and "fg", the foreground, the region alone.
 
-    The others are those of `Method`. Raises ValueError for another view or none; `fit` and
-    `predict` raise ImportError without scikit-image.
+    Raises:
+        ValueError: for another view or none; `fit` and `predict` raise ImportError without
+            scikit-image.
     """
 
     pixels: int = 1_000_000

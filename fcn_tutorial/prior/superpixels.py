@@ -29,7 +29,9 @@ def segments(image: Image, kind: Kind = "slic", pixels: int = 60) -> NDArray[np.
         pixels: of a superpixel: about the mean for "slic"; for "felzenszwalb" the scale of its
             threshold, and a fifth of it is the least.
 
-    Raises ValueError for another kind, and ImportError without scikit-image.
+    Raises:
+        ValueError: for another kind.
+        ImportError: without scikit-image.
     """
     one_of("kind", kind, get_args(Kind))
     at_least_one(pixels=pixels)

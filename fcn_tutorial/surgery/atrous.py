@@ -55,10 +55,11 @@ def atrous(model: nn.Module, stride: int = 1) -> nn.Module:
     functional dropout stays off. `model` is not changed, and shares no memory. Poolings become
     function calls. Cost grows with the square of `step` in the layers behind.
 
-    Raises ValueError, naming the node, where `stride` does not divide f, where branches that join
-    disagree in stride or in size, for layers that are not square, for transposed convolutions,
-    adaptive pooling and linear layers (`convolutionalize` first) and other operators that it
-    cannot dilate, and where torch.fx cannot follow the model.
+    Raises:
+        ValueError: naming the node, where `stride` does not divide f, where branches that join
+            disagree in stride or in size, for layers that are not square, for transposed
+            convolutions, adaptive pooling and linear layers (`convolutionalize` first) and other
+            operators that it cannot dilate, and where torch.fx cannot follow the model.
     """
     if not isinstance(stride, int) or stride < 1:
         raise ValueError(f"stride must be an integer of at least 1, got {stride!r}")
@@ -83,8 +84,11 @@ def shift_and_stitch(model: nn.Module, images: Tensor) -> Tensor:
     columns), for there is no shift that would show the others.
 
     `model` is fully convolutional and in evaluation mode. Squeeze-and-excite blocks, which `atrous`
-    refuses, see each shifted image by itself. Raises ValueError as `trace` does, where
-    `model` upsamples, and where the image is too small for any score.
+    refuses, see each shifted image by itself.
+
+    Raises:
+        ValueError: as `trace` does, where `model` upsamples, and where the image is too small for
+            any score.
     """
     layers = trace(model, cast(tuple[int, int], tuple(images.shape[-2:])))
     if any(layer.kind == "deconv" for layer in layers):

@@ -39,10 +39,13 @@ def load_caffemodel(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     Mean subtraction is not part of the file. What a file cut off between two layers has lost
     cannot be seen in it: check that the network you fill misses nothing.
 
-    Raises FileNotFoundError, and ValueError where the file is not a Caffe model, is cut off within
-    a layer, holds no weights, or names a layer with weights twice, or where a blob's shape does
-    not fit its values or a value is not finite. Source: BVLC/caffe caffe.proto and blob.cpp; the
-    authors' nyud_layers.py.
+    Source: BVLC/caffe caffe.proto and blob.cpp; the authors' nyud_layers.py.
+
+    Raises:
+        FileNotFoundError: where there is no such file.
+        ValueError: where the file is not a Caffe model, is cut off within a layer, holds no
+            weights, or names a layer with weights twice, or where a blob's shape does not fit its
+            values or a value is not finite.
     """
     layers = _read_layers(path)
     bgr = _first_bgr_convolutions(layers)

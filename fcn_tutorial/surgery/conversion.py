@@ -46,10 +46,13 @@ def convolutionalize(model: nn.Module, input_size: int | tuple[int, int] = (224,
     element-wise, and stochastic depth off. Auxiliary heads that only training uses are left out.
     `model` is not changed, and shares no memory.
 
-    Raises ValueError where adaptive pooling is neither global nor the identity at `input_size`,
-    where an operator cannot be read as one that works at every size, and where torch.fx cannot
-    follow the model. The result itself raises AssertionError for an image too small for it.
-    Source: Long, Shelhamer, Darrell 2015, section 3.1.
+    The result itself raises AssertionError for an image too small for it. Source: Long, Shelhamer,
+    Darrell 2015, section 3.1.
+
+    Raises:
+        ValueError: where adaptive pooling is neither global nor the identity at `input_size`, where
+            an operator cannot be read as one that works at every size, and where torch.fx cannot
+            follow the model.
 
     ::
 

@@ -24,7 +24,8 @@ def macs(module: nn.Module, input_size: int | tuple[int, int], channels: int = 3
         channels: of the image. Products with padding count; biases, pools, norms and what acts on
             single values do not. One multiply-accumulate is two floating-point operations.
 
-    Raises ValueError where the module cannot run on such an image.
+    Raises:
+        ValueError: where the module cannot run on such an image.
     """
     return sum(layer_macs(module, input_size, channels).values())
 

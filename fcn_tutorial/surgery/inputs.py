@@ -11,8 +11,10 @@ def widen_input(module: nn.Module, extra: int) -> None:
     mean of the three, so that a channel that looks like a grey image is read like one; the RGB
     filters stay as they are.
 
-    Raises ValueError if `extra` < 1, or no convolution reads three channels.
     Source: reference nyud-fcn32s-color-d/solve.py.
+
+    Raises:
+        ValueError: if `extra` < 1, or no convolution reads three channels.
     """
     if extra < 1:
         raise ValueError(f"extra must be at least 1, got {extra}")

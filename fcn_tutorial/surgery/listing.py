@@ -91,13 +91,16 @@ def layer_table(
 ) -> LayerTable:
     """The convolutions, poolings and deconvolutions of `module`, and what each leaves and sees.
 
+    A field is that of the widest path, without image-wide factors (squeeze-and-excite) and
+    attention, as in `trace`. Layers whose windows are not square are left out, with all fields
+    behind them.
+
     Args:
         input_size: (H, W) of the image in pixels, or its side.
         channels: of the image.
 
-    A field is that of the widest path, without image-wide factors (squeeze-and-excite) and
-    attention, as in `trace`. Layers whose windows are not square are left out, with all fields
-    behind them. Raises ValueError where the module cannot run on such an image.
+    Raises:
+        ValueError: where the module cannot run on such an image.
 
     ::
 

@@ -19,7 +19,8 @@ def fold_norms(module: nn.Module) -> nn.Module:
     mode the copy still normalises by the stored statistics. A norm stays where it does not follow
     a convolution directly, where either is used twice, and where it keeps no running statistics.
 
-    Raises ValueError where torch.fx cannot follow the module.
+    Raises:
+        ValueError: where torch.fx cannot follow the module.
     """
     folded = copy.deepcopy(module)
     for conv_name, norm_name in _norms_after_convolutions(module):

@@ -112,7 +112,10 @@ def _avg_pool2d(
 def adaptive_window(x: Tensor, output_size: Any) -> tuple[int, int] | None:
     """Window (h, w) of an adaptive pool that is global at the size of x (N, C, h, w).
 
-    None where the pool is the identity. Raises ValueError where it is neither.
+    None where the pool is the identity.
+
+    Raises:
+        ValueError: where it is neither.
     """
     height, width = x.shape[-2:]
     wanted = tuple(output_size) if isinstance(output_size, Sequence) else (output_size,) * 2

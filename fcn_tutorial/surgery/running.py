@@ -54,7 +54,8 @@ def watched(
         channels: of the image.
         watch: makes, of what is running and of the image (1, C, H, W), what surrounds the run.
 
-    Raises ValueError where the module cannot run on such an image.
+    Raises:
+        ValueError: where the module cannot run on such an image.
     """
     size = (input_size, input_size) if isinstance(input_size, int) else tuple(input_size)
     if len(size) != 2 or min(*size, channels) < 1:

@@ -49,7 +49,8 @@ def meta_copy(module: nn.Module) -> nn.Module:
 def follow(module: nn.Module) -> fx.GraphModule:
     """The graph of `module` in its present mode, sharing its weights.
 
-    Raises ValueError where torch.fx cannot follow it, or it takes more than one input.
+    Raises:
+        ValueError: where torch.fx cannot follow it, or it takes more than one input.
     """
     name = type(module).__name__
     if fx.Tracer().is_leaf_module(module, ""):
@@ -307,10 +308,6 @@ def _survey_of(runner: _RouteRunner, node: fx.Node) -> Survey:
 def trace(module: nn.Module, input_size: int | tuple[int, int]) -> list[Layer]:
     """The layers of the widest path through `module`, from the image to its output.
 
-    Args:
-        input_size: side of the image in pixels, or (H, W); only global and size-dependent poolings
-            depend on it.
-
     The module is read in evaluation mode and stays as it is. Elementwise operations leave no layer,
     nor do linear layers and norms along the channels; where branches meet, the one with the largest
     receptive field counts.
@@ -320,10 +317,15 @@ def trace(module: nn.Module, input_size: int | tuple[int, int]) -> list[Layer]:
     of the path that it is carried along: their field is what the literature calls the field of
     such a network, and stride and centre are the map's.
 
-    Raises ValueError, naming the node, where branches disagree in stride or centre, where a layer
-    is not square, for an operator it does not know (flattening and linear layers behind it among
-    them: `convolutionalize` first), for attention, which no list of layers tells, and where
-    torch.fx cannot follow the module.
+    Args:
+        input_size: side of the image in pixels, or (H, W); only global and size-dependent poolings
+            depend on it.
+
+    Raises:
+        ValueError: naming the node, where branches disagree in stride or centre, where a layer is
+            not square, for an operator it does not know (flattening and linear layers behind it
+            among them: `convolutionalize` first), for attention, which no list of layers tells, and
+            where torch.fx cannot follow the module.
 
     ::
 

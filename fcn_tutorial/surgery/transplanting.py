@@ -38,7 +38,8 @@ def transplant(source: nn.Module | Mapping[str, Tensor], target: nn.Module) -> R
     nothing else of `target` changes. Print the report, or look at its `missing`: a name that
     matches nothing is not an error.
 
-    Raises ValueError where `source` holds anything but tensors, such as a whole checkpoint.
+    Raises:
+        ValueError: where `source` holds anything but tensors, such as a whole checkpoint.
     """
     given = source.state_dict() if isinstance(source, nn.Module) else source
     for name, value in given.items():

@@ -116,7 +116,8 @@ class Run:
     def fetch(self) -> None:
         """Take the losses of the latest steps from the device.
 
-        Raises ValueError where one is no longer a number.
+        Raises:
+            ValueError: where one is no longer a number.
         """
         if not self._pending:
             return
@@ -185,8 +186,11 @@ class Run:
         """Write all that decides the rest of the run; called by every process.
 
         The order of the images and their augmentation follow from (seed, epoch, index) alone, so
-        the step says where the data stand. Raises ValueError, and keeps what is there, where the
-        loss or the weights are no longer numbers.
+        the step says where the data stand.
+
+        Raises:
+            ValueError: and keeps what is there, where the loss or the weights are no longer
+                numbers.
         """
         self.fetch()
         self.check_weights()
@@ -224,8 +228,9 @@ class Run:
             other_data: the data may be other than before.
             damage: what is wrong with a newer checkpoint, for the record.
 
-        Raises ValueError naming what differs (settings, seed, classes, data, number of processes),
-        and where the state is not one.
+        Raises:
+            ValueError: naming what differs (settings, seed, classes, data, number of processes),
+                and where the state is not one.
         """
         last = self.folder.last
         try:

@@ -33,7 +33,8 @@ class Curves:
         val: (steps done, loss) of each validation.
         epoch: steps in an epoch.
 
-    Raises ValueError for a run of fewer than ten steps or three validations.
+    Raises:
+        ValueError: for a run of fewer than ten steps or three validations.
     """
 
     train: Sequence[float]

@@ -75,8 +75,9 @@ def build(
             loaded later, and where they were from; `weights` may be left out.
         model: a network, or a module of one's own (see `models.Own`), instead of the recipe's.
 
-    Raises FileNotFoundError saying what to fetch, from where and to where, and ValueError for files
-    that do not fit.
+    Raises:
+        FileNotFoundError: saying what to fetch, from where and to where.
+        ValueError: for files that do not fit.
     """
     given = [weights] if isinstance(weights, Path | str) else weights or ()
     named_files = [Path(file) for file in given]
@@ -114,7 +115,11 @@ class Damaged(ValueError):
 
 
 def _given(model: nn.Module, recipe: schema.Recipe, classes: Any) -> Network:
-    """A model as a network of these classes. Raises ValueError where it tells others apart."""
+    """A model as a network of these classes.
+
+    Raises:
+        ValueError: where it tells others apart.
+    """
     counts = _counts(classes)
     network = as_network(model, counts, getattr(recipe.model, "preprocessing", "") or "imagenet")
     if network.counts != counts:
@@ -211,8 +216,9 @@ def resolve(name: str) -> Path:
     "torchvision:ENUM.NAME" is fetched into torch's hub folder, unless it is there;
     "caffe:FILE" is looked for in that folder, and in `weights/` in the folder that FCN_DATA names.
 
-    Raises FileNotFoundError saying which file to fetch and where to put it, ValueError for another
-    name.
+    Raises:
+        FileNotFoundError: saying which file to fetch and where to put it.
+        ValueError: for another name.
     """
     kind, _, wanted = name.partition(":")
     hub = Path(torch.hub.get_dir()) / "checkpoints"

@@ -56,6 +56,9 @@ def train(
 ) -> dict[str, Any]:
     """Run a recipe and return its record; the run folder `out` holds all it leaves behind.
 
+    Processes of `torchrun` share each step: `recipe.batch` images in each. Only the first writes,
+    and all return the record.
+
     Args:
         recipe: what to run.
         out: the run folder, made if needed.
@@ -71,9 +74,9 @@ def train(
         tensorboard: write event files into `out`/tensorboard as well.
         stop: asked before every step; where it says so, the state is saved and Interrupted raised.
 
-    Raises FileNotFoundError or ValueError naming the file or argument at fault, OSError where the
-    run folder cannot be written to. Processes of `torchrun` share each step: `recipe.batch` images
-    in each. Only the first writes, and all return the record.
+    Raises:
+        FileNotFoundError, ValueError: naming the file or argument at fault.
+        OSError: where the run folder cannot be written to.
     """
     settings.check(recipe)
     with distributed.group(torch.device(device)) as device, RunFolder(out).opened(resume) as folder:
@@ -278,7 +281,8 @@ def finish(run: Run, stream: Stream, overrides: Mapping[str, Any]) -> dict[str, 
 def finished(recipe: Recipe, seed: int, folder: RunFolder) -> dict[str, Any]:
     """The record of a run that has come to its end; empty where it has not, or is another.
 
-    Raises ValueError naming a file that is no record.
+    Raises:
+        ValueError: naming a file that is no record.
     """
     if not folder.record.is_file():
         return {}

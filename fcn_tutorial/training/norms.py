@@ -25,7 +25,8 @@ def freeze(model: nn.Module) -> None:
 def share(network: Network, device: torch.device) -> None:
     """Let batch norms take their statistics from the images of all processes, not each its own.
 
-    Raises ValueError on a device that PyTorch's `SyncBatchNorm` does not know.
+    Raises:
+        ValueError: on a device that PyTorch's `SyncBatchNorm` does not know.
     """
     if device.type != "cuda":
         raise ValueError(

@@ -98,7 +98,8 @@ def counted(labels: Tensor, weight: Tensor) -> Tensor:
 def class_weights(recipe: Recipe, train_set: Any) -> dict[str, Tensor]:
     """{task: (C,) float32} weights of the loss by true class: given, or from the training labels.
 
-    Raises ValueError where there are not as many given as classes.
+    Raises:
+        ValueError: where there are not as many given as classes.
     """
     classes = named(train_set.classes)
     if recipe.class_factors:

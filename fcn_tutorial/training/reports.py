@@ -275,7 +275,11 @@ class Board:
 
 @contextmanager
 def board(folder: Path, wanted: bool) -> Iterator[Board]:
-    """Event files in `folder` while within. Raises ValueError if TensorBoard is not installed."""
+    """Event files in `folder` while within.
+
+    Raises:
+        ValueError: if TensorBoard is not installed.
+    """
     if not wanted:
         yield Board()
         return

@@ -66,8 +66,10 @@ class RunFolder:
     def claimed(self) -> Iterator[None]:
         """Make the folder, and be its only writer while within.
 
-        What a writer that was killed has left half-written is removed. Raises ValueError where the
-        folder cannot be written, and where another process writes there.
+        What a writer that was killed has left half-written is removed.
+
+        Raises:
+            ValueError: where the folder cannot be written, and where another process writes there.
         """
         with ExitStack() as held:
             try:
@@ -89,7 +91,8 @@ class RunFolder:
     def opened(self, resume: bool | Literal["auto"]) -> Iterator[Self]:
         """Be the run's folder while within; under `torchrun` the first process claims it for all.
 
-        Raises ValueError as `claimed`, and where a run that is not to go on is here already.
+        Raises:
+            ValueError: as `claimed`, and where a run that is not to go on is here already.
         """
         with ExitStack() as held:
 
@@ -117,14 +120,21 @@ class RunFolder:
         self._former = self.previous
 
     def read_state(self) -> dict[str, Any]:
-        """`last.pt`, tensors and plain types only. Raises ValueError naming a damaged file."""
+        """`last.pt`, tensors and plain types only.
+
+        Raises:
+            ValueError: naming a damaged file.
+        """
         return _read_state(self.last)
 
     def newest_state(self, needed: bool) -> tuple[dict[str, Any], str]:
         """The state of the newest checkpoint that is whole, and what is wrong with a newer one.
 
-        Nothing and nothing where no run has begun here. Raises FileNotFoundError where one is
-        `needed`, or has been and ended, and ValueError where none is whole.
+        Nothing and nothing where no run has begun here.
+
+        Raises:
+            FileNotFoundError: where one is `needed`, or has been and ended.
+            ValueError: where none is whole.
         """
         if not self.begun:
             if needed or self.used:

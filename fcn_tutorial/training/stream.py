@@ -28,8 +28,9 @@ Batch = tuple[Any, Any]
 def open_split(recipe: Recipe, split: str, data: Path | str | None) -> Any:
     """The recipe's "train", "val" or "test" images, or "all": whole, without augmentation.
 
-    Raises ValueError for a split the recipe does not have, FileNotFoundError and ValueError as the
-    data set does.
+    Raises:
+        ValueError: for a split the recipe does not have.
+        FileNotFoundError, ValueError: as the data set does.
     """
     folder = None if data is None else Path(data)
     return sources.get(recipe.data.name).open(recipe.data, split, folder)
@@ -50,7 +51,10 @@ class Stream:
     """The steps of a run and what each of them learns from.
 
     What a step takes follows from (seed, epoch, index) alone, so the step says where the data
-    stand. Raises ValueError for a batch larger than the training set.
+    stand.
+
+    Raises:
+        ValueError: for a batch larger than the training set.
     """
 
     def __init__(

@@ -21,8 +21,10 @@ _MAX_CHUNK = 1 << 28  # bytes; HDF5 allocates whole chunks, whatever a damaged f
 def opened(path: Path) -> Iterator[h5py.File]:
     """The open file. Every failure inside the block becomes a ValueError that names the file.
 
-    Raises FileNotFoundError where there is none. Open it anew for each item: an HDF5 handle must
-    not be shared by processes.
+    Open it anew for each item: an HDF5 handle must not be shared by processes.
+
+    Raises:
+        FileNotFoundError: where there is none.
     """
     try:
         with h5py.File(require(path), "r") as file:
@@ -40,7 +42,8 @@ def stored_array(file: h5py.File, name: str, kinds: str, dimensions: int) -> h5p
         kinds: allowed NumPy kinds of number, "u", "i" and "f". The last two dimensions are the
             image.
 
-    Raises ValueError, without the file's name, for anything else.
+    Raises:
+        ValueError: without the file's name, for anything else.
     """
     if not isinstance(file.get(name, getlink=True), h5py.HardLink):  # others lead to other files
         raise ValueError(f"it has no array {name}")

@@ -53,7 +53,10 @@ def read_image(path: Path) -> NDArray[np.uint8]:
 
     Alpha is dropped, an animation gives its first frame, and an EXIF orientation is not applied:
     the pixels are those of the file, because label images are drawn on them.
-    Raises FileNotFoundError, and ValueError for a damaged, foreign, 16-bit, float or huge file.
+
+    Raises:
+        FileNotFoundError: where there is no such file.
+        ValueError: for a damaged, foreign, 16-bit, float or huge file.
     """
     with picture(path) as image:
         return _to_rgb(image)
@@ -84,8 +87,11 @@ def read_index_image(path: Path) -> NDArray[np.uint8]:
 
     A palette's colours are ignored. One-bit images give 0 and 1. Images of 16 or 32 bits are read
     if no number in them is above 255.
-    Raises FileNotFoundError, and ValueError for a damaged or huge file, for a colour image, for
-    larger numbers, and for grey of 2 or 4 bits, where readers disagree whether 1 means 1 or 85.
+
+    Raises:
+        FileNotFoundError: where there is no such file.
+        ValueError: for a damaged or huge file, for a colour image, for larger numbers, and for grey
+            of 2 or 4 bits, where readers disagree whether 1 means 1 or 85.
     """
     with picture(path) as image:
         return _to_indices(image)
@@ -100,7 +106,9 @@ def sample(
     """An item: (Image uint8 (3, H, W), Mask uint8 (H, W)), put through `transforms` if given.
 
     Takes pixels (H, W, 3) and labels (H, W); `sources` are the files they come from.
-    Raises ValueError naming both files where the sizes differ.
+
+    Raises:
+        ValueError: naming both files where the sizes differ.
     """
     if labels.shape != pixels.shape[:2]:
         raise ValueError(

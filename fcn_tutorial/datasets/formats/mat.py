@@ -42,8 +42,11 @@ def read_mat(path: Path) -> dict[str, Any]:
 
     Arrays keep their two or more dimensions and the type they are stored in; a cell is an array of
     objects, a struct an array with named fields of objects, text an array of strings, one a row.
-    Raises FileNotFoundError, and ValueError naming the file for any damage, for MATLAB 7.3 (HDF5)
-    and MATLAB 4 files, for objects and functions, and for contents above `MAX_MAT_BYTES`.
+
+    Raises:
+        FileNotFoundError: where there is no such file.
+        ValueError: naming the file for any damage, for MATLAB 7.3 (HDF5) and MATLAB 4 files, for
+            objects and functions, and for contents above `MAX_MAT_BYTES`.
     """
     if not os.path.isfile(path):
         raise FileNotFoundError(f"{path} not found")

@@ -16,8 +16,10 @@ MAX_BYTES = 1 << 20
 def read_yaml(path: Path, expected: str) -> Mapping[Any, Any]:
     """The mapping that a YAML file holds; `expected` says what its lines should be.
 
-    Raises FileNotFoundError, and ValueError for what is no mapping, for a key given twice, for tags
-    of objects, and for files above 1 MiB.
+    Raises:
+        FileNotFoundError: where there is no such file.
+        ValueError: for what is no mapping, for a key given twice, for tags of objects, and for
+            files above 1 MiB.
     """
     import yaml  # needed by few
 
@@ -44,7 +46,12 @@ def read_yaml(path: Path, expected: str) -> Mapping[Any, Any]:
 
 
 def read_text(path: Path) -> str:
-    """A small UTF-8 file. Raises FileNotFoundError, and ValueError for damage and above 1 MiB."""
+    """A small UTF-8 file.
+
+    Raises:
+        FileNotFoundError: where there is no such file.
+        ValueError: for damage and above 1 MiB.
+    """
     require(path)
     try:
         if path.stat().st_size > MAX_BYTES:

@@ -40,8 +40,10 @@ def read_classes(source: Sequence[str] | str | Path) -> tuple[str, ...]:
     A sequence, or a text file with one name a line. Lines may carry their number, as in
     `0: background`. labelme's `__ignore__` is dropped, wherever it stands.
 
-    Raises FileNotFoundError, and ValueError for no names, too many, an empty or a repeated one, and
-    numbers that do not run from 0.
+    Raises:
+        FileNotFoundError: where there is no such file.
+        ValueError: for no names, too many, an empty or a repeated one, and numbers that do not run
+            from 0.
     """
     if isinstance(source, str | Path):
         hint = "classes is a list of names or a text file with one name a line"

@@ -29,8 +29,11 @@ def read_colours(source: Colours | str | Path) -> Entries:
     A mapping gives each name (r, g, b), or a list of several. A text is `name=#rrggbb,name=#…`, a
     grey may be its level alone, as in `ground=0,cat=255`. CSV has lines `name,r,g,b`, with or
     without that heading; behind it, further columns are passed over. A text file (.txt) has lines
-    `r g b name`, or those of CVAT, `name:r,g,b::`. YAML is the mapping. Raises FileNotFoundError,
-    and ValueError naming the line or name that is wrong, and for one colour given to two names.
+    `r g b name`, or those of CVAT, `name:r,g,b::`. YAML is the mapping.
+
+    Raises:
+        FileNotFoundError: where there is no such file.
+        ValueError: naming the line or name that is wrong, and for one colour given to two names.
     """
     if isinstance(source, Mapping):
         entries, where = _from_mapping(source, "colours"), "colours"
@@ -56,7 +59,11 @@ def read_colours(source: Colours | str | Path) -> Entries:
 
 
 def as_text(entries: Sequence[tuple[str, Sequence[int]]]) -> str:
-    """The map as a text `name=#rrggbb,name=grey`. Raises ValueError for names with "," or "="."""
+    """The map as a text `name=#rrggbb,name=grey`.
+
+    Raises:
+        ValueError: for names with "," or "=".
+    """
     for name, _ in entries:
         if re.search("[,=]", name):
             raise ValueError(f"colours: {name!r} holds ',' or '='; write the map as a CSV file")

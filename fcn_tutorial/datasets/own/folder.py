@@ -36,6 +36,10 @@ _PROBED = 8  # masks looked at when the data set is opened
 class Folder(torch.utils.data.Dataset[tuple[Any, Any]]):
     """Images and masks of your own, paired by name: `images/a.jpg` with `masks/a.png`.
 
+    Items are (Image uint8 (3, H, W), Mask uint8 (H, W)), void 255, before `transforms`. `files`
+    lists (image, mask) paths. Opening the folder checks names and pairs and looks at eight masks;
+    an item checks its own contents.
+
     Args:
         images, masks: two folders, whose subfolders are looked into; or one that holds both, in
             folders called `images` and `masks` or side by side. Images: .jpg .jpeg .png .bmp .tif
@@ -60,10 +64,8 @@ class Folder(torch.utils.data.Dataset[tuple[Any, Any]]):
         names: what file names have more than the part that an image and its mask share.
         shares: of the images, for val and for test. None: a fifth for val, no test.
 
-    Items are (Image uint8 (3, H, W), Mask uint8 (H, W)), void 255, before `transforms`. `files`
-    lists (image, mask) paths. Opening the folder checks names and pairs and looks at eight masks;
-    an item checks its own contents. Raises FileNotFoundError and ValueError naming what is wrong
-    and what to do about it.
+    Raises:
+        FileNotFoundError, ValueError: naming what is wrong and what to do about it.
     """
 
     ignore_index: ClassVar[int] = VOID
@@ -153,7 +155,9 @@ def names_or_file(text: str) -> list[str] | str | None:
 def read_upright(path: Path) -> NDArray[np.uint8]:
     """Pixels (H, W, 3), turned as EXIF says: annotation tools and viewers show them that way.
 
-    Raises FileNotFoundError, and ValueError as `read_image` of the other data sets does.
+    Raises:
+        FileNotFoundError: where there is no such file.
+        ValueError: as `read_image` of the other data sets does.
     """
     return turn(read_image(path), orientation(path))
 

@@ -65,8 +65,9 @@ class Numbers:
     def read(self, path: Path) -> NDArray[np.uint8]:
         """Class indices (H, W), void 255.
 
-        Raises FileNotFoundError, and ValueError for a number that has no class and as
-        `read_numbers` does.
+        Raises:
+            FileNotFoundError: where there is no such file.
+            ValueError: for a number that has no class and as `read_numbers` does.
         """
         numbers = read_numbers(path)
         counts = np.bincount(numbers.ravel(), minlength=256)
@@ -108,8 +109,9 @@ class ColourCode:
     def read(self, path: Path) -> NDArray[np.uint8]:
         """Class indices (H, W), void 255.
 
-        Raises FileNotFoundError, and ValueError for a colour outside the map, a JPEG file and an
-        unreadable one.
+        Raises:
+            FileNotFoundError: where there is no such file.
+            ValueError: for a colour outside the map, a JPEG file and an unreadable one.
         """
         mask_mode(path)
         pixels, _ = read_painted(path)
@@ -169,7 +171,9 @@ Labelling: TypeAlias = Numbers | ColourCode
 def read_numbers(path: Path) -> NDArray[np.uint8]:
     """The labels stored in a mask (H, W): palette or grey, or RGB with three equal channels.
 
-    Raises FileNotFoundError, and ValueError for colours, JPEG, numbers above 255 and damage.
+    Raises:
+        FileNotFoundError: where there is no such file.
+        ValueError: for colours, JPEG, numbers above 255 and damage.
     """
     mode = mask_mode(path)
     if mode == "F":

@@ -37,8 +37,11 @@ def read_list(path: Path, files: Files, names: Names) -> dict[str, Path]:
     """{key of an image: its mask} in the order of the list; the mask may be another than the key's.
 
     Keys without a mask are there with the path at which it would lie, for `check_partners`.
-    Raises FileNotFoundError, and ValueError naming lines that name no image, an image named twice
-    and one name that fits several images.
+
+    Raises:
+        FileNotFoundError: where there is no such file.
+        ValueError: naming lines that name no image, an image named twice and one name that fits
+            several images.
     """
     images = _Index(path, files.images, IMAGE_SUFFIXES, names.image)
     masks = _Index(path, files.masks, MASK_SUFFIXES, names.mask)

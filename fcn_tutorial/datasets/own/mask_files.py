@@ -16,7 +16,9 @@ Colour = tuple[int, int, int]
 def mask_mode(path: Path) -> str:
     """The mode of a mask file, one of Pillow's; only the header is read.
 
-    Raises FileNotFoundError, and ValueError for JPEG under any name and for what is no image.
+    Raises:
+        FileNotFoundError: where there is no such file.
+        ValueError: for JPEG under any name and for what is no image.
     """
     with picture(path) as image:
         kind, mode = image.format, image.mode

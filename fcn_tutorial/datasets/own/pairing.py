@@ -92,8 +92,9 @@ def find(images: Path, masks: Path, names: Names, endings: Sequence[str] = MASK_
     beside their images and are told by their prefix or suffix, or by JPEG images and PNG masks.
     `endings`: of mask files.
 
-    Raises FileNotFoundError and ValueError where a folder is no place to find them, for links that
-    lead nowhere, for two files of one key and for masks saved as JPEG or WebP.
+    Raises:
+        FileNotFoundError, ValueError: where a folder is no place to find them, for links that
+            lead nowhere, for two files of one key and for masks saved as JPEG or WebP.
     """
     for name, folder in (("images", images), ("masks", masks)):
         if not folder.is_dir():

@@ -34,7 +34,8 @@ def part(files: Files, split: str, shares: Shares) -> list[str]:
     folder is drawn from train's. A key's part depends on the key and the seed alone, so that files
     added later move no other; of very few pairs, each part gets one where it can.
 
-    Raises ValueError where the part is empty.
+    Raises:
+        ValueError: where the part is empty.
     """
     keys = list(files.images)
     if not files.parted:

@@ -77,8 +77,9 @@ def repair(
     there. Names of blurred grey masks go to their levels in ascending order; clean numbers without
     names are those of `Folder`, class 0 to the highest.
 
-    Raises ValueError and FileNotFoundError where it is not plain what a value means, where sizes do
-    not fit, and where `out` is not empty or lies among the photos or masks.
+    Raises:
+        ValueError, FileNotFoundError: where it is not plain what a value means, where sizes do
+            not fit, and where `out` is not empty or lies among the photos or masks.
     """
     found = pairing.find(images, masks, names or Names(), MASK_SUFFIXES + LOSSY_SUFFIXES)
     pairing.check_partners(found)

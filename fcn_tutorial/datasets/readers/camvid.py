@@ -26,15 +26,17 @@ _FILE_VOID = 11
 class CamVid(PairedFiles):
     """CamVid, 11 classes (Brostow et al., 2008; split of Badrinarayanan et al., 2017).
 
+    Items are (Image uint8 (3, 360, 480), Mask uint8 (360, 480)), void 255, before `transforms`.
+
     Args:
         root: the folder holding `train.txt`, `val.txt` and `test.txt`.
         split: "train", "val" or "test"; or a part of train: "film-FILM", the frames of one of
             `films`, or "without-FILM", all the others.
         transforms: joint transform of (image, mask).
 
-    Items are (Image uint8 (3, 360, 480), Mask uint8 (360, 480)), void 255, before `transforms`.
-    Raises ValueError for an unknown split, FileNotFoundError naming the list or file that is
-    missing, and ValueError naming a file that is damaged or holds a label above 11.
+    Raises:
+        ValueError: for an unknown split; naming a file that is damaged or holds a label above 11.
+        FileNotFoundError: naming the list or file that is missing.
     """
 
     classes: ClassVar[tuple[str, ...]] = (

@@ -21,14 +21,17 @@ from fcn_tutorial.files import require
 class ISBIEM(PairedFiles):
     """Membrane (0) or cell (1), 512×512 (Arganda-Carreras et al., 2015).
 
+    Items are (Image uint8 (3, H, W), three times the same, Mask uint8 (H, W)) before `transforms`.
+
     Args:
         root: the folder holding `image/` and `label/`.
         split: "train", "val" or "test": frames 0–19, 20–24 and 25–29 of the 30.
         transforms: joint transform of (image, mask).
 
-    Items are (Image uint8 (3, H, W), three times the same, Mask uint8 (H, W)) before `transforms`.
-    Raises ValueError for an unknown split, FileNotFoundError naming a folder or label that is
-    missing, and ValueError naming a file whose name is no number, or that holds another level.
+    Raises:
+        ValueError: for an unknown split; naming a file whose name is no number, or that holds
+            another level.
+        FileNotFoundError: naming a folder or label that is missing.
     """
 
     classes: ClassVar[tuple[str, ...]] = ("membrane", "cell")

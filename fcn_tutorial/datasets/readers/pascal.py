@@ -69,7 +69,10 @@ def read_names(path: Path) -> dict[str, str]:
 
     The line may also be the image's file, with folders or without, or as in DeepLab's lists the
     image and its labels: `/JPEGImages/a.jpg /SegmentationClassAug/a.png`.
-    Raises FileNotFoundError, and ValueError for a list that is empty or names an image twice.
+
+    Raises:
+        FileNotFoundError: where there is no such file.
+        ValueError: for a list that is empty or names an image twice.
     """
     names: dict[str, str] = {}
     numbers: dict[str, int] = {}

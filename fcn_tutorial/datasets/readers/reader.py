@@ -50,7 +50,11 @@ class PairedFiles(Reader):
     files: list[Pair]
 
     def read_labels(self, path: Path) -> NDArray[np.uint8]:
-        """Labels (H, W), void 255, of a file of labels. Raises ValueError naming it."""
+        """Labels (H, W), void 255, of a file of labels.
+
+        Raises:
+            ValueError: naming it.
+        """
         raise NotImplementedError
 
     def __len__(self) -> int:
@@ -78,8 +82,9 @@ def listed_pair(root: Path, line: str, where: str) -> Pair:
         line: such as `/SegNet/CamVid/train/a.png /SegNet/CamVid/trainannot/a.png`.
         where: list and line, for errors.
 
-    Raises ValueError where the line does not name two files in folders, or leads out of `root`, and
-    FileNotFoundError naming the one that is missing.
+    Raises:
+        ValueError: where the line does not name two files in folders, or leads out of `root`.
+        FileNotFoundError: naming the one that is missing.
     """
     pairs = list(_partings(root, line, where))
     if not pairs:

@@ -12,6 +12,8 @@ from fcn_tutorial.datasets.readers.pascal import Pascal, locate, pair_up, read_n
 class SBD(Pascal):
     """SBD (Hariharan et al., 2011), 21 classes; the training images of the paper's VOC nets.
 
+    Items are (Image uint8 (3, H, W), Mask uint8 (H, W)) before `transforms`; SBD marks no void.
+
     Args:
         root: the folder `benchmark_RELEASE` of the archive, its `dataset`, or a folder holding
             either: the one with `cls/*.mat`, `img/*.jpg`, `train.txt` and `val.txt`.
@@ -19,9 +21,9 @@ class SBD(Pascal):
             holds images of VOC's val. See `VOCPlusSBD` for pairs that do not overlap.
         transforms: joint transform of (image, mask).
 
-    Items are (Image uint8 (3, H, W), Mask uint8 (H, W)) before `transforms`; SBD marks no void.
-    Raises ValueError for an unknown split, a damaged file, or a label above 20; FileNotFoundError
-    naming the list or file that is missing.
+    Raises:
+        ValueError: for an unknown split, a damaged file, or a label above 20.
+        FileNotFoundError: naming the list or file that is missing.
     """
 
     splits: ClassVar[tuple[str, ...]] = ("train", "val")

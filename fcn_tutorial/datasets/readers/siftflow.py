@@ -35,12 +35,6 @@ _OFFICIAL_TEST = "TestSet1.txt"
 class SIFTFlow(Reader):
     """SIFT Flow (Liu et al. 2011), with the geometric labels of Tighe and Lazebnik 2010.
 
-    Args:
-        root: the folder holding Images/, SemanticLabels/ and GeoLabels/.
-        split: "trainval", 2,486 images, or "test", 200.
-        task: "semantic" (33 classes), "geometric" (sky, horizontal, vertical) or "both".
-        transforms: joint transform of (image, mask).
-
     Items are (Image uint8 (3, 256, 256), Mask uint8 (256, 256)), void 255, before `transforms`;
     the mask of "both" is a dict of two, {"semantic": …, "geometric": …}, and so are `classes` and
     `palette` of such a data set.
@@ -49,8 +43,16 @@ class SIFTFlow(Reader):
     label anywhere; of 2,488, the two in `unannotated` have none. This reads all label files once,
     which takes seconds. The classes in `absent_in_test` have no pixel in the 200 test images: their
     IU is undefined, so leave them out of the mean or say how they count.
-    Raises ValueError for an unknown split or task, FileNotFoundError naming the file that is
-    missing, and ValueError naming one that is damaged.
+
+    Args:
+        root: the folder holding Images/, SemanticLabels/ and GeoLabels/.
+        split: "trainval", 2,486 images, or "test", 200.
+        task: "semantic" (33 classes), "geometric" (sky, horizontal, vertical) or "both".
+        transforms: joint transform of (image, mask).
+
+    Raises:
+        ValueError: for an unknown split or task; naming one that is damaged.
+        FileNotFoundError: naming the file that is missing.
     """
 
     classes: ClassVar[Any] = (

@@ -22,6 +22,9 @@ _LICENCE = "the organisers hold the labels; the pictures come under Flickr's ter
 class VOCSegmentation(Pascal):
     """PASCAL VOC segmentation (Everingham et al., 2010), 21 classes with background.
 
+    Items are (Image uint8 (3, H, W), Mask uint8 (H, W)) before `transforms`, 255 where VOC draws
+    its void border.
+
     Args:
         root: the folder that holds `VOCdevkit`, or `VOCdevkit`, or `VOC2012` inside it. The archive
             of 2011 puts `VOCdevkit` into a folder `TrainVal`, which is looked into as well.
@@ -33,9 +36,9 @@ class VOCSegmentation(Pascal):
             that FCN_DATA names. Only its `train.txt` is read.
         transforms: joint transform of (image, mask).
 
-    Items are (Image uint8 (3, H, W), Mask uint8 (H, W)) before `transforms`, 255 where VOC draws
-    its void border. Raises ValueError for an unknown split or year, a damaged file, or a label
-    above 20; FileNotFoundError naming the list or file that is missing.
+    Raises:
+        ValueError: for an unknown split or year, a damaged file, or a label above 20.
+        FileNotFoundError: naming the list or file that is missing.
     """
 
     splits: ClassVar[tuple[str, ...]] = ("train", "val", "trainval", "seg11valid")

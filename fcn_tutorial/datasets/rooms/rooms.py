@@ -50,6 +50,9 @@ class Rooms(Rendered):
     HHA estimates gravity from it and fits no planes where a Kinect would measure none. Cameras look
     down by up to 28 degrees, or up by 6.
 
+    Furniture shares its colours with walls and floors and differs in shape. Doors, pictures and
+    mats lie flat and differ in colour. Windows lie flat too, but glass returns no depth.
+
     Args:
         n: number of rooms.
         split: "train", "val" or "test"; no room is in two of them.
@@ -58,10 +61,9 @@ class Rooms(Rendered):
         modality: "rgb", "depth", "hha", "rgbd" or "rgb-hha", see `NYUDv2`.
         transforms: joint transform of (input, mask).
 
-    Raises ValueError for any other value, IndexError beyond n.
-
-    Furniture shares its colours with walls and floors and differs in shape. Doors, pictures and
-    mats lie flat and differ in colour. Windows lie flat too, but glass returns no depth.
+    Raises:
+        ValueError: for any other value.
+        IndexError: beyond n.
     """
 
     thing: ClassVar[str] = "room"

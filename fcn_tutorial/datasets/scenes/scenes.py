@@ -49,6 +49,17 @@ class Scenes(Rendered):
     (H, W) holding class indices, 255 in the thin band where two classes meet. With `transforms`,
     the item is what `transforms(image, mask)` returns, as in `torchvision.transforms.v2`.
 
+    Three properties are built in; the numbers are measured at 128×128, on the normal difficulty.
+
+    * Colour fails: the forest of `fcn_tutorial.prior` stays far behind a small network.
+    * Context decides: water mirrors the houses, a fence shows what is behind it, road and wall
+      share their greys. On 7×7 patches a forest tells water from building, fence from building and
+      road from building with a balanced accuracy of 0.60, 0.59 and 0.66, where 0.5 is a guess; the
+      pixel's place in the image alone makes it 0.86, 0.86 and 0.94.
+    * Thin things need a small stride: labels brought to strides of 8, 16 and 32 and back keep an IU
+      of 0.27, 0.09 and 0.01 for poles, 0.60, 0.30 and 0.08 for persons, 0.74, 0.40 and 0.11 for
+      signs, but 0.97, 0.92 and 0.80 for the sky (`metrics.stride_ceiling`, "bilinear").
+
     Args:
         n: number of scenes.
         split: "train", "val" or "test"; no scene is in two of them.
@@ -64,18 +75,9 @@ class Scenes(Rendered):
         difficulty: "easy", "normal" or "hard": the same streets with less or more noise, haze,
             tint, shadow, and things in the way.
 
-    Raises ValueError for any other value, IndexError beyond n.
-
-    Three properties are built in; the numbers are measured at 128×128, on the normal difficulty.
-
-    * Colour fails: the forest of `fcn_tutorial.prior` stays far behind a small network.
-    * Context decides: water mirrors the houses, a fence shows what is behind it, road and wall
-      share their greys. On 7×7 patches a forest tells water from building, fence from building and
-      road from building with a balanced accuracy of 0.60, 0.59 and 0.66, where 0.5 is a guess; the
-      pixel's place in the image alone makes it 0.86, 0.86 and 0.94.
-    * Thin things need a small stride: labels brought to strides of 8, 16 and 32 and back keep an IU
-      of 0.27, 0.09 and 0.01 for poles, 0.60, 0.30 and 0.08 for persons, 0.74, 0.40 and 0.11 for
-      signs, but 0.97, 0.92 and 0.80 for the sky (`metrics.stride_ceiling`, "bilinear").
+    Raises:
+        ValueError: for any other value.
+        IndexError: beyond n.
 
     ::
 
@@ -127,7 +129,10 @@ class Scenes(Rendered):
     def camera(self, index: int) -> Camera:
         """The camera that took scene `index`, for `datasets.hha`; it is level, and pixels square.
 
-        Every scene has its own focal length and horizon. Raises IndexError beyond n.
+        Every scene has its own focal length and horizon.
+
+        Raises:
+            IndexError: beyond n.
         """
         return self._scene(index).camera
 

@@ -280,7 +280,8 @@ def _invent_light(rng: Rng) -> Light:
 def _invent_side(rng: Rng, street: Street, sign: int, half: float) -> tuple[list[Strip], float]:
     """Fill one side of the road.
 
-    Returns its strips, from the road outwards, and how far out a camera may stand.
+    Returns:
+        Its strips, from the road outwards, and how far out a camera may stand.
     """
     kind = str(rng.choice(["town", "garden", "park", "canal"], p=[0.38, 0.18, 0.2, 0.24]))
     pavement = half + rng.uniform(1.8, 3.8)

@@ -31,7 +31,11 @@ SOURCES: dict[str, Source] = _by_name(
 
 
 def get(name: str) -> Source:
-    """The data set of that name. Raises ValueError with the nearest names."""
+    """The data set of that name.
+
+    Raises:
+        ValueError: with the nearest names.
+    """
     if name in SOURCES:
         return SOURCES[name]
     raise ValueError(f"no data set {name!r}{did_you_mean(name, SOURCES)}")

@@ -27,7 +27,11 @@ class Rendered(Source):
     shown: tuple[tuple[str, Any], ...] = ()
 
     def read(self, spec: Data, split: str, data: Path | None) -> Any:
-        """See `Source.read`. Raises ValueError for more than is worth rendering and keeping."""
+        """See `Source.read`.
+
+        Raises:
+            ValueError: for more than is worth rendering and keeping.
+        """
         n = spec.train_images if split == "train" else spec.test_images
         pixels = math.prod(spec.crop)
         if pixels > _LARGEST or n * max(pixels, _LEAST_PIXELS) > _MOST_PIXELS:

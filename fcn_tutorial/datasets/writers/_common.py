@@ -31,8 +31,11 @@ def appearing(
     """A folder in which the block makes the folders `targets`; `root` then gets them in one move.
 
     Each is marked as generated with these arguments. If the block fails, `root` keeps nothing of
-    it. Raises FileExistsError where one of the targets is in `root` already and not empty, and
-    ValueError as `Scenes` for n, size and seed.
+    it.
+
+    Raises:
+        FileExistsError: where one of the targets is in `root` already and not empty.
+        ValueError: as `Scenes` for n, size and seed.
     """
     Scenes(n, size=size, seed=seed)
     for target in targets:

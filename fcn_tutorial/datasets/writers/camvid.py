@@ -30,10 +30,15 @@ def write_camvid(
 ) -> Path:
     """Write `root/CamVid`: `n` frames each for train, val and test, as PNG, without loss.
 
-    SPLIT/*.png, SPLITannot/*.png (grey, 0–10 and 11 for void) and SPLIT.txt, whose lines begin
-    with /SegNet/CamVid/ as the real ones do. Void is water, and the borders of the scenes.
-    Returns the folder. Raises FileExistsError where it is there and not empty, and ValueError as
-    `Scenes` for n, size and seed.
+    SPLIT/*.png, SPLITannot/*.png (grey, 0–10 and 11 for void) and SPLIT.txt, whose lines begin with
+    /SegNet/CamVid/ as the real ones do. Void is water, and the borders of the scenes.
+
+    Returns:
+        The folder.
+
+    Raises:
+        FileExistsError: where it is there and not empty.
+        ValueError: as `Scenes` for n, size and seed.
     """
     root = Path(root)
     with appearing(root, [CamVid.folder], n, size, seed) as workshop:

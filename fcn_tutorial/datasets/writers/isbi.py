@@ -20,9 +20,14 @@ def write_isbi_em(
     """Write `root/ISBI-EM`: 4·`n` frames for train, `n` each for val and test, as grey PNG.
 
     image/*.png and label/*.png (0 on membranes, 255 on cells), numbered from 0: what a scene shows
-    in grey, with the borders between its regions drawn dark, as membranes. Returns the folder.
-    Raises FileExistsError where it is there and not empty, and ValueError as `Scenes` for n, size
-    and seed.
+    in grey, with the borders between its regions drawn dark, as membranes.
+
+    Returns:
+        The folder.
+
+    Raises:
+        FileExistsError: where it is there and not empty.
+        ValueError: as `Scenes` for n, size and seed.
     """
     root = Path(root)
     with appearing(root, [ISBIEM.folder], n, size, seed) as workshop:

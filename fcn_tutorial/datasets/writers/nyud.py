@@ -30,8 +30,12 @@ def write_nyud(
     changes from frame to frame, so that only the mapping gives the 40 classes, of which rooms have
     twelve. The size is 3:4, because only then has the scaled Kinect square pixels.
 
-    Returns the folder. Raises FileExistsError where it is there and not empty, and ValueError for
-    another shape and as `Rooms` for n, size and seed.
+    Returns:
+        The folder.
+
+    Raises:
+        FileExistsError: where it is there and not empty.
+        ValueError: for another shape and as `Rooms` for n, size and seed.
     """
     if 4 * size[0] != 3 * size[1]:
         raise ValueError(f"size={size}: NYUDv2's frames are 3:4, as 480×640 is")

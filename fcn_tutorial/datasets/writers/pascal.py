@@ -57,10 +57,15 @@ def write_voc(
 
     JPEGImages/*.jpg, SegmentationClass/*.png (palette PNG with VOC's colours, void 255) and
     ImageSets/Segmentation/{train,val,trainval}.txt, `n` pictures in train and in val. Cars,
-    persons, trees ("potted plant") and signs ("tv/monitor") are objects, all else background.
-    There are no instances and no annotations of boxes.
-    Returns VOC's folder. Raises FileExistsError where it or SBD's is there and not empty,
-    ValueError for a year that is not 2011 or 2012, and as `Scenes` for n, size and seed.
+    persons, trees ("potted plant") and signs ("tv/monitor") are objects, all else background. There
+    are no instances and no annotations of boxes.
+
+    Returns:
+        VOC's folder.
+
+    Raises:
+        FileExistsError: where it or SBD's is there and not empty.
+        ValueError: for a year that is not 2011 or 2012, and as `Scenes` for n, size and seed.
     """
     target = f"{VOCSegmentation.folder}/VOC{one_of('year', year, VOCSegmentation.years)}"
     root = Path(root)
@@ -77,7 +82,10 @@ def write_sbd(root: str | Path, n: int = 20, size: tuple[int, int] = _SIZE, seed
     3·n pictures: those of `write_voc` with these arguments, and `n` that VOC does not label.
     train.txt has 2·n of them, among which a third of VOC's val, as in the real SBD: training on it
     and scoring on all of VOC's val scores training images. So seg11valid is smaller than val.
-    Returns SBD's folder. Raises as `write_voc`.
+    Raises as `write_voc`.
+
+    Returns:
+        SBD's folder.
     """
     root = Path(root)
     with appearing(root, [SBD.folder], n, size, seed) as workshop:

@@ -35,8 +35,14 @@ def write_siftflow(
     `Images/…/*.jpg`, `SemanticLabels/…/*.mat` (S uint8: 0 void, 1–33), `GeoLabels/…/*.mat` (S
     int16: −1 void, 1–3) and TestSet1.txt with Windows paths. The two without labels have the names
     and the blank labels of the two real ones; readers leave them out. Eleven of the 33 classes
-    occur. Returns the folder. Raises FileExistsError where it is there and not empty, and
-    ValueError as `Scenes` for n, size and seed.
+    occur.
+
+    Returns:
+        The folder.
+
+    Raises:
+        FileExistsError: where it is there and not empty.
+        ValueError: as `Scenes` for n, size and seed.
     """
     root = Path(root)
     with appearing(root, [SIFTFlow.folder], n, size, seed) as workshop:

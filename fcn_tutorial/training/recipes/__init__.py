@@ -16,7 +16,10 @@ RECIPES: dict[str, Recipe] = {
 
 
 def get(name: str) -> Recipe:
-    """The recipe of that name. Raises ValueError with the nearest names.
+    """The recipe of that name.
+
+    Raises:
+        ValueError: with the nearest names.
 
     ::
 

@@ -55,7 +55,8 @@ class Config:
     def override(self, recipe: Recipe) -> tuple[Recipe, dict[str, Any]]:
         """The recipe with the file's settings; see that of `settings`.
 
-        Raises ValueError naming the file and the setting.
+        Raises:
+            ValueError: naming the file and the setting.
         """
         try:
             return settings.override(recipe, self.settings)
@@ -64,7 +65,12 @@ class Config:
 
 
 def read_config(path: Path) -> Config:
-    """Read the file. Raises FileNotFoundError, and ValueError for what it cannot say."""
+    """Read the file.
+
+    Raises:
+        FileNotFoundError: where there is no such file.
+        ValueError: for what it cannot say.
+    """
     content = dict(read_yaml(path, "lines 'setting: value', as in 'epochs: 30'"))
     given = {key: content.pop(key) for key in OPTIONS if key in content}
     for key, value in given.items():

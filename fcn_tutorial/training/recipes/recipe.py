@@ -65,8 +65,10 @@ def model_type(network: str) -> type[Any]:
     """The dataclass of what a recipe may say of a kind of network.
 
     It is `Model` for the kinds that read it, and for others `AnyModel` with the fields of the
-    network's own `Config`, the number of classes left out: the data have it. Raises ValueError for
-    a kind that is not in `models.NETWORKS`.
+    network's own `Config`, the number of classes left out: the data have it.
+
+    Raises:
+        ValueError: for a kind that is not in `models.NETWORKS`.
     """
     if one_of("model.network", network, NETWORKS) in _PAPERS:
         return Model

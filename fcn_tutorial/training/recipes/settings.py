@@ -31,8 +31,13 @@ _LARGEST = 1e18  # of numbers in a stored recipe; int64 ends a little beyond
 def override(recipe: Recipe, settings: Sequence[str]) -> tuple[Recipe, dict[str, Any]]:
     """Apply "key=value" texts, dotted for nested fields ("optimiser.lr=1e-3").
 
-    Returns the variant and {key: value} of what was set. Values are read as the field's type:
-    numbers, true/false, "320,416" for pairs. Raises ValueError naming the setting otherwise.
+    Values are read as the field's type: numbers, true/false, "320,416" for pairs.
+
+    Returns:
+        The variant and {key: value} of what was set.
+
+    Raises:
+        ValueError: naming the setting otherwise.
 
     ::
 
@@ -101,7 +106,8 @@ def as_dict(recipe: Recipe) -> dict[str, Any]:
 def from_dict(fields: Mapping[str, Any]) -> Recipe:
     """The inverse of `as_dict`; what is not there has its default, as in records of older versions.
 
-    Raises ValueError for what is not a recipe, and as `check`.
+    Raises:
+        ValueError: for what is not a recipe, and as `check`.
     """
     try:
         rest = dict(fields)

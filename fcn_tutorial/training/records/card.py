@@ -23,7 +23,10 @@ def model_card(record: Mapping[str, Any]) -> str:
     """Markdown of a record (see `run`); percent with one decimal.
 
     After Mitchell et al., "Model cards for model reporting", FAT* 2019: details, use, data, scores,
-    limits. Raises KeyError for what is not a record.
+    limits.
+
+    Raises:
+        KeyError: for what is not a record.
     """
     return "\n".join([*_details(record), *_scores(record), *_limits(record)]) + "\n"
 

@@ -136,7 +136,11 @@ def _row(dataset: str, recipe: str, row: results.Row) -> tuple[str, By, str, str
 
 
 def _read() -> Iterator[Figure]:
-    """Those of `results/literature.json`. Raises ValueError for a measure that is not known."""
+    """Those of `results/literature.json`.
+
+    Raises:
+        ValueError: for a measure that is not known.
+    """
     path = assets.path("results/literature.json")
     for row in json.loads(path.read_text(encoding="utf-8"))["rows"]:
         for measure, value in row["scores"].items():

@@ -52,7 +52,8 @@ def describe(
         tta: {"scales": […], "flip": …, "combine": …} of test-time augmentation; None, false in the
             record, without.
 
-    Raises ValueError where there are not as many names as rows.
+    Raises:
+        ValueError: where there are not as many names as rows.
     """
     if len(classes) != (rows := len(confusion.matrix)):
         raise ValueError(
@@ -149,7 +150,8 @@ def html(record: Record) -> str:
 def dumps(record: Record) -> str:
     """The record as JSON, lists of numbers on one line each.
 
-    Raises ValueError for a number that is not finite, which JSON does not have.
+    Raises:
+        ValueError: for a number that is not finite, which JSON does not have.
     """
     text = json.dumps(record, indent=1, allow_nan=False)
     return re.sub(r"\[\s+(-?[\d.]+(?:,\s+-?[\d.]+)*)\s+\]", _on_one_line, text) + "\n"
@@ -160,7 +162,11 @@ def _on_one_line(found: re.Match[str]) -> str:
 
 
 def read(path: Path) -> Record:
-    """The record in a file. Raises ValueError naming the file where it is none."""
+    """The record in a file.
+
+    Raises:
+        ValueError: naming the file where it is none.
+    """
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         known = record["schema"] == SCHEMA

@@ -51,9 +51,11 @@ class Block:
 def find(folders: Sequence[Path] = ()) -> list[Record]:
     """The records in run folders, in folders of them, or in files.
 
-    Without any: those that travel with the package, and those in `runs`. Raises FileNotFoundError
-    for a path that is not there, and ValueError for a file that is not a record and for a folder
-    without one.
+    Without any: those that travel with the package, and those in `runs`.
+
+    Raises:
+        FileNotFoundError: for a path that is not there.
+        ValueError: for a file that is not a record and for a folder without one.
     """
     records, faults = find_sound(folders)
     if faults:
@@ -73,7 +75,11 @@ def find_sound(folders: Sequence[Path] = ()) -> tuple[list[Record], list[ValueEr
 
 
 def _shown(path: Path) -> Record:
-    """The record in a file. Raises ValueError naming it where it cannot be shown."""
+    """The record in a file.
+
+    Raises:
+        ValueError: naming it where it cannot be shown.
+    """
     record = read(path)
     try:
         text(collect([record]))
