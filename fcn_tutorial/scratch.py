@@ -49,7 +49,12 @@ def cross_correlate(
 ) -> Array:
     """What deep learning calls a convolution: the kernel is laid on the image as it is.
 
-    Raises ValueError for shapes that do not fit, and where no output would be left.
+    ::
+
+        out[o, y, x] = bias[o]
+            + Σ_{c, i, j} weight[o, c, i, j] · image[c, s·y + d·i − p, s·x + d·j − p]
+
+    with stride s, padding p, dilation d, and an image that is zero outside its borders.
 
     Args:
         image: (C, H, W).
@@ -59,12 +64,8 @@ def cross_correlate(
     Returns:
         (K, H', W') float64, H' = ⌊(H + 2p − d·(k − 1) − 1) / s⌋ + 1 and W' alike.
 
-    ::
-
-        out[o, y, x] = bias[o]
-            + Σ_{c, i, j} weight[o, c, i, j] · image[c, s·y + d·i − p, s·x + d·j − p]
-
-    with stride s, padding p, dilation d, and an image that is zero outside its borders.
+    Raises:
+        ValueError: for shapes that do not fit, and where no output would be left.
     """
     image, weight = _read("image", image, "CHW"), _read_weight(weight, "KC")
     _check_channels(len(image), weight.shape[1], "weight.shape[1]")
@@ -119,7 +120,7 @@ def convolution_matrix(
         input_shape: (C, H, W) of the image.
 
     Returns:
-        (K·H'·W', C·H·W) float64, dense: for small images only.
+        (K·H'·W', C·H·W) float64, dense, for small images only.
 
     Raises:
         ValueError: as `cross_correlate` does.
@@ -148,6 +149,14 @@ def transposed_convolution(
 ) -> Array:
     """A deconvolution: every input pixel adds its multiple of the kernel to the output.
 
+    ::
+
+        out[o, s·y + d·i − p, s·x + d·j − p] += image[c, y, x] · weight[c, o, i, j]
+
+    for all c, y, x, i, j; what lands outside the output is dropped. This is
+    `convolution_matrix(weight, out.shape, …).T @ image.ravel()`: the convolution that reads
+    (y, x) from a window now writes it back to that window. It undoes the shape, not the values.
+
     Args:
         image: (C, H, W).
         weight: (C, K, k, k), the weight of the convolution K → C that it transposes.
@@ -160,14 +169,6 @@ def transposed_convolution(
     Raises:
         ValueError: for shapes that do not fit, an `output_padding` outside 0 … stride − 1, and
             where no output would be left.
-
-    ::
-
-        out[o, s·y + d·i − p, s·x + d·j − p] += image[c, y, x] · weight[c, o, i, j]
-
-    for all c, y, x, i, j; what lands outside the output is dropped. This is
-    `convolution_matrix(weight, out.shape, …).T @ image.ravel()`: the convolution that reads
-    (y, x) from a window now writes it back to that window. It undoes the shape, not the values.
     """
     image, weight = _read("image", image, "CHW"), _read_weight(weight, "CK")
     _check_channels(len(image), len(weight), "weight.shape[0]")
@@ -196,6 +197,14 @@ def max_pool(
 ) -> Array:
     """The largest value of each window, channel by channel.
 
+    ::
+
+        out[c, y, x] = max_{i, j} image[c, s·y + d·i − p, s·x + d·j − p]
+
+    over the taps inside the image: padding counts as −∞, as in PyTorch. It has no matrix: the
+    largest of a sum of images is not the sum of their largest. A convolution of the same stride,
+    with a kernel that is learned, is the linear layer that can take its place.
+
     Args:
         image: (C, H, W).
         ceil: round the output size up, so that the last windows may reach over the border; they
@@ -207,14 +216,6 @@ def max_pool(
     Raises:
         ValueError: for another shape, numbers that describe no pooling, and where no output would
             be left.
-
-    ::
-
-        out[c, y, x] = max_{i, j} image[c, s·y + d·i − p, s·x + d·j − p]
-
-    over the taps inside the image: padding counts as −∞, as in PyTorch. It has no matrix: the
-    largest of a sum of images is not the sum of their largest. A convolution of the same stride,
-    with a kernel that is learned, is the linear layer that can take its place.
     """
     image = _read("image", image, "CHW")
     layer = Layer(kernel, stride, padding, dilation, kind="pool", ceil=ceil)
@@ -265,7 +266,7 @@ def average_pooling_matrix(
         input_shape: (C, H, W) of the image.
 
     Returns:
-        (C·H'·W', C·H·W) float64, dense: for small images only.
+        (C·H'·W', C·H·W) float64, dense, for small images only.
 
     Raises:
         ValueError: as `average_pool` does.
@@ -338,6 +339,10 @@ def cross_entropy(
 ) -> float:
     """−log softmax(scores)[target] of every pixel that is not void, summed or averaged.
 
+    ::
+
+        −log softmax(scores)[t] = log Σ_c e^scores[c] − scores[t]
+
     Args:
         scores: (C, H, W), before the softmax.
         target: (H, W) integer; `ignore_index` marks void.
@@ -347,10 +352,6 @@ def cross_entropy(
     Raises:
         ValueError: for shapes that do not fit, a target that is not integer, labels out of range
             and an unknown reduction.
-
-    ::
-
-        −log softmax(scores)[t] = log Σ_c e^scores[c] − scores[t]
     """
     scores, labels = _read("scores", scores, "CHW"), np.asarray(target)
     if labels.shape != scores.shape[1:]:

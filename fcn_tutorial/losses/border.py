@@ -28,7 +28,15 @@ def border_weights(
 ) -> Tensor:
     """What each background pixel counts more, for how close the two nearest regions are.
 
-    Source: Ronneberger, Fischer, Brox, MICCAI 2015, equation 2 (w0 = 10, sigma about 5).
+    ::
+
+        w0 · exp(−(d1 + d2)² / (2 sigma²)),
+
+    d1 and d2 being the distances to the nearest pixels of the nearest region and of the next. It is
+    what equation 2 of the source adds to the weight of the pixel's class (a loss of class weights
+    and one of these add up). Equation 1, the loss, lacks its minus sign there: the sum of w · log p
+    is at its smallest where the net is most wrong. Source: Ronneberger, Fischer, Brox, MICCAI 2015,
+    equation 2 (w0 = 10, sigma about 5).
 
     Args:
         labels: (N, H, W) integer. A region is what hangs together, over edges of pixels, of one
@@ -38,15 +46,6 @@ def border_weights(
     Returns:
         (N, H, W) float32 on the CPU: 0 in regions, in void, where there are fewer than two regions,
         and where the next is further than 6 sigma.
-
-    ::
-
-        w0 · exp(−(d1 + d2)² / (2 sigma²)),
-
-    d1 and d2 being the distances to the nearest pixels of the nearest region and of the next. It is
-    what equation 2 of the source adds to the weight of the pixel's class (a loss of class weights
-    and one of these add up). Equation 1, the loss, lacks its minus sign there: the sum of w · log p
-    is at its smallest where the net is most wrong.
     """
     maps = [
         _of_image(image, void, w0, sigma, background)
@@ -89,6 +88,9 @@ def weighted_cross_entropy(
         scores: (N, C, h, w) floating point, upsampled as in `upsampling.upsample` before that.
         target: (N, H, W) integer; void pixels do not count, whatever their weight.
         factor, offset, border: as in `upsampling.upsample`.
+
+    Returns:
+        A scalar, of float32 for half-precision scores.
     """
     fine = upsample(scores, factor, (target.shape[-2], target.shape[-1]), offset, border=border)
     fine = same_size(fine, target)
