@@ -27,7 +27,7 @@ def path(name: str) -> Path:
     `benchmarks/`.
 
     Raises:
-        ValueError: where it does not.
+        ValueError: for a `name` that does not start so.
         FileNotFoundError: where there is no such file.
     """
     kind, *below = name.split("/")

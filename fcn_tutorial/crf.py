@@ -114,6 +114,9 @@ class Filter:
 
     Args:
         points: (n, d) the positions f.
+
+    Raises:
+        ValueError: where points are too far apart.
     """
 
     def __init__(self, points: Floats) -> None:

@@ -117,6 +117,7 @@ def export(
         ValueError: for a path of another suffix, for packages that are not installed (naming the
             extra `export`), for a network that cannot be exported so, and, leaving no file, where
             the file's scores are not the network's.
+        RuntimeError: for a network in training mode.
         OSError: where the file cannot be written.
     """
     path = Path(path)
@@ -207,7 +208,7 @@ def parse_size(text: str) -> tuple[int, int]:
     """(H, W) from "360x480".
 
     Raises:
-        ValueError: naming --size.
+        ValueError: for anything else, naming --size.
     """
     found = re.fullmatch(r"(\d+)[x×,](\d+)", text)
     if found is None or 0 in (int(found[1]), int(found[2])):

@@ -144,8 +144,11 @@ def locked(path: Path) -> Iterator[None]:
     """Hold the file `path` as a lock while within; at the end it is removed.
 
     The lock dies with this process, however that ends, and is not passed on to those it starts.
-    Where the file system knows no locks (some network drives), nothing keeps others out. Raises
-    BlockingIOError that says who holds it, and OSError where the file cannot be written.
+    Where the file system knows no locks (some network drives), nothing keeps others out.
+
+    Raises:
+        BlockingIOError: saying who holds it.
+        OSError: where the file cannot be written.
     """
     while (descriptor := _take(path)) is None:
         pass  # its last holder removed the file between our opening and locking it
@@ -195,7 +198,11 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 
 def _lock(descriptor: int) -> None:
-    """Raises BlockingIOError where another process holds the file."""
+    """Keep other processes from the file.
+
+    Raises:
+        BlockingIOError: where another one holds it.
+    """
     if os.name == "nt":
         import msvcrt
 
@@ -228,7 +235,11 @@ def _flush(path: Path) -> None:
 
 
 def check_stored(archive: zipfile.ZipFile, size: int) -> None:
-    """Raise ValueError for an archive that would unfold to more than its file of `size` bytes."""
+    """Check that an archive does not unfold to more than its file of `size` bytes.
+
+    Raises:
+        ValueError: for compressed parts, and for parts larger than the file.
+    """
     parts = archive.infolist()
     if any(part.compress_type != zipfile.ZIP_STORED for part in parts):
         raise ValueError("its parts are compressed")
@@ -249,7 +260,11 @@ class Bounded(io.BufferedReader):
 
 
 def require(path: Path, why: str = "") -> Path:
-    """`path` if it is a file; otherwise FileNotFoundError naming it, and `why` it is needed."""
+    """`path`, which must be a file.
+
+    Raises:
+        FileNotFoundError: where it is none, naming it, and `why` it is needed.
+    """
     if not os.path.isfile(path):  # unlike Path.is_file, False for names no file can have
         raise FileNotFoundError(f"{path} not found" + (f"; {why}" if why else ""))
     return path
@@ -274,7 +289,11 @@ def numbered_lines(path: Path) -> list[tuple[int, str]]:
 
 
 def read_lines(path: Path) -> list[str]:
-    """The lines of a UTF-8 list that are not empty, stripped. Raises as `numbered_lines` does."""
+    """The lines of a UTF-8 list that are not empty, stripped.
+
+    Raises:
+        FileNotFoundError, ValueError: as `numbered_lines`.
+    """
     return [line for _, line in numbered_lines(path)]
 
 
@@ -336,7 +355,11 @@ def data_folder(named: Path | None, how: str, holds: str = "") -> Path:
 
 
 def one_of(name: str, value: str, known: Iterable[str]) -> str:
-    """`value` if it is known; otherwise ValueError naming the argument and what it may be."""
+    """`value`, which must be known.
+
+    Raises:
+        ValueError: for one that is not, naming the argument and what it may be.
+    """
     known = list(known)
     if value not in known:
         raise ValueError(f"{name}={value!r} is not one of {', '.join(known)}")

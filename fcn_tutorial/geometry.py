@@ -243,9 +243,9 @@ def minimum_padding(
 ) -> int:
     """The least padding of the first layer with which every crop can be cut, at every size.
 
-    With it every offset is at least 0 and every cropped map is as long as its reference. A little
-    more padding can be too little again at some size: it is a row more to crop, and not always a
-    score more.
+    With this padding every offset is at least 0 and every cropped map is as long as its reference.
+    A little more padding can be too little again at some size: it is a row more to crop, and not
+    always a score more.
 
     Args:
         crops: pairs (path, reference), as `crop_offset` takes them; what is left of `path` must

@@ -45,7 +45,7 @@ def chosen_device(name: str | None) -> Any:
     """The torch device of that name; CUDA, where there is one, for None.
 
     Raises:
-        ValueError: TODO.
+        ValueError: naming --device, where it cannot be used here.
     """
     import torch
 

@@ -25,7 +25,7 @@ def read(options: argparse.Namespace) -> Config | None:
     """The file that the options name; what it says of options that were not given is set there.
 
     Raises:
-        FileNotFoundError, ValueError: as `read_config` does.
+        FileNotFoundError, ValueError: as `read_config`.
     """
     from fcn_tutorial.training.recipes.config import OPTIONS, read_config
 

@@ -109,7 +109,7 @@ def devices() -> list[Finding]:
     """Where networks can run here.
 
     Raises:
-        ImportError: and others where torch does not work.
+        ImportError, RuntimeError, OSError: where torch does not work.
     """
     import torch
 

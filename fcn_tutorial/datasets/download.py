@@ -56,9 +56,10 @@ def download(source: Source, root: Path | str, say: Say = print) -> list[Path]:
         The files and folders that are new; what is there already is left as it is.
 
     Raises:
-        ValueError: where there is nothing to download, and for a wrong checksum or an unsafe
-            archive.
-        OSError: where the server or the disk fails, with the steps to take by hand.
+        ValueError: where there is nothing to download, where a part of it is there already, and for
+            a wrong checksum or an unsafe archive.
+        Unreachable: an OSError, where the server fails, with the steps to take by hand.
+        OSError: where the disk fails.
     """
     if not source.files:
         raise ValueError(f"{source.name}: nothing to download; {source.note or source.address}")
@@ -103,7 +104,7 @@ def fetch(remote: Remote, folder: Path, limit: int = MAX_BYTES) -> Path:
     from the next.
 
     Raises:
-        Unreachable: TODO.
+        Unreachable: where no address can be reached.
         ValueError: for a file that is wrong from all (it is removed) or of more than `limit` bytes.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -208,7 +209,8 @@ def _ask(url: str, start: int, validator: str) -> Any:
     """The answer to a request for the bytes from `start`.
 
     Raises:
-        HTTPError: and `_Cut`.
+        HTTPError: where the server refuses.
+        _Cut: where the network fails.
     """
     headers = {"User-Agent": "fcn-tutorial", "Accept-Encoding": "identity"}
     if start:
@@ -316,12 +318,12 @@ def unpack(
 ) -> None:
     """Unpack a zip or tar archive: of `placements`, (folder inside, folder below `root`).
 
-    Folders appear when all is unpacked, or not at all.
+    Folders appear when all is unpacked, or not at all, and nothing is written outside `root`.
 
     Raises:
-        ValueError: and writes nothing outside `root`, where a member's name is absolute or leads
-            upwards, where a wanted member is a link or a device, where more than `limit` bytes come
-            out, where the archive is damaged, and where it holds none of the folders.
+        ValueError: where a member's name is absolute or leads upwards, where a wanted member is a
+            link or a device, where more than `limit` bytes come out, where the archive is damaged,
+            and where it holds none of the folders.
     """
     staging = root / f".unpacking-{archive.name}"
     shutil.rmtree(staging, ignore_errors=True)
@@ -420,7 +422,7 @@ class _Header(tarfile.TarInfo):
         Not `frombuf`, which the tarfile of newer Pythons, and of Debian 12, passes by.
 
         Raises:
-            TarError: for one above 1 MiB.
+            TarError: for a description above 1 MiB.
         """
         if self.type in _DESCRIPTIONS and self.size > _CHUNK:
             raise tarfile.TarError(f"a header of {self.size:,} bytes")

@@ -100,6 +100,10 @@ def quantities(depth: ArrayLike, camera: Camera, missing: ArrayLike | None = Non
         missing: (H, W) bool, where `depth` was filled in: such depths keep their disparity and
             height, but no plane is fitted through them. None where nothing was filled in.
 
+    Returns:
+        `Quantities(disparity, height, angle, gravity)`: three (H, W) float64 and a (3,) unit
+        vector.
+
     Raises:
         ValueError: for other shapes and for a camera without a positive focal length.
     """

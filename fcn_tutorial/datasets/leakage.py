@@ -67,7 +67,11 @@ class Leakage:
         return "\n  ".join([head, *shown, *more])
 
     def assert_disjoint(self) -> None:
-        """Raise ValueError naming the first ten pairs if any image is in both sets."""
+        """Check that no image is in both sets.
+
+        Raises:
+            ValueError: naming the first ten pairs, if any image is.
+        """
         if self.overlaps:
             raise ValueError(f"{self}\n  take them out of one of the sets")
 
@@ -85,10 +89,13 @@ def report(train: Any, evaluation: Any, tests: Collection[str] = TESTS) -> Leaka
             at another size; crops, mirror images and edited colours are not found, nor are pictures
             of a single colour. Leave "name" out for files numbered anew in each split.
 
+    Returns:
+        A `Leakage`, which is true if any image is in both sets.
+
     Raises:
         TypeError: for data sets that list no files.
         ValueError: for an unknown test, a set without images or a damaged image.
-        FileNotFoundError: for a missing one.
+        FileNotFoundError: for a missing image.
     """
     for test in tests:
         if test not in TESTS:
@@ -114,7 +121,11 @@ def report(train: Any, evaluation: Any, tests: Collection[str] = TESTS) -> Leaka
 
 
 def image_files(data: Any) -> Iterator[Path]:
-    """The image files of a data set, of its `Subset` or `ConcatDataset`, or of a list of paths."""
+    """The image files of a data set, of its `Subset` or `ConcatDataset`, or of a list of paths.
+
+    Raises:
+        TypeError: for what lists no files, and for a list of anything but paths.
+    """
     if hasattr(data, "files"):
         for entry in data.files:
             yield Path(entry[0] if isinstance(entry, tuple) else entry)

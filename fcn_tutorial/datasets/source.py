@@ -159,7 +159,12 @@ class Source:
         return own if own.is_dir() else named
 
     def read(self, spec: Data, split: str, data: Path | None) -> Any:
-        """A split by the data set's own name for it, whole. Raises what its reader raises."""
+        """A split by the data set's own name for it, whole.
+
+        Raises:
+            FileNotFoundError: as `root`, and as the reader.
+            ValueError: as the reader.
+        """
         return self.reader(self.root(data), split)
 
     def elsewhere(self, spec: Data, data: Path) -> Data:
@@ -184,7 +189,7 @@ class Source:
         """What a recipe would say of it, apart from augmentation.
 
         Raises:
-            ValueError: for others.
+            ValueError: for a setting that it does not have.
         """
         known = {field.name for field in dataclasses.fields(self.spec_type)}
         if unknown := sorted(changes.keys() - known):
@@ -199,7 +204,8 @@ class Source:
         """The recipe's "train", "val" or "test" images, or "all": whole, without augmentation.
 
         Raises:
-            ValueError: for a split that the recipe does not have, and what `read` raises.
+            ValueError: for a split that the recipe does not have, and as `read`.
+            FileNotFoundError: as `read`.
         """
         if split == "all":
             dataset = self.everything(spec, data)
@@ -251,6 +257,9 @@ class Source:
         """Write a copy into `out` with what can be mended mechanically; says what was done.
 
         Nothing is written where there are problems first.
+
+        Raises:
+            ValueError: where there is nothing to mend.
         """
         raise ValueError(f"{self.name}: is read as it was published; there is nothing to mend")
 

@@ -19,12 +19,13 @@ _MAX_CHUNK = 1 << 28  # bytes; HDF5 allocates whole chunks, whatever a damaged f
 
 @contextmanager
 def opened(path: Path) -> Iterator[h5py.File]:
-    """The open file. Every failure inside the block becomes a ValueError that names the file.
+    """The open file, for the block.
 
     Open it anew for each item: an HDF5 handle must not be shared by processes.
 
     Raises:
-        FileNotFoundError: where there is none.
+        FileNotFoundError: where there is no such file.
+        ValueError: for every failure inside the block, naming the file.
     """
     try:
         with h5py.File(require(path), "r") as file:
@@ -43,7 +44,7 @@ def stored_array(file: h5py.File, name: str, kinds: str, dimensions: int) -> h5p
             image.
 
     Raises:
-        ValueError: without the file's name, for anything else.
+        ValueError: for what is no such array; the file's name is not in the message.
     """
     if not isinstance(file.get(name, getlink=True), h5py.HardLink):  # others lead to other files
         raise ValueError(f"it has no array {name}")

@@ -123,8 +123,9 @@ def sample(
 def picture(path: Path) -> Iterator[ImageFile.ImageFile]:
     """The picture, its header read and its size found to be within `MAX_PIXELS`.
 
-    Every failure inside the block becomes a ValueError that names the file; FileNotFoundError
-    where there is none.
+    Raises:
+        FileNotFoundError: where there is no such file.
+        ValueError: for every failure inside the block, naming the file.
     """
     require(path)
     try:

@@ -50,7 +50,7 @@ def read_text(path: Path) -> str:
 
     Raises:
         FileNotFoundError: where there is no such file.
-        ValueError: for damage and above 1 MiB.
+        ValueError: for a damaged file and one above 1 MiB.
     """
     require(path)
     try:

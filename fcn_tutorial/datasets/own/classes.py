@@ -52,7 +52,11 @@ def read_classes(source: Sequence[str] | str | Path) -> tuple[str, ...]:
 
 
 def checked(names: Sequence[Any], where: str) -> tuple[str, ...]:
-    """The names as `read_classes` gives them; `where` opens its messages."""
+    """The names as `read_classes` gives them; `where` opens its messages.
+
+    Raises:
+        ValueError: as `read_classes`.
+    """
     if len(names) > MAX_CLASSES + 2:  # a number for 255 and one for −1 may be named too
         raise ValueError(f"{where}: {len(names)} names; labels 0 to 254 leave room for 255")
     if wrong := [name for name in names if not isinstance(name, str) or not name.strip()]:

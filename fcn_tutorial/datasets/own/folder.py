@@ -157,7 +157,7 @@ def read_upright(path: Path) -> NDArray[np.uint8]:
 
     Raises:
         FileNotFoundError: where there is no such file.
-        ValueError: as `read_image` of the other data sets does.
+        ValueError: as `read_image` of the other data sets.
     """
     return turn(read_image(path), orientation(path))
 

@@ -234,7 +234,13 @@ def beside(folder: Path, name: str) -> Path | None:
 def colour_code(
     colours: Colours | str | Path, classes: Sequence[str] | str | Path | None
 ) -> ColourCode:
-    """The meaning of coloured masks; `classes`, where given, sets the order."""
+    """The meaning of coloured masks; `classes`, where given, sets the order.
+
+    Raises:
+        ValueError: for a map without a class, for classes without a colour, for names that are not
+            among `classes`, and as `read_colours` and `read_classes`.
+        FileNotFoundError: as these two.
+    """
     entries = tuple(read_colours(colours))
     mapped = tuple(dict.fromkeys(name for name, _ in entries if not is_void(name)))
     if not mapped:
@@ -253,9 +259,12 @@ def colour_code(
 
 
 def check_not_binary(folder: Path, found: set[int], names: Sequence[str]) -> None:
-    """Raise ValueError where `found` is 0 and 255 only, though there are two classes or more.
+    """Check that masks of two classes or more do not hold 0 and 255 only.
 
     A mask painted in black and white would otherwise train a net that knows background alone.
+
+    Raises:
+        ValueError: where they do.
     """
     if len(names) > 1 and found == {0, VOID}:
         first, second = names[0], names[1]
@@ -267,7 +276,13 @@ def check_not_binary(folder: Path, found: set[int], names: Sequence[str]) -> Non
 
 
 def count_classes(masks: Sequence[Path]) -> tuple[str, ...]:
-    """Names for the labels found in all masks; unreadable ones are left for later."""
+    """Names for the labels found in all masks; unreadable ones are left for later.
+
+    Raises:
+        Unnamed: a ValueError, for painted masks.
+        ValueError: where no mask can be read, for labels that seem no classes, and for a single
+            class.
+    """
     found = survey(masks, title="reading labels")
     folder = masks[0].parent
     if found.coloured:

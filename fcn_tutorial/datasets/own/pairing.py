@@ -267,9 +267,12 @@ def _without_unlabelled_test(files: Files) -> Files:
 
 
 def check_partners(files: Files, chosen: Mapping[str, Path] | None = None) -> None:
-    """Raise ValueError for images without a mask and, where all are asked for, the other way round.
+    """Check that images have masks and, where all are asked for, the other way round.
 
     chosen: {key of an image: its mask}, those that are needed. None: all images and all masks.
+
+    Raises:
+        ValueError: for those that have none.
     """
     if fault := next(without_partner(files, chosen), ""):
         raise ValueError(fault)

@@ -13,7 +13,11 @@ from fcn_tutorial.datasets.own.pairing import SPLITS, Files
 
 @dataclass(frozen=True)
 class Shares:
-    """Shares of the images that are drawn for `val` and `test`; the others are trained on."""
+    """Shares of the images that are drawn for `val` and `test`; the others are trained on.
+
+    Raises:
+        ValueError: for a share below 0, and where they leave no image to train on.
+    """
 
     val: float = 0.2
     test: float = 0.0

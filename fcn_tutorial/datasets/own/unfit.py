@@ -16,7 +16,10 @@ from fcn_tutorial.datasets.own.pairing import LOSSY_SUFFIXES, MASK_SUFFIXES, Nam
 def unfit(images: Path, masks: Path, names: Names) -> Iterator[str]:
     """One message for each thing that is wrong; every photo that has a mask is read.
 
-    Labels are not looked at, so their values may still be without names. Raises as `pairing.find`.
+    Labels are not looked at, so their values may still be without names.
+
+    Raises:
+        FileNotFoundError, ValueError: as `pairing.find`.
     """
     found = pairing.find(images, masks, names, MASK_SUFFIXES + LOSSY_SUFFIXES)
     pairs = [(path, found.masks[key]) for key, path in found.images.items() if key in found.masks]

@@ -35,7 +35,8 @@ class CamVid(PairedFiles):
         transforms: joint transform of (image, mask).
 
     Raises:
-        ValueError: for an unknown split; naming a file that is damaged or holds a label above 11.
+        ValueError: for an unknown split, and naming a file that is damaged or holds a label above
+            11.
         FileNotFoundError: naming the list or file that is missing.
     """
 
@@ -81,7 +82,11 @@ class CamVid(PairedFiles):
         self.files = files
 
     def read_labels(self, path: Path) -> NDArray[np.uint8]:
-        """Void is 11 in the files."""
+        """Void is 11 in the files.
+
+        Raises:
+            ValueError: naming a file that is damaged or holds a label above 11.
+        """
         labels = read_index_image(path)
         if labels.max() > _FILE_VOID:
             raise ValueError(f"{path}: label {labels.max()}, expected 0–{_FILE_VOID}")

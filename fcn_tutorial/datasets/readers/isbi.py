@@ -29,7 +29,7 @@ class ISBIEM(PairedFiles):
         transforms: joint transform of (image, mask).
 
     Raises:
-        ValueError: for an unknown split; naming a file whose name is no number, or that holds
+        ValueError: for an unknown split, and naming a file whose name is no number, or that holds
             another level.
         FileNotFoundError: naming a folder or label that is missing.
     """
@@ -57,7 +57,11 @@ class ISBIEM(PairedFiles):
         self.files = frames[first:last]
 
     def read_labels(self, path: Path) -> NDArray[np.uint8]:
-        """0 on membranes, 255 on cells in the files."""
+        """0 on membranes, 255 on cells in the files.
+
+        Raises:
+            ValueError: naming a file that is damaged or holds another level.
+        """
         levels = read_index_image(path)
         wrong = (levels != 0) & (levels != 255)
         if wrong.any():

@@ -48,9 +48,9 @@ _FIRST = 5001  # the lists and files of Gupta et al. count frames from here
 class NYUDv2(Reader):
     """NYUDv2, 40 classes (Silberman et al. 2012; classes of Gupta et al. 2013).
 
-    The second part is a Mask uint8 (H, W), 0–39, void 255 (0 in the files). Depth is the filled-in
-    one (`depths`); HHA fits no planes through pixels that `rawDepths` lacks. A file is opened for
-    each item anew: worker processes share nothing.
+    The first part of an item is what `modality` says, the second a Mask uint8 (H, W), 0–39, void
+    255 (0 in the files). Depth is the filled-in one (`depths`); HHA fits no planes through pixels
+    that `rawDepths` lacks. A file is opened for each item anew: worker processes share nothing.
 
     Args:
         root: one of the two folders that the module describes.
@@ -71,7 +71,7 @@ class NYUDv2(Reader):
             Kinect (`NYUDv2.camera`), scaled to the size of the frames.
 
     Raises:
-        ValueError: for an unknown split or modality; naming one that is damaged.
+        ValueError: for an unknown split or modality, and naming a file that is damaged.
         FileNotFoundError: naming the file that is missing.
     """
 

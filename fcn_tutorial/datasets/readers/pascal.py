@@ -44,7 +44,11 @@ class Pascal(PairedFiles):
     palette: ClassVar[tuple[Colour, ...]] = palette(21)
 
     def read_labels(self, path: Path) -> NDArray[np.uint8]:
-        """0–20 and 255, of a VOC label image or an SBD .mat file."""
+        """0–20 and 255, of a VOC label image or an SBD .mat file.
+
+        Raises:
+            ValueError: naming a file that is damaged or holds a label above 20.
+        """
         labels = _read_sbd(path) if path.suffix == ".mat" else read_index_image(path)
         wrong = labels[(labels >= len(self.classes)) & (labels != self.ignore_index)]
         if wrong.size:
@@ -53,7 +57,11 @@ class Pascal(PairedFiles):
 
 
 def locate(places: Sequence[Path], marker: str, what: str) -> Path:
-    """The first of `places` that holds `marker`; otherwise FileNotFoundError listing them."""
+    """The first of `places` that holds `marker`.
+
+    Raises:
+        FileNotFoundError: where none does, listing them.
+    """
     for place in places:
         if os.path.exists(place / marker):
             return place
@@ -94,9 +102,11 @@ def pair_up(
 ) -> list[Pair]:
     """`images/NAME.jpg` with `labels/NAME` + ending, or the pair that NAME's line names itself.
 
-    All are checked to be there. `names`: as `read_names` has them, from the list `source`. Raises
-    FileNotFoundError naming the missing file, and ValueError for a name that leads out of the
-    folders.
+    All are checked to be there. `names`: as `read_names` has them, from the list `source`.
+
+    Raises:
+        FileNotFoundError: naming the missing file.
+        ValueError: for a name that leads out of the folders.
     """
     pairs = []
     for name, line in names.items():

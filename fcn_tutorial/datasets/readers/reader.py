@@ -25,6 +25,9 @@ class Reader(Dataset[tuple[Any, Any]]):
     tasks. splits: their names, and counts: the published number of images in each. folder: the
     data set's inside the folder that FCN_DATA names. source, citation, licence: as `data list`
     shows them.
+
+    Raises:
+        ValueError: for an unknown split.
     """
 
     classes: ClassVar[Any]
@@ -38,7 +41,6 @@ class Reader(Dataset[tuple[Any, Any]]):
     licence: ClassVar[str]
 
     def __init__(self, root: str | Path, split: str, transforms: Transforms = None) -> None:
-        """Raises ValueError for an unknown split."""
         self.root = Path(root)
         self.split = one_of("split", split, self.splits)
         self.transforms = transforms
@@ -53,7 +55,7 @@ class PairedFiles(Reader):
         """Labels (H, W), void 255, of a file of labels.
 
         Raises:
-            ValueError: naming it.
+            ValueError: naming the file, where it is damaged or holds what is no label.
         """
         raise NotImplementedError
 
@@ -84,7 +86,7 @@ def listed_pair(root: Path, line: str, where: str) -> Pair:
 
     Raises:
         ValueError: where the line does not name two files in folders, or leads out of `root`.
-        FileNotFoundError: naming the one that is missing.
+        FileNotFoundError: naming the file that is missing.
     """
     pairs = list(_partings(root, line, where))
     if not pairs:

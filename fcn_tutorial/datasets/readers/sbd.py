@@ -47,6 +47,10 @@ class SBD(Pascal):
 
 
 def find(root: Path) -> Path:
-    """The folder with `train.txt` at or below `root`; FileNotFoundError listing where it looked."""
+    """The folder with `train.txt` at or below `root`.
+
+    Raises:
+        FileNotFoundError: where there is none, listing where it looked.
+    """
     below = ("", "dataset", "benchmark_RELEASE/dataset", "benchmark/benchmark_RELEASE/dataset")
     return locate([root / place for place in below], "train.txt", "SBD data")

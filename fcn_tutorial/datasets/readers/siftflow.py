@@ -35,9 +35,9 @@ _OFFICIAL_TEST = "TestSet1.txt"
 class SIFTFlow(Reader):
     """SIFT Flow (Liu et al. 2011), with the geometric labels of Tighe and Lazebnik 2010.
 
-    Items are (Image uint8 (3, 256, 256), Mask uint8 (256, 256)), void 255, before `transforms`;
-    the mask of "both" is a dict of two, {"semantic": …, "geometric": …}, and so are `classes` and
-    `palette` of such a data set.
+    Items are (Image uint8 (3, 256, 256), Mask uint8 (256, 256)), void 255, before `transforms`; the
+    mask of `task="both"` is a dict of two, {"semantic": …, "geometric": …}, and so are `classes`
+    and `palette` of such a data set.
 
     Without `trainval.txt`, trainval is every photo that is not in the test list and has a semantic
     label anywhere; of 2,488, the two in `unannotated` have none. This reads all label files once,
@@ -51,7 +51,7 @@ class SIFTFlow(Reader):
         transforms: joint transform of (image, mask).
 
     Raises:
-        ValueError: for an unknown split or task; naming one that is damaged.
+        ValueError: for an unknown split or task, and naming a file that is damaged.
         FileNotFoundError: naming the file that is missing.
     """
 

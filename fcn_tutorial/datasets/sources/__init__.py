@@ -34,7 +34,7 @@ def get(name: str) -> Source:
     """The data set of that name.
 
     Raises:
-        ValueError: with the nearest names.
+        ValueError: for an unknown name, with the nearest ones.
     """
     if name in SOURCES:
         return SOURCES[name]

@@ -58,7 +58,11 @@ class FolderData(Data):
         return not (self.train_list or self.val_list or self.test_list)
 
     def part(self, split: str) -> str:
-        """What `Folder` takes for train, val or test: the name, or the list of its photos."""
+        """What `Folder` takes for train, val or test: the name, or the list of its photos.
+
+        Raises:
+            ValueError: where one of the lists is given without the other.
+        """
         if self.drawn:
             return split
         if not (self.train_list and self.val_list):

@@ -56,5 +56,9 @@ class Rendered(Source):
         return super().settings(**{**dict(self.shown), **changes})
 
     def checked(self, spec: Data) -> tuple[str, ...]:
-        """There is nothing to check: raises ValueError saying so."""
+        """There is nothing to check.
+
+        Raises:
+            ValueError: saying so.
+        """
         raise ValueError(f"{self.name} are rendered from a seed: there are no files to check")

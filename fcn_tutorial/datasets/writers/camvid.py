@@ -37,7 +37,7 @@ def write_camvid(
         The folder.
 
     Raises:
-        FileExistsError: where it is there and not empty.
+        FileExistsError: where the folder is there and not empty.
         ValueError: as `Scenes` for n, size and seed.
     """
     root = Path(root)

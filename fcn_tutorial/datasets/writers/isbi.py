@@ -26,7 +26,7 @@ def write_isbi_em(
         The folder.
 
     Raises:
-        FileExistsError: where it is there and not empty.
+        FileExistsError: where the folder is there and not empty.
         ValueError: as `Scenes` for n, size and seed.
     """
     root = Path(root)

@@ -34,7 +34,7 @@ def write_nyud(
         The folder.
 
     Raises:
-        FileExistsError: where it is there and not empty.
+        FileExistsError: where the folder is there and not empty.
         ValueError: for another shape and as `Rooms` for n, size and seed.
     """
     if 4 * size[0] != 3 * size[1]:

@@ -64,7 +64,7 @@ def write_voc(
         VOC's folder.
 
     Raises:
-        FileExistsError: where it or SBD's is there and not empty.
+        FileExistsError: where VOC's folder or SBD's is there and not empty.
         ValueError: for a year that is not 2011 or 2012, and as `Scenes` for n, size and seed.
     """
     target = f"{VOCSegmentation.folder}/VOC{one_of('year', year, VOCSegmentation.years)}"
@@ -82,10 +82,13 @@ def write_sbd(root: str | Path, n: int = 20, size: tuple[int, int] = _SIZE, seed
     3·n pictures: those of `write_voc` with these arguments, and `n` that VOC does not label.
     train.txt has 2·n of them, among which a third of VOC's val, as in the real SBD: training on it
     and scoring on all of VOC's val scores training images. So seg11valid is smaller than val.
-    Raises as `write_voc`.
 
     Returns:
         SBD's folder.
+
+    Raises:
+        FileExistsError: where the folder is there and not empty.
+        ValueError: as `Scenes` for n, size and seed.
     """
     root = Path(root)
     with appearing(root, [SBD.folder], n, size, seed) as workshop:
