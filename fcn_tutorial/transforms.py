@@ -161,7 +161,7 @@ PREPROCESSING: dict[str, tuple[Part, ...]] = {
 class Preprocess(nn.Module):
     """RGB uint8 (…, 3, H, W) → normalised float32 of the same shape.
 
-    A dict is taken by every name.
+    A dict of its parts is taken whatever the name.
 
     Args:
         names: of `PREPROCESSING`: "imagenet", "caffe" (0–255 minus the mean), "centred"
@@ -194,7 +194,11 @@ class Preprocess(nn.Module):
             self.register_buffer(statistic, torch.tensor(values).view(-1, 1, 1), persistent=False)
 
     def forward(self, images: Tensor | Mapping[str, Tensor]) -> Tensor:
-        """Normalise; see the class."""
+        """Normalise; see the class.
+
+        Raises:
+            ValueError, TypeError: for what the class does not take.
+        """
         names = [part.name for part in self.parts]
         given = images if isinstance(images, Mapping) else {names[0]: images}
         if set(given) != set(names):
@@ -240,6 +244,9 @@ class RandomScaleCrop(nn.Module):
         size: (H, W) of the window, in pixels.
         scale: the factor is drawn log-uniformly from this range; (1, 1) crops only.
         ignore_index: the void label; of several, the first is written.
+
+    Raises:
+        ValueError: for a scale that is no range of positive numbers.
     """
 
     def __init__(
@@ -317,6 +324,9 @@ class ElasticDeformation(nn.Module):
         sigma: standard deviation of a displacement along each axis, in pixels.
         points: of the grid along each axis.
         ignore_index: the void label; of several, the first is written.
+
+    Raises:
+        ValueError: for a sigma below 0 and fewer than two points.
     """
 
     def __init__(self, sigma: float = 10.0, points: int = 3, ignore_index: Void = 255) -> None:
@@ -348,6 +358,9 @@ class LimitSide(nn.Module):
     """Shrink image and mask until the longer side has `longest` pixels; smaller ones stay.
 
     The image is averaged over the pixels that become one, the mask keeps the label of the nearest.
+
+    Raises:
+        ValueError: for fewer than one pixel.
     """
 
     def __init__(self, longest: int) -> None:
@@ -391,7 +404,11 @@ def limited_size(size: Sequence[int], longest: int) -> tuple[int, int]:
 
 
 def holding_pixel(want: int, have: int) -> Tensor:
-    """For each of `want` pixels along a side, which of `have` larger ones its centre lies in."""
+    """For each of `want` pixels along a side, which of `have` larger ones its centre lies in.
+
+    Returns:
+        (want,) int64.
+    """
     return (2 * torch.arange(want) + 1) * have // (2 * want)
 
 

@@ -75,9 +75,9 @@ def kernel_for(factor: int, centre: Fraction | int) -> tuple[int, int]:
 def bilinear_kernel(factor: int, kernel_size: int | None = None) -> Tensor:
     """Weights that interpolate bilinearly when used by a transposed convolution of stride `factor`.
 
-    The tent's half-width is (k + 1) // 2 output pixels; weights on an output pixel add up to one
-    only where that equals `factor`, as for k = 63 or 64 at factor 32. Source: reference surgery.py,
-    upsample_filt.
+    The tent's half-width is (k + 1) // 2 output pixels, k being the kernel's side; weights on an
+    output pixel add up to one only where that equals `factor`, as for k = 63 or 64 at factor 32.
+    Source: reference surgery.py, upsample_filt.
 
     Returns:
         (k, k) float64; k = 2·factor − factor mod 2 unless `kernel_size` says otherwise, and then
@@ -375,7 +375,11 @@ def _prolonged(
 
 
 def check_scores(scores: Tensor) -> None:
-    """Raise ValueError for what is not (N, C, H, W) of floating point."""
+    """Check that scores are (N, C, H, W) of floating point.
+
+    Raises:
+        ValueError: where they are not.
+    """
     if scores.dim() != 4 or not scores.is_floating_point():
         raise ValueError(
             "scores must be floating point of shape (N, C, H, W), "

@@ -325,6 +325,9 @@ def matrix_with_numbers(
 
     `fmt` is a format specification such as ".2f". Cells where the boolean array `highlight` holds
     get a vermillion frame; with `shade` the cells are coloured by value.
+
+    Raises:
+        ValueError: for an array of other dimensions, and for one of more than 400 cells.
     """
     values = _array(array)
     if values.ndim != 2 or values.size > 400:
@@ -368,6 +371,9 @@ def heat_map(
 ) -> AxesImage:
     """Draw an array (H, W) in viridis, which keeps its order for every kind of colour vision and in
     print, with a colour bar named `label`. `extent` as for matplotlib's imshow.
+
+    Returns:
+        The image as matplotlib draws it.
     """
     values = _array(array)
     image = ax.imshow(values, cmap="viridis", vmin=vmin, vmax=vmax, extent=extent)

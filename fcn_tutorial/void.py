@@ -46,7 +46,14 @@ def no_class(labels: Any, num_classes: int) -> Any:
 
 
 def check_labels(target: Any, num_classes: int, ignore_index: Void) -> Any:
-    """Which of an integer tensor's labels are not void; ValueError if one of those is no class."""
+    """Which of an integer tensor's labels are not void.
+
+    Returns:
+        A bool tensor of its shape.
+
+    Raises:
+        ValueError: if a label that is not void is no class.
+    """
     valid = ~is_void(target, ignore_index)
     wrong = valid & no_class(target, num_classes)
     if bool(wrong.any()):

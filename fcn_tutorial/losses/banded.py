@@ -42,6 +42,9 @@ def upsample_cross_entropy(
             default 2¹⁸ a thread on the CPU, where a band then stays in the cache, and 2²²
             elsewhere.
 
+    Returns:
+        A scalar, as `pixel_cross_entropy`.
+
     Raises:
         ValueError: as the two functions it stands for.
     """

@@ -28,6 +28,9 @@ def translate(lr: float, weight_decay: float, valid_pixels: float, to: Reduction
             and approximate where N varies, because a sum gives an image with less void a larger
             step.
 
+    Returns:
+        `Rates(lr, weight_decay)`.
+
     Raises:
         ValueError: if valid_pixels is not positive or `to` is unknown.
 

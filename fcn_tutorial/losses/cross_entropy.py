@@ -20,8 +20,8 @@ def pixel_cross_entropy(
 ) -> Tensor:
     """Softmax cross-entropy of every pixel that is not void, as one number.
 
-    Labels are looked at on the CPU only: on an accelerator that would wait for the device, whose
-    own kernel stops at such a label.
+    Labels out of range are looked for on the CPU only: on an accelerator that would wait for the
+    device, whose own kernel stops at such a label.
 
     Args:
         scores: (N, C, H, W) floating point, before the softmax.

@@ -13,7 +13,11 @@ from fcn_tutorial.void import no_class
 
 
 def check_predictions(predicted: Tensor, num_classes: int) -> None:
-    """ValueError if one of the labels is not a class."""
+    """Check that every label is a class.
+
+    Raises:
+        ValueError: if one is not.
+    """
     wrong = predicted[no_class(predicted, num_classes)]
     if wrong.numel():
         raise ValueError(
@@ -23,7 +27,11 @@ def check_predictions(predicted: Tensor, num_classes: int) -> None:
 
 
 def integers(values: Tensor | npt.NDArray[Any], name: str) -> Tensor:
-    """The labels as a plain tensor of a type torch computes with; ValueError if not integer."""
+    """The labels as a plain tensor of a type torch computes with.
+
+    Raises:
+        ValueError: if they are no integers.
+    """
     if isinstance(values, Tensor):
         tensor = values.detach().as_subclass(Tensor)  # plain, if it was a tv_tensors.Mask
     else:  # torch warns of read-only arrays and takes neither reversed ones nor foreign byte orders

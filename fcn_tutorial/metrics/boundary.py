@@ -69,11 +69,13 @@ def boundary_only(
 
     Scores near the boundaries are then those of `ConfusionMatrix.update(prediction,
     boundary_only(target, width))`, and a curve of them over widths shows how far from the boundary
-    a network errs. Arguments and errors as in `boundary_band`; also ValueError for an ignore_index
-    that the target's dtype cannot hold; of several, the first is written.
+    a network errs. Arguments as in `boundary_band`; of several void labels the first is written.
 
     Returns:
-        A tensor of the target's shape.
+        An integer tensor of the target's shape.
+
+    Raises:
+        ValueError: as `boundary_band`, and for an ignore_index that the target's dtype cannot hold.
     """
     labels = integers(target, "target")
     void = writable_void(labels.dtype, ignore_index)
@@ -135,7 +137,7 @@ def boundary_f1(
             drawn over the boundaries, as on VOC, use `boundary_only` instead.
 
     Returns:
-        A fraction of one.
+        A fraction of one, or nan.
 
     Raises:
         ValueError: for shapes that differ or are not (H, W), a tolerance that is negative, and

@@ -45,6 +45,9 @@ def stride_ceiling(
             - "bilinear": the classes' shares in each cell, interpolated between cell centres
               (constant beyond the outermost) and the largest taken, the lower class at a tie.
 
+    Returns:
+        The `Scores` of all maps together, as of `score`.
+
     Raises:
         ValueError: for factor < 1, an unknown method, maps that are not 2-D, and labels out of
             range.

@@ -113,6 +113,9 @@ class ConfusionMatrix:
             scores leave it out. The counts are int64 and live on the device of the latest update,
             so that nothing has to leave an accelerator before `compute`.
 
+    Raises:
+        ValueError: for fewer than one class, and for a void label that is no integer.
+
     ::
 
         >>> matrix = ConfusionMatrix(num_classes=2)
@@ -140,14 +143,13 @@ class ConfusionMatrix:
     ) -> ConfusionMatrix:
         """Counts the pixels of one or more images; returns itself.
 
-        Nothing is counted then.
-
         Args:
             prediction, target: class indices, integers of any width, of one shape (…, H, W).
 
         Raises:
             ValueError: if the shapes differ, a dtype is not integer, a label is neither a class nor
-                `ignore_index`, or the prediction of a pixel that is not void is not a class.
+                `ignore_index`, or the prediction of a pixel that is not void is not a class;
+                nothing is counted then.
         """
         predicted, truth = integers(prediction, "prediction"), integers(target, "target")
         if predicted.shape != truth.shape:
@@ -165,10 +167,10 @@ class ConfusionMatrix:
         """Adds the counts of another matrix, from another process or part of the data.
 
         Returns:
-            itself.
+            Itself.
 
         Raises:
-            ValueError: if its num_classes or ignore_index differ.
+            ValueError: if num_classes or ignore_index differ.
         """
         mine, theirs = ((m.num_classes, m.ignore_index) for m in (self, other))
         if mine[0] != theirs[0] or {*void_labels(mine[1])} != {*void_labels(theirs[1])}:

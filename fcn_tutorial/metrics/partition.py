@@ -33,7 +33,7 @@ def rand_error(truth: Labels, prediction: Labels, background: int = 0) -> float:
             `prediction` it is a region like others.
 
     Returns:
-        0 for the same partition.
+        A fraction of one, 0 for the same partition.
 
     Raises:
         ValueError: for shapes that differ and for a truth without a pair.

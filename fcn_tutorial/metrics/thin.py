@@ -59,7 +59,7 @@ def thin_classes(
 
 
 def thin_iu(scores: Scores, thin: Collection[int]) -> float:
-    """The mean IU over the thin classes alone, a fraction of one.
+    """The mean IU over the thin classes alone.
 
     Args:
         scores: of a confusion matrix over all classes, so that what is taken for something thin
@@ -67,7 +67,7 @@ def thin_iu(scores: Scores, thin: Collection[int]) -> float:
         thin: class indices, as `thin_classes` finds them.
 
     Returns:
-        Nan where `scores` leaves all of them out.
+        A fraction of one; nan where `scores` leaves all of them out.
 
     Raises:
         ValueError: for an index that is no class, and where there is none.
