@@ -81,7 +81,7 @@ class Predictor:
         """From a run folder or a weights file.
 
         Raises:
-            FileNotFoundError, ValueError: naming it.
+            FileNotFoundError, ValueError: naming the file.
         """
         source = Path(source)
         path = source / "best.safetensors" if source.is_dir() else source
@@ -126,6 +126,7 @@ class Predictor:
 
         Raises:
             ValueError: for a network that does not read RGB, and as `as_image`.
+            FileNotFoundError: as `as_image`.
         """
         self.check()
         found = self.predict_tasks(as_image(image))
@@ -178,7 +179,11 @@ class Predictor:
         yield Part(0, height, 0, width), whole
 
     def check(self) -> None:
-        """Raise ValueError, saying what it reads, for a network that does not label RGB images."""
+        """Check that the network labels RGB images.
+
+        Raises:
+            ValueError: for one that does not, saying what it reads.
+        """
         read = self.model.inputs
         if read != ("rgb",) or self.model.in_channels != 3:
             raise ValueError(
@@ -206,7 +211,8 @@ def as_image(picture: Picture) -> Tensor:
             too, a PIL image of any mode, turned upright as its EXIF says, or the path of a file.
 
     Raises:
-        ValueError: saying what it got and what it wants, for anything else, and as `read_image`.
+        ValueError: for anything else, saying what it got and what it wants, and as `read_image`.
+        FileNotFoundError: as `read_image`.
     """
     if isinstance(picture, str | Path):
         return read_image(picture)
@@ -237,9 +243,11 @@ def find_images(paths: Iterable[Path | str]) -> list[Path]:
     """Files as given, the pictures directly inside each folder, and those that a pattern matches.
 
     A pattern is a path that is not there and holds *, ? or [; ** goes through folders of any depth.
-    Files whose names begin with a dot are left out of folders, and each file comes once. Raises
-    FileNotFoundError for a path that is not there, and ValueError for a folder or a pattern without
-    pictures.
+    Files whose names begin with a dot are left out of folders, and each file comes once.
+
+    Raises:
+        FileNotFoundError: for a path that is not there.
+        ValueError: for a folder or a pattern without pictures.
     """
     found: list[Path] = []
     for path in map(Path, paths):
@@ -284,11 +292,18 @@ def write_predictions(
 ) -> Iterator[Outcome]:
     """Label image files one by one into the folder `out`; see the module for what is written.
 
-    An image that cannot be read is an `Outcome` with its error, and the others go on. Raises,
-    before anything is written, ValueError where two images would write the same file or one would
-    be written over, for a network that does not read RGB and for one of more classes than a label
-    picture has numbers; and OSError naming a file that cannot
-    be written, which ends the run. Every file appears whole or not at all.
+    An image that cannot be read is an `Outcome` with its error, and the others go on. Every file
+    appears whole or not at all.
+
+    Yields:
+        An `Outcome` for each image, in their order.
+
+    Raises:
+        ValueError: before anything is written, where two images would write the same file or one
+            would be written over, for a network that does not read RGB and for one of more classes
+            than a label picture has numbers.
+        OSError: naming an image that is not there, or a file that cannot be written, which ends the
+            run.
     """
     paths, out = [Path(image) for image in images], Path(out)
     predictor.check()

@@ -37,7 +37,11 @@ _FC = 1024
 
 @dataclass(frozen=True)
 class DeepLabConfig:
-    """What decides a `DeepLab`; the attributes are its arguments."""
+    """What decides a `DeepLab`; the attributes are its arguments.
+
+    Raises:
+        ValueError: for a variant that is not known, and for `average` with another than "largefov".
+    """
 
     variant: Annotated[Variant, "which net"] = "largefov"
     num_classes: int | Mapping[str, int] = 21
@@ -76,7 +80,7 @@ class DeepLab(Eighth):
         preprocessing: a name of `transforms.PREPROCESSING`; by default what was published.
 
     Raises:
-        ValueError: for a variant that is not known.
+        ValueError: as `DeepLabConfig`.
     """
 
     Config = DeepLabConfig
@@ -159,7 +163,11 @@ class DeepLab(Eighth):
         return found
 
     def start_from(self, weights: Path | str) -> None:
-        """See `Network.start_from`: the files that the class names."""
+        """See `Network.start_from`: the files that the class names.
+
+        Raises:
+            ValueError: for a variant without published weights, and for a file that does not fit.
+        """
         layers = self.caffe_layers()
         trunk = {*self.features.modules()}
         required = [n for n, m in layers.items() if m in trunk and isinstance(m, nn.Conv2d)]

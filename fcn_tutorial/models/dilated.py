@@ -45,7 +45,11 @@ _NOISE = 1e-3
 
 @dataclass(frozen=True)
 class Dilated8Config:
-    """What decides a `Dilated8`; the attributes are its arguments."""
+    """What decides a `Dilated8`; the attributes are its arguments.
+
+    Raises:
+        ValueError: for a context that is not known.
+    """
 
     num_classes: int | Mapping[str, int] = 21
     context: Annotated[Context, "module behind the front end"] = "large"

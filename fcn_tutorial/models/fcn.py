@@ -92,8 +92,8 @@ class FCN(Network):
     """FCN-32s, -16s or -8s over a classifier's trunk.
 
     What is wanted less often (`norms`, `dropout`, `extra_channels`, `preprocessing`) stands in
-    `FCNConfig`, which `FCN.from_config` takes. Score layers start at zero, so the first loss is ln
-    C.
+    `FCNConfig`, which `FCN.from_config` takes. Score layers start at zero, so the first loss is
+    ln C.
 
     Args:
         backbone: one of `backbones.names()` ("vgg16", "resnet50", "tiny", …); or a module of
@@ -191,7 +191,11 @@ class FCN(Network):
         num_classes: int | Mapping[str, int],
         inputs: Sequence[str] = ("rgb",),
     ) -> FCNConfig:
-        """See `Network.configured`; depth or HHA beside colour is read by further channels."""
+        """See `Network.configured`; depth or HHA beside colour is read by further channels.
+
+        Raises:
+            ValueError: for inputs of another kind, and as `Network.configured`.
+        """
         if len(inputs) == 2 and inputs[0] == "rgb" and inputs[1] in _BESIDE_COLOUR:
             options, inputs = {**options, "extra_channels": _BESIDE_COLOUR[inputs[1]]}, ("rgb",)
         if len(inputs) > 1:
@@ -202,7 +206,11 @@ class FCN(Network):
 
     @classmethod
     def from_trained(cls, config: FCNConfig, trained: Sequence[Network]) -> Self:
-        """See `Network.from_trained`; a trained FCN of the same stride, or of the next coarser."""
+        """See `Network.from_trained`; a trained FCN of the same stride, or of the next coarser.
+
+        Raises:
+            ValueError: for another number or kind of networks, and for an FCN that differs.
+        """
         if len(trained) != 1 or not isinstance(other := trained[0].plain, FCN):
             titles = ", ".join(one.title for one in trained)
             raise ValueError(f"an FCN starts from one network, an FCN; not from {titles}")

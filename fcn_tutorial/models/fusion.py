@@ -28,6 +28,9 @@ class LateFusionConfig:
     Attributes:
         streams: the configs of the FCNs; mappings of their fields will do.
         shares: what the scores of each count.
+
+    Raises:
+        ValueError: for shares that are no finite numbers, and as `FCNConfig`.
     """
 
     streams: tuple[FCNConfig, ...]
@@ -88,7 +91,11 @@ class LateFusion(Network):
         weights: Path | str | None = None,
         backbone: nn.Module | None = None,
     ) -> Self:
-        """See `Network.from_config`; weights: of every stream's trunk."""
+        """See `Network.from_config`; weights: of every stream's trunk.
+
+        Raises:
+            ValueError: for a module of one's own, and as the class and `FCN.from_config`.
+        """
         if backbone is not None:
             raise ValueError("a module of one's own is the backbone of one FCN, not of a fusion")
         streams = [FCN.from_config(stream, weights) for stream in config.streams]
@@ -101,7 +108,11 @@ class LateFusion(Network):
         num_classes: int | Mapping[str, int],
         inputs: Sequence[str] = ("rgb",),
     ) -> LateFusionConfig:
-        """See `Network.configured`; the options are those of every stream."""
+        """See `Network.configured`; the options are those of every stream.
+
+        Raises:
+            ValueError: for inputs that are not rgb and hha, and as `FCN.configured`.
+        """
         if tuple(inputs) != tuple(HALVES):
             raise ValueError(f"late fusion reads rgb and hha, the data set has {', '.join(inputs)}")
         stream = FCN.configured(options, num_classes)
@@ -110,7 +121,11 @@ class LateFusion(Network):
 
     @classmethod
     def from_trained(cls, config: LateFusionConfig, trained: Sequence[Network]) -> Self:
-        """See `Network.from_trained`; one trained fusion, or a trained FCN for each stream."""
+        """See `Network.from_trained`; one trained fusion, or a trained FCN for each stream.
+
+        Raises:
+            ValueError: for another number of networks, and as `FCN.from_trained`.
+        """
         plain = [one.plain for one in trained]
         if len(plain) == 1 and isinstance(plain[0], LateFusion):
             plain = [*plain[0]._all()]

@@ -91,11 +91,12 @@ def scores(
             DeepLab joins its scales (arXiv 1606.00915v2, §4.1.2).
 
     Returns:
-        Softmax probabilities (C, H, W), {task: probabilities} for several tasks.
+        Softmax probabilities (C, H, W); for several tasks a dict of them by task.
 
     Raises:
-        ValueError: for scales that are not positive numbers and for a negative tile, and as
-            `Network.predict`.
+        RuntimeError: in training mode.
+        ValueError: for scales that are not positive numbers, for a negative tile, for an unknown
+            `combine`, and as `Network.predict`.
     """
     like = next(model.parameters())
     found = torch.empty(model.num_classes, *size_of(image), dtype=like.dtype, device=like.device)
@@ -117,7 +118,10 @@ def probabilities(
 
     Values are (ΣC, rows, columns), the tasks' classes one after the other; of a picture that is
     shrunk (`Network.longest_side`) each pixel has those of the larger one that it lies in.
-    Arguments and errors as those of `scores`; a tile at a time is in memory.
+    Arguments as those of `scores`; a tile at a time is in memory.
+
+    Raises:
+        RuntimeError, ValueError: as `scores`.
     """
     model.check_inputs(image, "scores")
     one_of("combine", combine, _COMBINED)
@@ -300,7 +304,7 @@ def resampling_matrix(
             to one where `columns` hold all that it reads.
 
     Returns:
-        float64, on the CPU.
+        (size, n) float64 on the CPU, or the rows and columns of it that are wanted.
     """
     first, last = rows or (0, size)
     low, high = columns or (0, n)

@@ -23,6 +23,9 @@ class MagnifiedConfig:
     Attributes:
         of: the description of the network (see `network.describe`).
         factor: what its images are enlarged by.
+
+    Raises:
+        ValueError: for a factor beyond `FACTORS`.
     """
 
     of: Mapping[str, Any]
@@ -41,7 +44,7 @@ class Magnified(Network):
     is cut for training is cut from the enlarged image.
 
     Raises:
-        ValueError: for a factor beyond `FACTORS`.
+        ValueError: for a factor beyond `FACTORS`, and for a network that is magnified already.
     """
 
     Config = MagnifiedConfig

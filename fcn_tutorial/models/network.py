@@ -290,7 +290,14 @@ class Network(nn.Module):
         return shrunk(image, self.longest_side) if self.longest_side else image
 
     def check_inputs(self, inputs: Tensor | Mapping[str, Tensor], who: str) -> None:
-        """Raise, naming the caller, where a network in this state cannot answer for `inputs`."""
+        """Check that a network in this state can answer for `inputs`.
+
+        `who` is the caller, for the messages.
+
+        Raises:
+            RuntimeError: in training mode.
+            ValueError: for what is not one image, and for one where more channels are read.
+        """
         if self.training:
             raise RuntimeError(f"{who}: the network is in training mode; call .eval() first")
         if isinstance(inputs, Tensor) and inputs.ndim != 3:

@@ -54,7 +54,11 @@ class Own(Network):
         weights: Path | str | None = None,
         backbone: nn.Module | None = None,
     ) -> Self:
-        """See `Network.from_config`."""
+        """See `Network.from_config`.
+
+        Raises:
+            ValueError: without a fresh module as `backbone`, and for weights.
+        """
         if backbone is None or weights is not None:
             raise ValueError(
                 f"it was made of a module of one's own, {config.name}: give a fresh one as "

@@ -62,8 +62,8 @@ def unpool(values: Tensor, places: Tensor, size: Sequence[int]) -> Tensor:
         size: (H, W) of the result. It must be given: 23 rows may have been 45 or 46.
 
     Returns:
-        (N, C, H, W), in the dtype of `values`: `max_unpool2d`, which autocast and deterministic
-        algorithms do not take.
+        (N, C, H, W), in the dtype of `values`: what `max_unpool2d` gives, which autocast and
+        deterministic algorithms do not take.
     """
     zeros = values.new_zeros(*values.shape[:2], size[0] * size[1])
     filled: Tensor = zeros.scatter(2, places.flatten(2), values.flatten(2))

@@ -32,7 +32,11 @@ _CHANNELS = (64, 128, 256, 512, 1024)
 
 @dataclass(frozen=True)
 class UNetConfig:
-    """What decides a `UNet`; the attributes are its arguments."""
+    """What decides a `UNet`; the attributes are its arguments.
+
+    Raises:
+        ValueError: for channels and a padding that are not offered.
+    """
 
     num_classes: int | Mapping[str, int] = 2
     in_channels: Annotated[int, "3: colour; 1: grey, their mean"] = 3

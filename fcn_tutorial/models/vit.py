@@ -34,7 +34,11 @@ _HEAD_CHANNELS, _HEADS = 64, 12
 
 @dataclass(frozen=True)
 class ViTConfig:
-    """What decides a `ViT`; the attributes are its arguments."""
+    """What decides a `ViT`; the attributes are its arguments.
+
+    Raises:
+        ValueError: for a `learned_on` that is no multiple of 16, and for fewer than one block.
+    """
 
     num_classes: int | Mapping[str, int] = 21
     depth: Annotated[int, "encoder blocks"] = 12
@@ -53,6 +57,8 @@ class ViTConfig:
 class ViT(Network):
     """torchvision's ViT-B/16 with a 1×1 score layer on its grid of patches.
 
+    `from_config` takes torchvision's vit_b_16 as weights. The score layer starts at zero.
+
     Args:
         num_classes: how many classes, or {task: how many}.
         depth: encoder blocks.
@@ -61,8 +67,8 @@ class ViT(Network):
         dropout: share of values that training drops inside the blocks.
         preprocessing: a name of `transforms.PREPROCESSING`.
 
-    `from_config` takes torchvision's vit_b_16 as weights. The score layer starts at zero. Raises
-    ValueError for arguments out of their range.
+    Raises:
+        ValueError: for arguments out of their range.
     """
 
     Config = ViTConfig

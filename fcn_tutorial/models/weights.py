@@ -125,7 +125,8 @@ def load(
         backbone: a fresh module like the one the network was built on, where that was one's own.
 
     Raises:
-        FileNotFoundError: or ValueError naming a file that is damaged or not one of ours.
+        FileNotFoundError: where there is no such file.
+        ValueError: naming a file that is damaged or not one of ours.
     """
     path = Path(path)
     if not path.is_file():
@@ -159,7 +160,8 @@ def rebuilt(
     """The network of a description, its weights not yet those of `tensors`, which fit it.
 
     Raises:
-        ValueError: where names or shapes differ, and what `from_description` does.
+        ValueError: where names or shapes differ, and as `from_description`.
+        TypeError: as `from_description`.
     """
     # First without memory: a file of a few bytes may describe a network of terabytes.
     with torch.device("meta"):

@@ -42,6 +42,9 @@ def contrast_weights(image: Image, strength: float, floor: float = 0.0) -> Weigh
         strength: the weight where colours are equal, at least 0.
         floor: the share of it that stays at any edge, from 0 to 1; 1 is a plain Potts model.
 
+    Returns:
+        `Weights(down, across)`: (H − 1, W) and (H, W − 1) float64.
+
     Raises:
         ValueError: for values out of their range.
     """

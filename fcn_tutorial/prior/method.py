@@ -184,7 +184,10 @@ def gathered(
 ) -> tuple[NDArray[Any], NDArray[np.integer]]:
     """The features (n, D) and labels (n,) of `sampled` pixels.
 
-    `describe` gives an image's features (H, W, D). Raises as `sampled`.
+    `describe` gives an image's features (H, W, D).
+
+    Raises:
+        ValueError: as `sampled`.
     """
     features, labels = [], []
     for image, where, found in sampled(dataset, method):
@@ -197,7 +200,8 @@ def gathered(
 def whole_images(dataset: Items, method: Learner) -> Iterator[Labelled]:
     """As many (image, labels (H, W)) as hold `method.pixels` pixels, spread over the data set.
 
-    Raises as `sampled`.
+    Raises:
+        ValueError: as `sampled`.
     """
     size = _item(dataset, 0, method)[1].size if len(dataset) else 1
     count = min(method.images, len(dataset), max(1, method.pixels // size))
@@ -259,7 +263,11 @@ def checked(num_classes: int) -> int:
 
 
 def at_least_one(**values: int) -> None:
-    """Raise ValueError for the first of these that is below 1, by its name."""
+    """Check that each of these is at least 1.
+
+    Raises:
+        ValueError: naming the first that is below.
+    """
     for name, value in values.items():
         if value < 1:
             raise ValueError(f"{name}={value}: at least 1 is needed")

@@ -58,15 +58,16 @@ def selective_search(image: Image, pixels: int = 60) -> tuple[NDArray[np.intp], 
     Uijlings et al., IJCV 2013, section 3: one hierarchy, where the article joins those of several
     colour spaces and measures. Here texture is how often each local binary pattern occurs.
 
-    Raises as `segments`.
-
     Args:
         image: uint8 (3, H, W).
         pixels: of Felzenszwalb's superpixels, see `superpixels.segments`.
 
     Returns:
         The superpixel of each pixel, (H, W), and which of the n superpixels make up each region,
-        (2·n − 1, n): each alone, then in the order of merging, the whole image last.
+        (2·n − 1, n), each alone first, then in the order of merging, the whole image last.
+
+    Raises:
+        ValueError, ImportError: as `segments`.
     """
     picture = pixels_of(image)
     parts = segments(picture, "felzenszwalb", pixels)

@@ -43,9 +43,8 @@ class Regions(Method):
 
     A superpixel teaches the class that most of its pixels have; a merged region too if it holds
     hardly anything else, and if not, it is a negative of every class. Probabilities are 1 for the
-    label that lies on top and 0 for the others.
-
-    The others are those of `Method`.
+    label that lies on top and 0 for the others. `fit` and `predict` raise ImportError without
+    scikit-image.
 
     Args:
         pixels: those of whole images whose regions teach the SVMs.
@@ -56,9 +55,10 @@ class Regions(Method):
         views: what is described, by R-CNN's names: "full", all that is in the box around the
             region, and "fg", the foreground, the region alone.
 
+    The others are those of `Method`.
+
     Raises:
-        ValueError: for another view or none; `fit` and `predict` raise ImportError without
-            scikit-image.
+        ValueError: for another view or none, and for values out of their range.
     """
 
     pixels: int = 1_000_000

@@ -198,6 +198,9 @@ class SemanticTextonForest(Method):
         stages: 2, or 1 for the first forest's answer alone.
 
     The others are those of `Method`.
+
+    Raises:
+        ValueError: for values out of their range.
     """
 
     pixels: int = 10_000

@@ -115,7 +115,7 @@ def adaptive_window(x: Tensor, output_size: Any) -> tuple[int, int] | None:
     None where the pool is the identity.
 
     Raises:
-        ValueError: where it is neither.
+        ValueError: where the pool is neither.
     """
     height, width = x.shape[-2:]
     wanted = tuple(output_size) if isinstance(output_size, Sequence) else (output_size,) * 2
@@ -163,7 +163,11 @@ FUNCTIONS: dict[str, Reader] = {
 
 
 def read_module(module: nn.Module, x: Tensor) -> Layer | None:
-    """The layer of one torch.nn module that is not pointwise."""
+    """The layer of one torch.nn module that is not pointwise.
+
+    Raises:
+        ValueError: for a module that `trace` does not know.
+    """
     match module:
         case nn.Conv2d(weight=w, stride=s, padding=p, dilation=d):
             return _conv2d(x, w, None, s, p, d)

@@ -90,7 +90,11 @@ class UnfitSizeError(ValueError):
 
 
 class ShapeRunner(fx.Interpreter):
-    """Runs the graph of a `meta_copy` on an image of `input_size`, keeping every node's value."""
+    """Runs the graph of a `meta_copy` on an image of `input_size`, keeping every node's value.
+
+    Raises:
+        ValueError: for a size that is not one or two positive numbers.
+    """
 
     def __init__(self, graph_module: fx.GraphModule, input_size: int | tuple[int, int]) -> None:
         super().__init__(graph_module, garbage_collect_values=False)
@@ -108,7 +112,11 @@ class ShapeRunner(fx.Interpreter):
         return self
 
     def run_node(self, n: fx.Node) -> Any:
-        """The value of one node; UnfitSizeError, naming it, where torch cannot compute it."""
+        """The value of one node.
+
+        Raises:
+            UnfitSizeError: naming the node, where torch cannot compute it.
+        """
         try:
             value = super().run_node(n)
             if isinstance(value, Tensor) and value.dim() == 4 and 0 in value.shape:
@@ -273,7 +281,10 @@ class Survey:
 def survey(module: nn.Module, input_size: int | tuple[int, int]) -> Survey:
     """What lies between an image of `input_size` and the map that `module` makes of it.
 
-    Arguments, meaning of the layers, and errors as of `trace`, which refuses attention as well.
+    Arguments and meaning of the layers as of `trace`, which refuses attention as well.
+
+    Raises:
+        ValueError: where the module returns more than one tensor, and as `trace`.
     """
     runner, returned = _followed(module, input_size)
     if not isinstance(returned, fx.Node):

@@ -38,6 +38,9 @@ def transplant(source: nn.Module | Mapping[str, Tensor], target: nn.Module) -> R
     nothing else of `target` changes. Print the report, or look at its `missing`: a name that
     matches nothing is not an error.
 
+    Returns:
+        A `Report` of the names that were copied, skipped, missing and unused.
+
     Raises:
         ValueError: where `source` holds anything but tensors, such as a whole checkpoint.
     """
