@@ -26,7 +26,11 @@ from fcn_tutorial.training.run import RunFolder
 
 @dataclasses.dataclass
 class Progress:
-    """How far a run is: what `last.pt` keeps beside the tensors."""
+    """How far a run is: what `last.pt` keeps beside the tensors.
+
+    Raises:
+        TypeError, ValueError: for values that no run has, as an edited file may hold.
+    """
 
     step: int = 0
     seconds: float = 0.0  # spent training, validation left out
@@ -39,7 +43,6 @@ class Progress:
     validated: int = 0  # the step after which the network was last scored on val
 
     def __post_init__(self) -> None:
-        """Raise TypeError or ValueError for values that no run has, as an edited file may hold."""
         members = {"losses": int | float, "rows": dict, "notes": str, "changes": dict}
         for field in dataclasses.fields(self):
             value, kind = getattr(self, field.name), field.type
@@ -138,7 +141,11 @@ class Run:
         )
 
     def check_weights(self) -> None:
-        """Raise ValueError where a weight, or what is kept beside it, is no longer a number."""
+        """Check that the weights, and what is kept beside them, are numbers.
+
+        Raises:
+            ValueError: where one no longer is.
+        """
         for network in (self.network, self.average):
             parts = [t for t in network.state_dict().values() if t.is_floating_point()]
             if not bool(torch.stack([t.isfinite().all() for t in parts]).all()):
@@ -189,8 +196,7 @@ class Run:
         the step says where the data stand.
 
         Raises:
-            ValueError: and keeps what is there, where the loss or the weights are no longer
-                numbers.
+            ValueError: where the loss or the weights are no longer numbers; what is there is kept.
         """
         self.fetch()
         self.check_weights()
@@ -252,7 +258,11 @@ class Run:
         self.saved = self.progress.step
 
     def _restore_optimiser(self, stored: Mapping[str, Any]) -> None:
-        """Raises ValueError where a setting or a state is of another kind than this optimiser's."""
+        """Give the optimiser the state of a checkpoint.
+
+        Raises:
+            ValueError: where a setting or a state is of another kind than this optimiser's.
+        """
         before = [dict(group) for group in self.optimiser.param_groups]
         self.optimiser.load_state_dict(dict(stored))
         for old, new in zip(before, self.optimiser.param_groups, strict=True):

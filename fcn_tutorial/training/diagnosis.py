@@ -30,10 +30,13 @@ _LEAST_MEAN_RATE, _MOST_SUMMED_RATE = 1e-8, 1e-6
 
 
 def require_labels(splits: Mapping[str, Any]) -> None:
-    """Raise ValueError for a split that has nothing to score: all its labels are void.
+    """Check that every split has something to score: that not all its labels are void.
 
     Args:
         splits: the data sets of a run, by name. One is read up to its first labelled pixel.
+
+    Raises:
+        ValueError: naming a split that has nothing.
     """
     for name, dataset in splits.items():
         lacking = set(named(dataset.classes))
@@ -66,6 +69,9 @@ def explaining_norms(recipe: Recipe, images: Tensor) -> Iterator[None]:
     """Within, the error of a batch norm that sees a single value in each channel says what helps.
 
     `images` are (N, C, H, W), a part of a batch; a stride of 32 leaves one value of 32×32 pixels.
+
+    Raises:
+        ValueError: that of the batch norm.
     """
     try:
         yield

@@ -86,8 +86,9 @@ def wait() -> None:
 def by_first(action: Callable[[], Value]) -> Value:
     """What `action` gives in the first process, in all of them.
 
-    Raises in all of them the ValueError or OSError that it raised there, so that none waits for one
-    that has ended.
+    Raises:
+        ValueError, OSError: in all of them what it raised there, so that none waits for one that
+            has ended.
     """
     if world_size() == 1:
         return action()

@@ -56,8 +56,7 @@ def train(
 ) -> dict[str, Any]:
     """Run a recipe and return its record; the run folder `out` holds all it leaves behind.
 
-    Processes of `torchrun` share each step: `recipe.batch` images in each. Only the first writes,
-    and all return the record.
+    Processes of `torchrun` share a step, `recipe.batch` images each; all return, the first writes.
 
     Args:
         recipe: what to run.
@@ -112,7 +111,12 @@ def start(
     stored: Mapping[str, Any] | None = None,
     model: nn.Module | None = None,
 ) -> Run:
-    """A run before its first step; of one that goes on, `stored` describes the network."""
+    """A run before its first step; of one that goes on, `stored` describes the network.
+
+    Raises:
+        ValueError: naming a checkpoint that no network can be made from, and as `initial.build`.
+        FileNotFoundError: as `initial.build`.
+    """
     made_with = provenance(device)  # of the code that runs, whatever happens to its files
     train_set = splits["train"]
     notes = sources.get(recipe.data.name).notes(recipe.data, splits)

@@ -18,12 +18,15 @@ _NO_LABEL = 254  # of labels that the data do not name: scoring refuses it
 class Matched(Dataset[tuple[Any, Any]]):
     """A data set whose labels are numbered as a network's classes, void as it was.
 
+    A class of the network may be absent from the data, and their order may be another.
+
     Args:
         dataset: items (input, target); its `classes` are names, or {task: names}.
         classes: names of the network's classes, {task: names}.
 
-    A class of the network may be absent from the data, and their order may be another. Raises
-    ValueError naming a class of the data that the network does not know, and where tasks differ.
+    Raises:
+        ValueError: naming a class of the data that the network does not know, and where tasks
+            differ.
     """
 
     def __init__(self, dataset: Any, classes: Mapping[str, Sequence[str]]) -> None:

@@ -34,8 +34,11 @@ def train_staged(
     Each stage has a run folder of its own beside `out`, named RECIPE-seedN, as `train` by itself
     would have it. A stage that is finished is taken as it is, one that was interrupted goes on with
     `resume`. vary: what is done to every stage's recipe (overrides, smoke). weights: of the
-    coarsest stage. The other arguments are those of `train`. Raises as `train`, and ValueError
-    where a finished stage was run with other settings.
+    coarsest stage. The other arguments are those of `train`.
+
+    Raises:
+        ValueError: where a finished stage was run with other settings, and as `train`.
+        FileNotFoundError, OSError: as `train`.
     """
     out, folders = Path(out), dict[str, Path]()
     record: dict[str, Any] = {}

@@ -29,8 +29,8 @@ def open_split(recipe: Recipe, split: str, data: Path | str | None) -> Any:
     """The recipe's "train", "val" or "test" images, or "all": whole, without augmentation.
 
     Raises:
-        ValueError: for a split the recipe does not have.
-        FileNotFoundError, ValueError: as the data set does.
+        ValueError: for a split the recipe does not have, and as the data set does.
+        FileNotFoundError: as the data set does.
     """
     folder = None if data is None else Path(data)
     return sources.get(recipe.data.name).open(recipe.data, split, folder)
@@ -39,7 +39,9 @@ def open_split(recipe: Recipe, split: str, data: Path | str | None) -> Any:
 def open_splits(recipe: Recipe, data: Path | str | None) -> dict[str, Any]:
     """All splits that the recipe has, by name.
 
-    Raises as `open_split`, and ValueError where a split has no labelled pixel.
+    Raises:
+        ValueError: where a split has no labelled pixel, and as `open_split`.
+        FileNotFoundError: as `open_split`.
     """
     names = sources.get(recipe.data.name).splits(recipe.data)
     opened = {name: open_split(recipe, name, data) for name in names}
@@ -93,8 +95,10 @@ class Stream:
         """(step, parts of its batch) of every step but the first `done`.
 
         Where the data fail, a file or a process that prepares batches, the parts are none and
-        `error` says why: the run's state is that of whole steps, and can be saved. Raises
-        ValueError where more steps are done than there are.
+        `error` says why: the run's state is that of whole steps, and can be saved.
+
+        Raises:
+            ValueError: where more steps are done than there are.
         """
         if done > self.steps:
             raise ValueError(
@@ -139,6 +143,9 @@ class EpochSampler(Sampler[list[tuple[int, int]]]):
     batches, one after the other. What all processes take together in a step does not depend on
     how many they are. The last, incomplete step of an epoch is dropped, so every step sees as many
     images. With `replacement` every image is drawn anew from all.
+
+    Raises:
+        ValueError: for a step of more images than there are.
     """
 
     def __init__(

@@ -19,7 +19,7 @@ def get(name: str) -> Recipe:
     """The recipe of that name.
 
     Raises:
-        ValueError: with the nearest names.
+        ValueError: for an unknown name, with the nearest ones.
 
     ::
 

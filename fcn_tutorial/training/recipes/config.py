@@ -56,7 +56,7 @@ class Config:
         """The recipe with the file's settings; see that of `settings`.
 
         Raises:
-            ValueError: naming the file and the setting.
+            ValueError: as that, naming the file and the setting.
         """
         try:
             return settings.override(recipe, self.settings)
@@ -69,7 +69,7 @@ def read_config(path: Path) -> Config:
 
     Raises:
         FileNotFoundError: where there is no such file.
-        ValueError: for what it cannot say.
+        ValueError: for what the file cannot say.
     """
     content = dict(read_yaml(path, "lines 'setting: value', as in 'epochs: 30'"))
     given = {key: content.pop(key) for key in OPTIONS if key in content}

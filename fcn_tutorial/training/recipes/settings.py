@@ -34,10 +34,10 @@ def override(recipe: Recipe, settings: Sequence[str]) -> tuple[Recipe, dict[str,
     Values are read as the field's type: numbers, true/false, "320,416" for pairs.
 
     Returns:
-        The variant and {key: value} of what was set.
+        The variant, and what was set as a dict, values by keys.
 
     Raises:
-        ValueError: naming the setting otherwise.
+        ValueError: naming a setting that is unknown or has another value, and as `check`.
 
     ::
 
@@ -58,7 +58,11 @@ def override(recipe: Recipe, settings: Sequence[str]) -> tuple[Recipe, dict[str,
 
 
 def check(recipe: Recipe) -> None:
-    """Raise ValueError, naming the setting, where numbers make no run."""
+    """Check that the numbers make a run.
+
+    Raises:
+        ValueError: naming a setting with which they make none.
+    """
     for key in ("batch", "epochs", "validate_every", "accumulate", "save_every"):
         if getattr(recipe, key) < 1:
             raise ValueError(f"--set {key}={getattr(recipe, key)}: expected 1 or more")

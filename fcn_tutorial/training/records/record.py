@@ -165,7 +165,7 @@ def read(path: Path) -> Record:
     """The record in a file.
 
     Raises:
-        ValueError: naming the file where it is none.
+        ValueError: naming a file that is no record.
     """
     try:
         record = json.loads(path.read_text(encoding="utf-8"))

@@ -78,7 +78,7 @@ def _shown(path: Path) -> Record:
     """The record in a file.
 
     Raises:
-        ValueError: naming it where it cannot be shown.
+        ValueError: naming a file that cannot be shown.
     """
     record = read(path)
     try:
