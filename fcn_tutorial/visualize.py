@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import matplotlib
 import numpy as np
@@ -501,15 +501,17 @@ def prediction_sheet(
     samples: Iterable[tuple[Any, Any, Any]],
     classes: Sequence[str],
     palette: Any,
-    path: str | Path,
+    path: str | Path | IO[bytes],
     *,
     ignore_index: int = 255,
     cell_width: int = 240,
+    transparent: bool = False,
 ) -> None:
     """Write a PNG with a row for each (image, target, prediction): the three and the errors.
 
     Errors are vermillion and void is grey; a legend names the classes that occur. Images may have
-    different sizes.
+    different sizes. The ground is white, which any viewer shows alike; `transparent` leaves it out
+    and makes words grey, for pages that may be light or dark.
 
     Raises:
         ValueError: where there is no sample.
@@ -524,10 +526,12 @@ def prediction_sheet(
     gap, line = 8, 24
     legend = _legend_lines(_occurring(masks, classes, ignore_index), 4 * (cell_width + gap) - gap)
     height = line + sum(row[0].height + gap for row in rows) + line * len(legend) + gap
-    sheet = Image.new("RGB", (4 * (cell_width + gap) + gap, height), "white")
+    size = (4 * (cell_width + gap) + gap, height)
+    sheet = Image.new("RGBA", size) if transparent else Image.new("RGB", size, "white")
+    ink = GREY if transparent else "black"
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(14)
     for column, heading in enumerate(("image", "truth", "prediction", "errors")):
-        draw.text((gap + column * (cell_width + gap), 4), heading, fill="black", font=font)
+        draw.text((gap + column * (cell_width + gap), 4), heading, fill=ink, font=font)
     top = line
     for row in rows:
         for column, cell in enumerate(row):
@@ -538,7 +542,7 @@ def prediction_sheet(
         for left, label, name in entries:
             box = (gap + left, top + 5, gap + left + 14, top + 19)
             draw.rectangle(box, fill=tuple(table[label].tolist()), outline="grey")
-            draw.text((gap + left + 20, top + 3), name, fill="black", font=font)
+            draw.text((gap + left + 20, top + 3), name, fill=ink, font=font)
         top += line
     sheet.save(path, format="PNG")
 

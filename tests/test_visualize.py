@@ -15,7 +15,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
-from PIL import Image
+from PIL import Image, ImageColor
 
 from fcn_tutorial import visualize
 
@@ -365,6 +365,19 @@ def test_prediction_sheet_shows_truth_in_pure_colours_and_errors(tmp_path):
     _, target, prediction = samples[0]
     expected = ((target != prediction) & (target != 255)).mean()
     assert wrong == pytest.approx(expected, abs=0.02)  # nearest neighbours of a 32-pixel row
+
+
+def test_prediction_sheet_without_ground_reads_on_any(tmp_path):
+    path = tmp_path / "samples.png"
+    visualize.prediction_sheet(
+        [sample(24, 32, 1)], NAMES, VOC, path, cell_width=100, transparent=True
+    )
+    *colour, alpha = np.moveaxis(np.asarray(Image.open(path)), -1, 0)
+    cells = slice(24, 24 + 75)
+    assert (alpha[cells, 8:108] == 255).all() and (alpha[cells, 108:116] == 0).all()
+    words = alpha[:24] == 255
+    assert words.any()
+    assert {tuple(c) for c in np.stack(colour, -1)[:24][words]} == {ImageColor.getrgb("#757575")}
 
 
 def test_prediction_sheet_needs_a_sample(tmp_path):

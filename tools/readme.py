@@ -264,7 +264,13 @@ def draw_picture(run: Path) -> None:
         image, mask = scenes[i]
         samples.append((image, mask, model.predict(image)))
     buffer = io.BytesIO()
-    visualize.prediction_sheet(samples, card.classes, card.palette, buffer)  # type: ignore[arg-type]
+    visualize.prediction_sheet(
+        samples,
+        card.classes,
+        card.palette,
+        buffer,
+        transparent=True,
+    )
     Image.open(buffer).save(PICTURE, quality=80, method=6)
 
 
