@@ -15,7 +15,7 @@ def recipes(prefix: str, **line: Any) -> list[str]:
     """The names of recipes that begin so."""
     from fcn_tutorial import training
 
-    return [name for name in training.RECIPES if name.startswith(prefix)]
+    return [name for name in (*training.RECIPES, *training.ALIASES) if name.startswith(prefix)]
 
 
 def data_sets(prefix: str, **line: Any) -> list[str]:

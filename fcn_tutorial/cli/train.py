@@ -77,6 +77,8 @@ def _recipes(options: argparse.Namespace) -> int:
         width = max(map(len, training.RECIPES))
         for recipe in training.RECIPES.values():
             print(f"{recipe.name:{width}}  {recipe.summary}")
+        for alias, name in training.ALIASES.items():
+            print(f"{alias:{width}}  stands for {name}")
         return 0
     recipe = training.get(options.name)
     print(f"{recipe.name}: {recipe.summary}\nsource: {recipe.source}\n")

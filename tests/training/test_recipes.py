@@ -72,6 +72,16 @@ def test_an_unknown_recipe_suggests_the_nearest() -> None:
         get("scene-fcn8s")
 
 
+@pytest.mark.parametrize("alias", training.ALIASES)
+def test_a_name_that_stands_for_a_recipe_is_none_itself(
+    alias: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = training.ALIASES[alias]
+    assert get(alias) is RECIPES[name] and alias not in RECIPES
+    assert main(["recipes"]) == 0
+    assert f"{alias:{max(map(len, RECIPES))}}  stands for {name}\n" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("name", RECIPES)
 def test_smoke_is_small(name: str) -> None:
     recipe = smoke(get(name))
