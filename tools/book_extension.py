@@ -28,7 +28,7 @@ from sphinx.util.typing import ExtensionMetadata
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tools import api_pages, lighten, proofs, slides
+from tools import api_pages, lighten, number_tables, proofs, slides
 from tools.chapter_form import listed_pages
 from tools.notebooks import relative_links
 from tools.project import ROOT, read_project
@@ -359,6 +359,24 @@ def _captioned(raw: nodes.raw, number: str, words: str) -> nodes.Element:
     return box
 
 
+def wrap_sentences(app: Sphinx, doctree: nodes.document, docname: str) -> None:
+    """Mark what a cell prints as text to be wrapped, where spaces do not make columns of it."""
+    for printed in doctree.findall(nodes.literal_block):
+        if "stream" in printed["classes"] and not in_columns(printed.astext()):
+            printed["classes"].append("fcn-sentences")
+
+
+def in_columns(printed: str) -> bool:
+    """Whether two lines or more are set with spaces."""
+    return len(re.findall(r"^.*\S {2,}\S", printed, re.M)) > 1
+
+
+def typeset_tables(app: Sphinx, doctree: nodes.document, docname: str) -> None:
+    """Set the numbers in tables, written ones and those that cells show."""
+    for table in doctree.findall(nodes.table):
+        number_tables.typeset(table)
+
+
 def show_way(app: Sphinx, doctree: nodes.document, docname: str) -> None:
     """Put a strip of all chapters below a chapter's title, with this one marked."""
     if chapter_number(docname) is None:
@@ -446,6 +464,8 @@ def setup(app: Sphinx) -> ExtensionMetadata:
     app.connect("env-purge-doc", forget_equations)
     app.connect("doctree-resolved", compact_head, priority=300)
     app.connect("doctree-resolved", number_outputs, priority=400)
+    app.connect("doctree-resolved", typeset_tables, priority=400)
+    app.connect("doctree-resolved", wrap_sentences, priority=400)
     app.connect("doctree-resolved", link_names)
     app.connect("doctree-resolved", link_numbers, priority=600)
     app.connect("doctree-resolved", show_way, priority=700)

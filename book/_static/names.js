@@ -7,12 +7,12 @@ document.addEventListener("DOMContentLoaded", () => {
   // Its children are entries of a bibliography and ways back from them: no items of a list.
   for (const list of document.querySelectorAll(".citation-list[role=list]"))
     list.removeAttribute("role");
-  // Names of modules end a line behind a dot rather than inside a word.
+  // Names of modules and settings end a line behind a dot or a _ rather than inside a word.
   const named = ".bd-article h1, .bd-article .pre, .bd-article td a, .bd-article li > p > a";
   for (const element of document.querySelectorAll(named))
     for (const text of [...element.childNodes])
-      if (text.nodeType === Node.TEXT_NODE && /^[a-z_]\w*(\.\w+)+$/i.test(text.data))
-        text.replaceWith(...text.data.match(/[^.]+\.?/g).flatMap(
+      if (text.nodeType === Node.TEXT_NODE && /^[a-z_]\w*[._]\w+(\.\w+)*$/i.test(text.data))
+        text.replaceWith(...text.data.match(/[._]*[^._]+[._]*/g).flatMap(
           (part, i) => (i ? [document.createElement("wbr"), part] : [part])));
   // A box that scrolls can be scrolled by keys once it can be reached.
   const boxes = ".bd-article pre, .bd-article .cell_output > *, .bd-article .scroll";

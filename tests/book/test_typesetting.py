@@ -1,0 +1,56 @@
+"""What the book's extension does to numbers in tables and to printed lines."""
+
+import pytest
+from docutils import nodes
+from docutils.core import publish_doctree
+
+from tools.book_extension import in_columns
+from tools.number_tables import MINUS, of_numbers, typeset
+
+
+def table(*rows: str) -> nodes.table:
+    """A table of docutils whose rows are written as `a | b`; the first is the heading."""
+    cells = [[cell.strip() for cell in row.split("|")] for row in rows]
+    rule = " ".join("=" * 20 for _ in cells[0])
+    lines = [" ".join(f"{cell:20}" for cell in row) for row in cells]
+    text = "\n".join([rule, lines[0], rule, *lines[1:], rule])
+    return next(iter(publish_doctree(text).findall(nodes.table)))
+
+
+@pytest.mark.parametrize(
+    ("written", "set_as"),
+    [
+        ("-1.0", "−1.0"), ("(-.5)", "(−.5)"), ("from -3 to 4", "from −3 to 4"),
+        ("+1.0 / -2", "+1.0 / −2"), ("FCN-8s", "FCN-8s"), ("2-3", "2-3"), ("1e-12", "1e-12"),
+        ("2012-07-01", "2012-07-01"), ("–", "–"), ("VGG-16", "VGG-16"), ("pages 3–-4", "pages 3–-4"),
+    ],
+)  # fmt: skip
+def test_a_hyphen_before_a_number_is_a_minus(written: str, set_as: str) -> None:
+    assert MINUS.sub("−", written) == set_as
+
+
+@pytest.mark.parametrize(
+    ("column", "right"),
+    [
+        (["5.5", "36.0", "1,612.4"], True), (["−1.5%", "+204.9%"], True), (["62.8 ± 0.4", "–"], True),
+        (["", "9"], True), (["FCN-8s", "9"], False), (["–", ""], False), (["3×3", "5×5"], False),
+        (["1 of 3", "2 of 3"], False), ([], False),
+    ],
+)  # fmt: skip
+def test_a_column_of_numbers_is_known(column: list[str], right: bool) -> None:
+    assert of_numbers(column) is right
+
+
+def test_a_table_is_set_without_a_change_to_words() -> None:
+    made = table("net | change | of", "FCN-8s | -1.5 | 3 x", "FCN-16s | 22.0 | 4 x")
+    typeset(made)
+    rows = [[entry.astext() for entry in row] for row in made.findall(nodes.row)]
+    assert rows[1] == ["FCN-8s", "−1.5", "3 x"]
+    sides = [[*entry["classes"]] for row in made.findall(nodes.row) for entry in row]
+    assert sides == [[], ["text-right"], []] * 3
+
+
+def test_columns_of_printed_lines_are_told_from_sentences() -> None:
+    assert in_columns("loops   3 ms\nmatrix  4 ms")
+    assert not in_columns("one line with  a gap")
+    assert not in_columns("the first.\n  the second, indented.\nthe third.")
