@@ -22,7 +22,7 @@ def table(*rows: str) -> nodes.table:
     [
         ("-1.0", "−1.0"), ("(-.5)", "(−.5)"), ("from -3 to 4", "from −3 to 4"),
         ("+1.0 / -2", "+1.0 / −2"), ("FCN-8s", "FCN-8s"), ("2-3", "2-3"), ("1e-12", "1e-12"),
-        ("2012-07-01", "2012-07-01"), ("–", "–"), ("VGG-16", "VGG-16"), ("pages 3–-4", "pages 3–-4"),
+        ("2012-07-01", "2012-07-01"), ("–", "–"), ("VGG-16", "VGG-16"),
     ],
 )  # fmt: skip
 def test_a_hyphen_before_a_number_is_a_minus(written: str, set_as: str) -> None:
@@ -32,8 +32,8 @@ def test_a_hyphen_before_a_number_is_a_minus(written: str, set_as: str) -> None:
 @pytest.mark.parametrize(
     ("column", "right"),
     [
-        (["5.5", "36.0", "1,612.4"], True), (["−1.5%", "+204.9%"], True), (["62.8 ± 0.4", "–"], True),
-        (["", "9"], True), (["FCN-8s", "9"], False), (["–", ""], False), (["3×3", "5×5"], False),
+        (["5.5", "36.0", "1,612.4"], True), (["−1.5%", "+204.9%"], True), (["", "9"], True),
+        (["62.8 ± 0.4", "–"], True), (["FCN-8s", "9"], False), (["–", ""], False), (["3×3", "5×5"], False),
         (["1 of 3", "2 of 3"], False), ([], False),
     ],
 )  # fmt: skip
