@@ -304,6 +304,8 @@ _NOT_PROSE = (
     nodes.reference, nodes.title, nodes.literal, nodes.literal_block, nodes.math, nodes.math_block,
     nodes.raw, nodes.comment, nodes.citation,
 )  # fmt: skip
+#: CSS pixels; a wider figure is not shrunk to a phone's width, where its words could not be read.
+NARROWEST = 500
 PICTURE = re.compile(
     r'<img class="fcn-figure".*?>|<figure class="fcn-(?:slider|playground)".*?</figure>', re.S
 )
@@ -312,8 +314,8 @@ PICTURE = re.compile(
 def number_outputs(app: Sphinx, doctree: nodes.document, docname: str) -> None:
     """Number and caption the figures and tables that cells show, in the order of the page.
 
-    The caption is the cell's own title where its author gave one, such as "Figure: what is seen";
-    otherwise, of a figure, its alternative text.
+    The caption is the cell's own title where its author gave one, such as "Figure: what is seen",
+    or a comment such as "# Table: what it lists"; otherwise, of a figure, its alternative text.
     """
     chapter = chapter_number(docname)
     if chapter is None:
@@ -322,7 +324,7 @@ def number_outputs(app: Sphinx, doctree: nodes.document, docname: str) -> None:
     for cell in [*doctree.findall(nodes.container)]:
         if "cell" not in cell["classes"]:
             continue
-        written = re.match(r"(?:Figure|Table): (.+)", str(cell.get("prompt_show", "")))
+        written = re.search(r"^# (?:@title )?(?:Figure|Table): (.+)", cell.astext(), re.M)
         own = written[1] if written else ""
         for shown in [*cell.findall(nodes.container)]:
             if "cell_output" not in shown["classes"]:
@@ -354,9 +356,26 @@ def _captioned(raw: nodes.raw, number: str, words: str) -> nodes.Element:
     ended = words if not words or words.endswith((".", "!", "?")) else f"{words}."
     line = f'<p class="fcn-caption"><strong>Figure {number}</strong> {ended}</p>'
     box = nodes.container(classes=["fcn-numbered"], ids=[proofs.anchor("figure", number)])
-    box += nodes.raw("", raw.astext(), format="html")
+    picture = nodes.raw("", raw.astext(), format="html")
+    wide = re.search(r'<img class="fcn-figure"[^>]* width="(\d+)"', raw.astext())
+    if wide and int(wide[1]) > NARROWEST:
+        box += nodes.container("", picture, classes=["fcn-wide"])
+    else:
+        box += picture
     box += nodes.raw("", line, format="html")
     return box
+
+
+def hold_stops(app: Sphinx, doctree: nodes.document, docname: str) -> None:
+    """Keep the comma behind a formula on the formula's line."""
+    for formula in [*doctree.findall(nodes.math)]:
+        after = formula.next_node(descend=False, siblings=True)
+        stop = isinstance(after, nodes.Text) and re.match(r"[,.;:!?)]+", after.astext())
+        if stop:
+            parent, rest = formula.parent, after.astext()[stop.end() :]
+            at = parent.index(formula)
+            held = nodes.inline("", "", formula, nodes.Text(stop[0]), classes=["fcn-held"])
+            parent[at : at + 2] = [held, nodes.Text(rest)]
 
 
 def wrap_sentences(app: Sphinx, doctree: nodes.document, docname: str) -> None:
@@ -466,6 +485,7 @@ def setup(app: Sphinx) -> ExtensionMetadata:
     app.connect("doctree-resolved", number_outputs, priority=400)
     app.connect("doctree-resolved", typeset_tables, priority=400)
     app.connect("doctree-resolved", wrap_sentences, priority=400)
+    app.connect("doctree-resolved", hold_stops, priority=400)
     app.connect("doctree-resolved", link_names)
     app.connect("doctree-resolved", link_numbers, priority=600)
     app.connect("doctree-resolved", show_way, priority=700)

@@ -126,6 +126,16 @@ def _draws(cell: Notebook) -> bool:
     return cell.cell_type == "code" and last is not None
 
 
+def table_complaints(notebook: Notebook) -> Iterator[str]:
+    """Tables that do not say what they list."""
+    for number, cell in of_type(notebook, "code"):
+        shown = "".join(output.get("data", {}).get("text/markdown", "") for output in cell.outputs)
+        if re.search(r"(?m)^\|[-:]", shown) and not re.search(
+            r"(?m)^# (?:@title )?Table: \S", cell.source
+        ):
+            yield f"cell {number} shows a table without a title: `# @title Table: what it lists`"
+
+
 #: Calls that draw labels in their colours, and what says which colour is which.
 COLOURS, LEGENDS = {"colourise", "overlay"}, {"class_legend", "legend", "show_segmentation"}
 NAMED = "# colours: "  # begins the comment of a cell whose figure names its colours otherwise
@@ -300,6 +310,7 @@ def complaints(chapter: Chapter, project: Project) -> list[str]:
     found += fingerprint.faults(notebook)
     found += picture_complaints(notebook)
     found += legend_complaints(notebook)
+    found += table_complaints(notebook)
     found += import_complaints(notebook)
     found += code_complaints(notebook)
     found += equation_complaints(notebook)

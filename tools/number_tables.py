@@ -1,4 +1,7 @@
-"""Tables of numbers as print has them: a true minus, and columns of numbers set to the right."""
+"""Tables of numbers as print has them: a true minus, and columns of numbers set to the right.
+
+A number with its unit or its spread stays on one line.
+"""
 
 import re
 from itertools import zip_longest
@@ -8,8 +11,9 @@ from docutils import nodes
 #: A hyphen that stands for a minus: before a digit, behind nothing that a word or a range ends in.
 MINUS = re.compile(r"(?<![\w.)\]–-])-(?=\.?\d)")
 #: What a cell of numbers holds: a value, perhaps its spread or an interval, and its unit.
-_NUMBER = r"[+−-]?(?:\d[\d,]*(?:\.\d+)?|\.\d+)"
-NUMBERS = re.compile(rf"[≥≤<>~]?\s?{_NUMBER}(?:\s?(?:±|to|/)\s?{_NUMBER})*\s?(?:%|ms|s)?")
+_NUMBER = r"[+−-]?(?:\d[\d,]*(?:\.\d+)?|\.\d+)(?:e[+−-]?\d+)?"
+_UNIT = r"(?:%|ms|s|×|[kMG]|[KMG]i?B)?"
+NUMBERS = re.compile(rf"[≥≤<>~]?\s?{_NUMBER}(?:\s?(?:±|to|/)\s?{_NUMBER})*\s?{_UNIT}")
 NONE = re.compile(r"[–—?-]?")
 
 
@@ -29,6 +33,8 @@ def typeset(table: nodes.table) -> None:
             for cell in cells + [head[number] for head in heads if 0 <= number < len(head)]:
                 cell["classes"] = [c for c in cell["classes"] if not c.startswith("text-")]
                 cell["classes"].append("text-right")
+                if cell in cells and " to " not in cell.astext():
+                    cell["classes"].append("fcn-whole")
 
 
 def of_numbers(column: list[str]) -> bool:

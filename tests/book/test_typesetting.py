@@ -4,7 +4,7 @@ import pytest
 from docutils import nodes
 from docutils.core import publish_doctree
 
-from tools.book_extension import in_columns
+from tools.book_extension import hold_stops, in_columns
 from tools.number_tables import MINUS, of_numbers, typeset
 
 
@@ -33,7 +33,8 @@ def test_a_hyphen_before_a_number_is_a_minus(written: str, set_as: str) -> None:
     ("column", "right"),
     [
         (["5.5", "36.0", "1,612.4"], True), (["−1.5%", "+204.9%"], True), (["", "9"], True),
-        (["62.8 ± 0.4", "–"], True), (["FCN-8s", "9"], False), (["–", ""], False),
+        (["62.8 ± 0.4", "–"], True), (["1e-12", "0.71 G"], True), (["2.5×", "48.4 to 49.5"], True),
+        (["FCN-8s", "9"], False), (["–", ""], False),
         (["3×3", "5×5"], False), (["1 of 3", "2 of 3"], False), ([], False),
     ],
 )  # fmt: skip
@@ -47,10 +48,23 @@ def test_a_table_is_set_without_a_change_to_words() -> None:
     rows = [[entry.astext() for entry in row] for row in made.findall(nodes.row)]
     assert rows[1] == ["FCN-8s", "−1.5", "3 x"]
     sides = [[*entry["classes"]] for row in made.findall(nodes.row) for entry in row]
-    assert sides == [[], ["text-right"], []] * 3
+    number = ["text-right", "fcn-whole"]
+    assert sides == [[], ["text-right"], [], [], number, [], [], number, []]
 
 
 def test_columns_of_printed_lines_are_told_from_sentences() -> None:
     assert in_columns("loops   3 ms\nmatrix  4 ms")
     assert not in_columns("one line with  a gap")
     assert not in_columns("the first.\n  the second, indented.\nthe third.")
+
+
+def test_a_comma_stays_with_its_formula() -> None:
+    paragraph = nodes.paragraph(
+        "", "", nodes.Text("with "), nodes.math("", "r"), nodes.Text(", so")
+    )
+    document = publish_doctree("")
+    document += paragraph
+    hold_stops(None, document, "page")
+    assert [type(node) for node in paragraph] == [nodes.Text, nodes.inline, nodes.Text]
+    assert paragraph[1].astext() == "r," and paragraph[1]["classes"] == ["fcn-held"]
+    assert paragraph.astext() == "with r, so"

@@ -13,7 +13,7 @@ import nbformat
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
-from tools.chapter_form import complaints, legend_complaints, unlisted_pages
+from tools.chapter_form import complaints, legend_complaints, table_complaints, unlisted_pages
 from tools.notebooks import (
     BATCH,
     Chapter,
@@ -334,6 +334,28 @@ def test_a_map_of_classes_without_a_legend_is_named_with_its_cell(line: str, nam
     found = list(legend_complaints(notebook))
     assert len(found) == (not named)
     assert all(one.startswith("cell 3 shows labels in colours that nothing") for one in found)
+
+
+@pytest.mark.parametrize(
+    ("source", "shown", "titled"),
+    [
+        ("# @title Table: two scores\nMarkdown(rows)", "| a |\n|---|\n| 1 |", True),
+        ("rows = []\n# Table: two scores\nMarkdown(rows)", "| a |\n|--:|\n| 1 |", True),
+        ("# @title Make the table below\nMarkdown(rows)", "| a |\n|---|\n| 1 |", False),
+        ("Markdown(rows)", "| a |\n|:--|\n| 1 |", False),
+        ("Markdown(text)", "*no* table | at all", True),
+    ],
+)
+def test_a_table_without_a_title_is_named_with_its_cell(
+    source: str, shown: str, titled: bool
+) -> None:
+    cell = nbformat.v4.new_code_cell(source)
+    cell.outputs = [nbformat.v4.new_output("display_data", {"text/markdown": shown})]
+    found = list(table_complaints(nbformat.v4.new_notebook(cells=[cell])))
+    assert found == [
+        "cell 1 shows a table without a title: `# @title Table: what it lists`"
+        for _ in range(not titled)
+    ]
 
 
 @pytest.mark.parametrize(
