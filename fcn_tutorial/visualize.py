@@ -340,7 +340,8 @@ def matrix_with_numbers(
     ax.imshow(shades, aspect="equal")
     for (row, column), value in np.ndenumerate(values):
         ink = ("white" if dark[row, column] else "black") if shade else GREY
-        ax.text(column, row, format(value, fmt), ha="center", va="center", color=ink)
+        number = format(value, fmt).replace("-", "−")  # as the axes write it
+        ax.text(column, row, number, ha="center", va="center", color=ink)
     ax.set_xticks(range(columns))
     ax.set_yticks(range(rows))
     ax.set_xticks(np.arange(columns + 1) - 0.5, minor=True)
