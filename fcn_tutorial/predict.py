@@ -281,7 +281,7 @@ class Outcome(NamedTuple):
 
     image: Path
     files: tuple[Path, ...]
-    error: ValueError | None = None
+    error: ValueError | OSError | None = None
 
 
 def write_predictions(
@@ -302,8 +302,7 @@ def write_predictions(
         ValueError: before anything is written, where two images would write the same file or one
             would be written over, for a network that does not read RGB and for one of more classes
             than a label picture has numbers.
-        OSError: naming an image that is not there, or a file that cannot be written, which ends the
-            run.
+        OSError: naming a file that cannot be written, which ends the run.
     """
     paths, out = [Path(image) for image in images], Path(out)
     predictor.check()
@@ -320,7 +319,7 @@ def write_predictions(
     for path, files in zip(paths, written, strict=True):
         try:
             image = read_image(path)
-        except ValueError as error:
+        except (ValueError, OSError) as error:
             yield Outcome(path, (), error)
             continue
         _write(predictor, image, files)

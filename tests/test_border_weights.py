@@ -83,3 +83,18 @@ def test_the_loss_adds_to_that_of_class_weights() -> None:
     assert torch.allclose(two, each[~void].sum())
     (gradient,) = torch.autograd.grad(two, scores)
     assert not gradient[0, :, 0].any() and gradient[1, :, 0].any()
+
+
+@pytest.mark.parametrize(
+    ("target", "weights", "message"),
+    [
+        (torch.zeros(2, 6, 7).long(), torch.ones(6, 7), "pass a weight for each pixel"),
+        (torch.zeros(1, 6, 7).long(), torch.ones(1, 6, 7), r"\(N, H, W\) with N = 2"),
+        (torch.full((2, 6, 7), 3), torch.ones(2, 6, 7), "3"),
+    ],
+)
+def test_shapes_and_labels_that_do_not_belong_together_are_refused(
+    target: torch.Tensor, weights: torch.Tensor, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        weighted_cross_entropy(torch.zeros(2, 3, 6, 7), target, weights)

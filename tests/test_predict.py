@@ -145,6 +145,16 @@ def test_a_picture_that_cannot_be_read_is_named_and_the_others_go_on(
     assert names == {"a.png", "a-overlay.png", "c.png", "c-overlay.png"}
 
 
+def test_a_picture_that_has_gone_is_named_and_the_others_go_on(
+    photos: Path, tmp_path: Path
+) -> None:
+    predictor = Predictor.load(saved(tmp_path / "net.safetensors"))
+    gone = photos / "gone.png"
+    there, missing = write_predictions(predictor, [photos / "a.png", gone], tmp_path / "out")
+    assert there.error is None and len(there.files) == 2
+    assert isinstance(missing.error, FileNotFoundError) and str(gone) in str(missing.error)
+
+
 def test_pictures_of_one_name_and_written_over_inputs_are_refused(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

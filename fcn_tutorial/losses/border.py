@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
-from fcn_tutorial.losses._common import same_size
+from fcn_tutorial.losses._common import check, same_size
 from fcn_tutorial.upsampling import Border, Offset, upsample
 from fcn_tutorial.void import Void, is_void
 
@@ -91,7 +91,16 @@ def weighted_cross_entropy(
 
     Returns:
         A scalar, of float32 for half-precision scores.
+
+    Raises:
+        ValueError: where weights and target differ in shape, and as `pixel_cross_entropy`.
     """
+    check(scores, target, ignore_index, None, "sum")
+    if weights.shape != target.shape:
+        raise ValueError(
+            f"weights have shape {tuple(weights.shape)} and target {tuple(target.shape)}: "
+            "pass a weight for each pixel"
+        )
     fine = upsample(scores, factor, (target.shape[-2], target.shape[-1]), offset, border=border)
     fine = same_size(fine, target)
     void = is_void(target, ignore_index)

@@ -22,9 +22,6 @@ def get(name: str) -> Recipe:
     """The recipe of that name, or the one that the name stands for now.
 
     Raises:
-    """The recipe of that name, or the one that the name stands for now.
-
-    Raises:
         ValueError: for an unknown name, with the nearest ones.
 
     ::
