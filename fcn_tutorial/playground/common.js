@@ -52,7 +52,7 @@ function (key, start) {
     .fcn-playground select,.fcn-playground input[type=file]{max-width:100%;min-width:0}
     .fcn-playground input[type=number]{width:4em;min-height:32px}
     .fcn-playground .kernel{display:grid;grid-template-columns:repeat(3,4.2em);gap:.2em}
-    .fcn-playground table.counts td,.fcn-playground table.counts th{padding:.1em .5em;text-align:right}
+    .fcn-playground table.counts td,.fcn-playground table.counts th{padding:.1em .4em;text-align:right}
     .fcn-playground i{display:inline-block;width:1em;height:1em;margin-right:.3em;vertical-align:-.1em;border:1px solid}
     .fcn-playground output{display:block;min-height:3em;font-variant-numeric:tabular-nums}`}));
   figure.ready = Promise.resolve(start({figure, data, make, canvas, row, named, range, choice, said, place, legend}))

@@ -27,7 +27,8 @@
     button("take one away", () => { if (layers.length > 1) layers.pop(); }),
     button("as it was", () => { layers = data.layers.map(layer => [...layer]); }), size.label, at.label), drawing, said);
 
-  const half = twice => twice % 2 ? `${(twice / 2).toFixed(1)}` : `${twice / 2}`;
+  const signed = text => `${text}`.replace("-", "−");
+  const half = twice => signed(twice % 2 ? (twice / 2).toFixed(1) : twice / 2);
   function build() {
     const head = make("tr", {}, ...["layer", ...names, "field", "stride so far", "middle of output 0", "outputs"].map(t => make("th", {}, t)));
     table.replaceChildren(head, ...layers.map((layer, n) => make("tr", {}, make("td", {}, `${n + 1}`),
@@ -64,7 +65,7 @@
       const x = (centre2 / 2 + v * step + 8.5) * wide;
       ink.fillRect(x - 2, v === which ? 2 : 8, 4, v === which ? 16 : 8);
     }
-    said.textContent = outputs ? `Output ${which} looks at pixels ${first} to ${last}, ${field} of them, around ${half(Math.round(2 * middle))}. `
+    said.textContent = outputs ? `Output ${which} looks at pixels ${signed(first)} to ${signed(last)}, ${field} of them, around ${half(Math.round(2 * middle))}. `
       + "Blue: the field; light blue: the part of it beyond the picture; orange: where the outputs lie." : "The picture is too small for these layers.";
   }
   build();
