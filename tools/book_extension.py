@@ -338,7 +338,7 @@ def number_outputs(app: Sphinx, doctree: nodes.document, docname: str) -> None:
                 # The text of a frame ends in the value that it is drawn for.
                 moves = re.search(r"<label><span>(.*?)</span>", picture[0])
                 said = alt[1].rsplit(f" {moves[1]}: ", 1)[0] if alt and moves else alt and alt[1]
-                words = escape(own[:1].upper() + own[1:]) or said or ""
+                words = escape(begun(own)) or said or ""
                 raw.parent.replace(raw, _captioned(raw, f"{chapter}.{counts['figure']}", words))
             for table in [*shown.findall(nodes.table)]:
                 counts["table"] += 1
@@ -347,8 +347,13 @@ def number_outputs(app: Sphinx, doctree: nodes.document, docname: str) -> None:
                 caption = nodes.paragraph("", "", label, classes=["fcn-caption"])
                 caption["ids"].append(proofs.anchor("table", number))
                 if own:
-                    caption += nodes.Text(f" {own[0].upper()}{own[1:]}.".replace("..", "."))
+                    caption += nodes.Text(f" {begun(own)}.".replace("..", "."))
                 table.parent.insert(table.parent.index(table), caption)
+
+
+def begun(words: str) -> str:
+    """The words with a capital at their beginning; a Greek letter is a symbol and stays."""
+    return words[:1].upper() + words[1:] if words[:1].isascii() else words
 
 
 def _captioned(raw: nodes.raw, number: str, words: str) -> nodes.Element:

@@ -4,7 +4,7 @@ import pytest
 from docutils import nodes
 from docutils.core import publish_doctree
 
-from tools.book_extension import hold_stops, in_columns
+from tools.book_extension import begun, hold_stops, in_columns
 from tools.number_tables import MINUS, of_numbers, typeset
 
 
@@ -68,3 +68,11 @@ def test_a_comma_stays_with_its_formula() -> None:
     assert [type(node) for node in paragraph] == [nodes.Text, nodes.inline, nodes.Text]
     assert paragraph[1].astext() == "r," and paragraph[1]["classes"] == ["fcn-held"]
     assert paragraph.astext() == "with r, so"
+
+
+def test_a_caption_begins_with_a_capital_and_no_symbol_is_changed() -> None:
+    assert [begun(words) for words in ("two ways", "α-expansion", "")] == [
+        "Two ways",
+        "α-expansion",
+        "",
+    ]
