@@ -104,6 +104,34 @@ def skip_aliases(
     return True if type(obj).__name__ == "_tuplegetter" else None
 
 
+def readable_types(
+    app: Sphinx, what: str, name: str, obj: object, options: object, arguments: str, returned: str
+) -> tuple[str | None, str | None]:
+    """Signatures with arrays as they are written; see `NAMED_BADLY`."""
+    return renamed(arguments), renamed(returned)
+
+
+def rename_types(app: Sphinx, doctree: nodes.document) -> None:
+    """The same for the types of attributes."""
+    for text in [*doctree.findall(nodes.Text)]:
+        if "numpy.typing.NDArray." in text:
+            text.parent.replace(text, nodes.Text(renamed(text.astext()) or ""))
+
+
+def renamed(text: str | None) -> str | None:
+    """The text with arrays of numbers as they are written."""
+    for pattern, written in NAMED_BADLY:
+        text = text and re.sub(pattern, written, text)
+    return text
+
+
+#: What autodoc makes of `NDArray[np.float64]` and `NDArray[Any]` where NumPy is not imported.
+NAMED_BADLY = (
+    (r"~?numpy\.typing\.NDArray\.<class 'numpy\.(\w+)'>", r"NDArray[\1]"),
+    (r"~?numpy\.typing\.NDArray\.typing\.Any", "NDArray[Any]"),
+)
+
+
 def _usage(app: Sphinx) -> api_pages.Usage:
     notebooks = (Path(app.srcdir) / f"{page}.ipynb" for page in _listed(app))
     return _read_usage(tuple(filter(Path.is_file, notebooks)))
@@ -214,8 +242,7 @@ def name_folds(app: Sphinx, doctree: nodes.document) -> None:
             if any(name.startswith("tag_proves-") for name in cell["classes"]):
                 code = cell.children[0].astext()
                 claim = proofs.claim(code).replace("`", "")
-                # A tolerance such as 1e-12 must not break at its hyphen.
-                held = proofs.holds(code).replace("e-", "e\N{NON-BREAKING HYPHEN}")
+                held = proofs.whole(proofs.holds(code))
                 label = f"{label}: {claim[0].lower()}{claim[1:-1]} ({held})"
                 cell["classes"].append("check")
             cell["prompt_show"] = cell["prompt_hide"] = label
@@ -483,6 +510,8 @@ def setup(app: Sphinx) -> ExtensionMetadata:
     app.connect("doctree-read", name_folds)
     app.connect("autodoc-process-docstring", name_chapters)
     app.connect("autodoc-skip-member", skip_aliases)
+    app.connect("autodoc-process-signature", readable_types)
+    app.connect("doctree-read", rename_types)
     app.connect("doctree-read", number_titles, priority=400)  # before titles are collected
     app.connect("doctree-read", note_equations, priority=600)
     app.connect("env-purge-doc", forget_equations)

@@ -347,7 +347,7 @@ def sections() -> dict[str, list[Row]]:
             Row("frequency-weighted IU", r"$\sum_i t_i\,\mathrm{IU}_i \big/ \sum_i t_i$",
                 ("10.3",), "metrics.score", _four),
             Row("schedule `poly`; share $s$ of the run, warm-up $w$, power $q$",
-                r"$\eta(s) = \eta_0 \min\big(1,\, 0.01 + \tfrac{s}{w}\big)(1 - s)^q$",
+                r"$\eta_0 \min\big(1,\, 0.01 + \tfrac{s}{w}\big)(1 - s)^q$",
                 ("12.1",), "training.optimisation.rate", _poly),
         ],
     }  # fmt: skip

@@ -188,15 +188,21 @@ def anchor(kind: str, number: str) -> str:
     return f"{kind}-{number.replace('.', '-')}"
 
 
+def whole(tolerance: str) -> str:
+    """A tolerance such as 1e-12, in words that do not break at its hyphen."""
+    return tolerance.replace("e-", "e\N{NON-BREAKING HYPHEN}")
+
+
 def _row(proof: Proof) -> str:
     # Backticks are the only Markdown in a claim.
     sentence = proof.claim[0].upper() + proof.claim[1:]
     words = re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(sentence, quote=False))
     words = words.replace("|", "&#124;").replace("*", "&#42;").replace("_", "&#95;")
     words = words.replace("$", "&#36;")
+    held = whole(proof.holds)
     # The pages make a link of the number themselves.
     address = f"{proof.stem}.html#{anchor('proves', proof.number)}"
-    return f'| ({proof.number}) | {words} | <a href="{address}">{proof.holds}</a> |'
+    return f'| ({proof.number}) | {words} | <a href="{address}">{held}</a> |'
 
 
 def table(book: Path, stems: Container[str] | None = None) -> str:

@@ -4,7 +4,7 @@ import pytest
 from docutils import nodes
 from docutils.core import publish_doctree
 
-from tools.book_extension import begun, hold_stops, in_columns
+from tools.book_extension import begun, hold_stops, in_columns, renamed
 from tools.number_tables import MINUS, of_numbers, typeset
 
 
@@ -76,3 +76,9 @@ def test_a_caption_begins_with_a_capital_and_no_symbol_is_changed() -> None:
         "α-expansion",
         "",
     ]
+
+
+def test_types_of_arrays_are_shown_as_they_are_written() -> None:
+    mocked = "(a: numpy.typing.NDArray.<class 'numpy.uint8'>, b: numpy.typing.NDArray.typing.Any)"
+    assert renamed(mocked) == "(a: NDArray[uint8], b: NDArray[Any])"
+    assert renamed(None) is None

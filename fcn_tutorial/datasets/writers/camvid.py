@@ -30,8 +30,8 @@ def write_camvid(
 ) -> Path:
     """Write `root/CamVid`: `n` frames each for train, val and test, as PNG, without loss.
 
-    SPLIT/*.png, SPLITannot/*.png (grey, 0–10 and 11 for void) and SPLIT.txt, whose lines begin with
-    /SegNet/CamVid/ as the real ones do. Void is water, and the borders of the scenes.
+    `SPLIT/*.png`, `SPLITannot/*.png` (grey, 0–10 and 11 for void) and `SPLIT.txt`, whose lines
+    begin with /SegNet/CamVid/ as the real ones do. Void is water, and the borders of the scenes.
 
     Returns:
         The folder.

@@ -19,8 +19,8 @@ def write_isbi_em(
 ) -> Path:
     """Write `root/ISBI-EM`: 4·`n` frames for train, `n` each for val and test, as grey PNG.
 
-    image/*.png and label/*.png (0 on membranes, 255 on cells), numbered from 0: what a scene shows
-    in grey, with the borders between its regions drawn dark, as membranes.
+    `image/*.png` and `label/*.png` (0 on membranes, 255 on cells), numbered from 0: what a scene
+    shows in grey, with the borders between its regions drawn dark, as membranes.
 
     Returns:
         The folder.

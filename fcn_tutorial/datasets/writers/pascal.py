@@ -55,8 +55,8 @@ def write_voc(
 ) -> Path:
     """Write `root/VOCdevkit/VOC<year>`, and with `sbd` also `root/SBD` as `write_sbd` does.
 
-    JPEGImages/*.jpg, SegmentationClass/*.png (palette PNG with VOC's colours, void 255) and
-    ImageSets/Segmentation/{train,val,trainval}.txt, `n` pictures in train and in val. Cars,
+    `JPEGImages/*.jpg`, `SegmentationClass/*.png` (palette PNG with VOC's colours, void 255) and
+    `ImageSets/Segmentation/{train,val,trainval}.txt`, `n` pictures in train and in val. Cars,
     persons, trees ("potted plant") and signs ("tv/monitor") are objects, all else background. There
     are no instances and no annotations of boxes.
 
