@@ -211,8 +211,11 @@ class Source:
             dataset = self.everything(spec, data)
             return First(dataset, len(dataset))
         if split not in self.splits(spec):
-            known = " and ".join(self.splits(spec))
-            raise ValueError(f"there is no split {split!r}: the recipe has {known}")
+            known = ", ".join(self.splits(spec))
+            raise ValueError(
+                f"there is no split {split!r}: the recipe has {known}; to score another part of "
+                f"{self.name}, set data.test_split to its name"
+            )
         dataset = self.read(spec, getattr(spec, f"{split}_split"), data)
         wanted = spec.train_images if split == "train" else spec.test_images
         images = min(wanted, len(dataset)) if wanted else len(dataset)

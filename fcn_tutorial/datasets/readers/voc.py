@@ -82,9 +82,10 @@ class VOCPlusSBD(Pascal):
     Args:
         root: where VOC is, as for `VOCSegmentation`.
         split: "train" and "val" are the paper's: SBD's 8,498 training images with SBD's labels, and
-            VOC's seg11valid, 736 images with VOC's labels. "trainaug" is what most later papers
-            train on before they evaluate on `VOCSegmentation(root, "val")`: VOC 2012 train with
-            VOC's labels, and all other images of SBD with SBD's, without VOC 2012 val; 10,582.
+            VOC's seg11valid, 736 images with VOC's labels. "trainaug" is what later papers,
+            such as DeepLab's, train on before they evaluate on `VOCSegmentation(root, "val")`: VOC
+            2012 train with VOC's labels, and all other images of SBD with SBD's, without VOC 2012
+            val; 10,582.
         sbd_root: where SBD is; as for `VOCSegmentation`.
         transforms: joint transform of (image, mask).
 
