@@ -38,11 +38,16 @@ CUT_EQUATIONS = """() => [...document.querySelectorAll('.bd-article div.math')].
 }).map(place => place.textContent)"""
 
 # Elements that stick out of the page and cannot be scrolled in a box of their own.
-TOO_WIDE = """() => document.documentElement.scrollWidth > document.documentElement.clientWidth
-  ? [...document.querySelectorAll('.bd-article *')].filter(element => {
-      const box = element.getBoundingClientRect();
-      return box.width && box.right > document.documentElement.clientWidth + 1;
-    }).map(element => element.outerHTML.slice(0, 100)) : []"""
+TOO_WIDE = """() => {
+  const width = document.documentElement.clientWidth, all = document.documentElement.scrollWidth;
+  const beyond = which => [...document.querySelectorAll(which)].filter(element => {
+    const box = element.getBoundingClientRect();
+    return box.width && box.right > width + 1;
+  }).map(element => element.outerHTML.slice(0, 100));
+  const foot = beyond('.prev-next-area *');
+  if (all <= width) return foot;
+  return [...foot, ...beyond('.bd-article *'), `the page is ${all} pixels wide`];
+}"""
 
 # The share of a page's height that is code standing open.
 OPEN_CODE = """() => {
@@ -61,8 +66,11 @@ FIRST_PICTURE = """() => {
 # Boxes that hide an end of what they hold, and show nothing that says so.
 WITHOUT_CUE = """() => [...document.querySelectorAll('.bd-article *')].filter(box => {
   const style = getComputedStyle(box);
+  // What stands in the box hides its cue where it has a ground of its own.
+  const hidden = [...box.querySelectorAll('tr, th, td')].some(
+    cell => !/^rgba|transparent|\\//.test(getComputedStyle(cell).backgroundColor));
   return box.scrollWidth > box.clientWidth + 1 && box.clientWidth && box.checkVisibility()
-    && style.overflowX !== 'visible' && !style.backgroundImage.includes('gradient')
+    && style.overflowX !== 'visible' && (hidden || !style.backgroundImage.includes('gradient'))
     && !box.closest('mjx-container');  // holds a hidden twin for screen readers
 }).map(box => box.outerHTML.slice(0, 100))"""
 
