@@ -257,7 +257,9 @@ def test_styles_load_nothing_from_another_host(html: Path) -> None:
         assert not found, f"{sheet.name}: {found}"
 
 
-def test_names_of_modules_end_a_line_behind_a_dot_or_an_underscore(html: Path, visit: Visitor) -> None:
+def test_names_of_modules_end_a_line_behind_a_dot_or_an_underscore(
+    html: Path, visit: Visitor
+) -> None:
     page = visit(html, "book/api/index.html", width=360).page
     lines = page.evaluate(
         """() => [...document.querySelectorAll('table.autosummary code .pre')].map(name => {

@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw
 
 from fcn_tutorial.datasets import Folder, Scenes
 from fcn_tutorial.datasets.own.doubt import doubt
+from fcn_tutorial.datasets.own.repair import repair
 from fcn_tutorial.datasets.own.survey import coded, survey, survey_numbers
 
 SIZE = (120, 160)
@@ -73,6 +74,19 @@ def test_noisy_black_and_white_masks_are_refused_by_their_two_values(
     with pytest.raises(ValueError, match="at 0 and 255: 2 labels whose borders JPEG") as caught:
         Folder(root / "images", root / "masks", classes)
     assert "`fcn-tutorial data fix folder`" in str(caught.value) and "PNG" in str(caught.value)
+
+
+def test_numbers_too_close_for_their_blur_are_not_promised_a_repair(tmp_path: Path) -> None:
+    """Twelve classes and void, numbered 0–11 and 255, that went through JPEG."""
+    masks = [through_jpeg(mask, 40) for mask in discs((*range(12), 255), count=12)]
+    (tmp_path / "own").mkdir()
+    root = lay(tmp_path / "own", masks)
+    images, labels, clean = root / "images", root / "masks", tmp_path / "clean"
+    for act in (lambda: Folder(images, labels), lambda: repair(images, labels, clean)):
+        with pytest.raises(ValueError, match="too close for .* save the masks again") as caught:
+            act()
+        assert "data fix" not in str(caught.value)
+    assert not clean.exists()
 
 
 @pytest.mark.parametrize("kind", ["jpeg 75", "0.5 BILINEAR"])

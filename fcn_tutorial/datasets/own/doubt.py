@@ -11,9 +11,10 @@ from fcn_tutorial.datasets.own.survey import FEWEST_LEVELS, MOST_COLOURS, Survey
 from fcn_tutorial.files import first_few
 
 _MANY = 64  # values of a picture; fewer may be classes
+_AGAIN = "save the masks again as PNG, without JPEG in between and resized by nearest neighbour"
 _FIX = (
     "Let `fcn-tutorial data fix folder` write copies in which every pixel has the nearest of them, "
-    "or save the masks again as PNG, without JPEG in between and resized by nearest neighbour"
+    f"or {_AGAIN}"
 )
 
 
@@ -76,6 +77,11 @@ def _count(found: Survey) -> str:
 
 def _blurred(found: Survey) -> str:
     centres = found.centres()
+    if found.is_crowded_together():
+        return (
+            f"{_count(found)} in the masks, most of which JPEG or smooth resizing has made: the "
+            f"labels are too close for one to be told from the blur of another; {_AGAIN}"
+        )
     share = sum(found.pixels[value] for value in found.labels()) / max(1, found.total)
     named = [str(colour(value)) if found.coloured else str(value) for value in sorted(centres)]
     shown = " and ".join(named) if len(named) < 3 else first_few(named, 8)

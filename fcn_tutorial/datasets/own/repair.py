@@ -186,16 +186,16 @@ def _levels(found: Survey, names: Sequence[str], folder: Path) -> dict[int, str]
     small = [value for value in found.values if value != VOID]
     if names and max(small, default=0) < len(names):
         return {**dict(enumerate(names)), VOID: "void"}
-    if names and len(centres) != len(names):
-        raise ValueError(
-            f"{folder}: the values cluster at {', '.join(map(str, centres))}, which are "
-            f"{len(centres)}, but there are {len(names)} names; name one class for each"
-        )
-    if len(centres) < 2:
+    if found.is_crowded_together() or (len(centres) < 2 and not names):
         raise ValueError(
             f"{folder}: the values {first_few(list(map(str, sorted(found.values))))} are too close "
             "for a label to be told from the blur of another; save the masks again as PNG, without "
             "JPEG in between and resized by nearest neighbour"
+        )
+    if names and len(centres) != len(names):
+        raise ValueError(
+            f"{folder}: the values cluster at {', '.join(map(str, centres))}, which are "
+            f"{len(centres)}, but there are {len(names)} names; name one class for each"
         )
     return dict(zip(centres, names or [f"class {i}" for i in range(len(centres))], strict=True))
 

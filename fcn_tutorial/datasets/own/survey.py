@@ -32,6 +32,7 @@ _SOLID = 0.1  # a value is a label if this share of its pixels lies within 3×3 
 _PATCH = 9  # pixels within 3×3 equal ones, of those looked at, that make a patch
 _NEAR = 40  # grey levels by which JPEG moves a value
 _COUNTS = ("pixels", "masks", "looked", "solid")
+_ALONE = 0.99  # share of the pixels in patches that labels have where blur is all the rest
 _RARE = 5e-4  # share of the pixels below which a value is no centre of others
 
 
@@ -116,6 +117,19 @@ class Survey:
             ):
                 found.append(value)
         return found
+
+    def is_crowded_together(self) -> bool:
+        """Whether numbers that fill patches lie closer than JPEG moves a value.
+
+        Around a label that stands alone nothing but blur is found, which fills no patches to speak
+        of; no nearest label is to be had where another lies in its blur.
+        """
+        if self.coloured:
+            return False
+        centres, labels = self.centres(), self.labels()
+        solid = self.solid.total()
+        apart = sum(self.solid[centre] for centre in centres)
+        return len(labels) > len(centres) and (len(centres) < 2 or apart < _ALONE * solid)
 
     def patches(self, others: Sequence[int]) -> list[int]:
         """Values far from all `others` that fill patches, however few: no blur has made them."""
