@@ -157,7 +157,7 @@ def export(
             if strayed > STRAYED:
                 raise ValueError(
                     f"{path}: of images above {model.longest_side} pixels it labels "
-                    f"{100 * strayed:.1f} % of the pixels otherwise than the network does, so it "
+                    f"{100 * strayed:.1f}% of the pixels otherwise than the network does, so it "
                     "was not kept"
                 )
             if not error <= TOLERANCE * max(1.0, largest):

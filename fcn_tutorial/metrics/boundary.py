@@ -131,7 +131,7 @@ def boundary_f1(
 
     Args:
         prediction, target: (H, W) integer tensors or arrays.
-        tolerance: Euclidean distance in pixels; by default 0.75 % of the image's diagonal.
+        tolerance: Euclidean distance in pixels; by default 0.75% of the image's diagonal.
         ignore_index: the label of void pixels, or several; None if there are none. They belong to
             no class in the prediction either, and next to them there is no contour: where void is
             drawn over the boundaries, as on VOC, use `boundary_only` instead.

@@ -121,7 +121,7 @@ def one_class(matrix: Tensor, classes: Sequence[str], recipe: Recipe) -> Iterato
         plain = recipe.class_weights == "none"
         weights = "try --set class_weights=inverse_sqrt, " if plain else ""
         yield (
-            f"{100 * float(share[top]):.1f} % of the pixels are labelled {classes[top]}: the "
+            f"{100 * float(share[top]):.1f}% of the pixels are labelled {classes[top]}: the "
             "network ignores its input so far. If this stays, see the first warnings of the run, "
             f"{weights}and check that masks hold labels, not colours"
         )

@@ -95,7 +95,7 @@ def test_what_an_eraser_left_is_not_painted_and_the_report_says_so(
     assert main(["data", "check", "folder", str(own), "--colours", names]) == 0
     said = capsys.readouterr().out
     clear = np.sum([plain == 0 for plain in labels[1::2]]) / np.size(labels)
-    assert f"{100 * clear:.3f} % are transparent: they are read as (0, 0, 0)" in said
+    assert f"{100 * clear:.3f}% are transparent: they are read as (0, 0, 0)" in said
     found = Folder(own / "images", own / "masks", colours=names)
     for i, plain in enumerate(labels):
         assert np.array_equal(found[i][1].numpy(), plain)

@@ -86,6 +86,6 @@ def _blurred(found: Survey) -> str:
     named = [str(colour(value)) if found.coloured else str(value) for value in sorted(centres)]
     shown = " and ".join(named) if len(named) < 3 else first_few(named, 8)
     return (
-        f"{_count(found)} in the masks, but {100 * share:.1f} % of the pixels are at {shown}: "
+        f"{_count(found)} in the masks, but {100 * share:.1f}% of the pixels are at {shown}: "
         f"{len(named)} labels whose borders JPEG or smooth resizing has blurred. {_FIX}"
     )

@@ -65,7 +65,7 @@ def _painted(found: Survey) -> list[int]:
 def _table(found: Survey, folder: Path, meanings: Mapping[int, str]) -> list[str]:
     rows = [("value", "taken for", "pixels", "masks")]
     for value, meaning in islice(meanings.items(), _ROWS):
-        share = f"{100 * found.pixels[value] / max(1, found.total):.3f} %"
+        share = f"{100 * found.pixels[value] / max(1, found.total):.3f}%"
         rows.append((_shown(found, value), meaning, share, str(found.masks[value])))
     lines = [f"what the values of {found.read} masks in {folder} were taken for:"]
     lines += [f"  {line}" for line in display.aligned(rows, left=2)]
@@ -74,7 +74,7 @@ def _table(found: Survey, folder: Path, meanings: Mapping[int, str]) -> list[str
     if found.transparent:
         black = "(0, 0, 0)" if found.coloured else "0"
         lines.append(
-            f"  {100 * found.transparent / found.total:.3f} % are transparent: they are read as "
+            f"  {100 * found.transparent / found.total:.3f}% are transparent: they are read as "
             f"{black}, whatever colour lies beneath"
         )
     return lines
