@@ -167,7 +167,8 @@ def check_splits(
             pair = [(datasets[n], digests[n], readable[n]) for n in (first, second)]
             if found := _shared(*pair):
                 shown = "; ".join(sorted(f"{a} = {b}" for b, a in found.items())[:_PAIRS])
-                leaks.append(f"{first} and {second} share {len(found)} images: {shown}")
+                noun = "image" if len(found) == 1 else "images"
+                leaks.append(f"{first} and {second} share {len(found)} {noun}: {shown}")
     notes = _unused(classes, splits)
     if generated:
         notes.insert(0, f"generated pictures ({MARKER}): counts are not compared with published")

@@ -102,7 +102,7 @@ def test_an_image_in_two_splits_is_a_leak_even_when_saved_again(camvid: Path) ->
     for problem, ours, theirs in zip(
         problems, ("train0", "train2"), ("val1", "test0"), strict=True
     ):
-        assert "share 1 images" in problem and f"{ours}.png" in problem and theirs in problem
+        assert "share 1 image:" in problem and f"{ours}.png" in problem and theirs in problem
 
 
 class Listless:
@@ -124,7 +124,7 @@ def test_data_sets_without_files_are_compared_by_their_pixels() -> None:
     images = [np.full((3, 2, 2), i, np.uint8) for i in range(5)]
     sets = {"train": Listless(images[:3]), "test": Listless([images[4], images[1]])}
     report = check_splits(sets, ["train", "test"])
-    assert report.leaks == ("train and test share 1 images: item 1 = item 1",)
+    assert report.leaks == ("train and test share 1 image: item 1 = item 1",)
     assert check_splits({"train": sets["train"], "test": Listless(images[3:])}, []).leaks == ()
 
 
@@ -163,7 +163,7 @@ def test_ones_own_splits_are_compared_too(tmp_path: Path) -> None:
     train, val = (Folder(images, masks, split=split).files[0][0] for split in ("train", "val"))
     shutil.copy(train, val)
     (problem,) = report().problems
-    assert problem == f"train and val share 1 images: {train} = {val}"
+    assert problem == f"train and val share 1 image: {train} = {val}"
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
