@@ -373,6 +373,11 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {' or '.join(close)}?" if close else f"; known: {', '.join(known)}"
 
 
+def number_of(count: int, noun: str) -> str:
+    """'1 image' and '1,200 images'."""
+    return f"{count:,} {noun}{'s' * (count != 1)}"
+
+
 def first_few(names: Sequence[str], shown: int = 5) -> str:
     """'a, b, c, d, e and 12 more'."""
     more = len(names) - shown

@@ -14,6 +14,9 @@ document.addEventListener("DOMContentLoaded", () => {
       if (text.nodeType === Node.TEXT_NODE && /^[a-z_]\w*[._]\w+(\.\w+)*$/i.test(text.data))
         text.replaceWith(...text.data.match(/[._]*[^._]+[._]*/g).flatMap(
           (part, i) => (i ? [document.createElement("wbr"), part] : [part])));
+  // Options and commands of a notebook do not end a line behind what they begin with.
+  for (const element of document.querySelectorAll(".bd-article code .pre"))
+    if (/^(--|!)\w/.test(element.textContent)) element.style.whiteSpace = "nowrap";
   // A box that scrolls can be scrolled by keys once it can be reached.
   const boxes = ".bd-article pre, .bd-article .cell_output > *, .bd-article .scroll";
   for (const box of document.querySelectorAll(boxes))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from fcn_tutorial import display
 from fcn_tutorial.cli import completing, configuring
-from fcn_tutorial.files import data_folder, replacing
+from fcn_tutorial.files import data_folder, number_of, replacing
 
 if TYPE_CHECKING:  # the modules themselves are loaded by the verb that needs them
     from fcn_tutorial.datasets.source import Source
@@ -141,8 +141,7 @@ def _check(options: argparse.Namespace) -> int:
         _write_form(*report.values.form)
     if report.problems:
         count = len(report.problems)
-        noun = "problem" if count == 1 else "problems"
-        print(f"fcn-tutorial: {source.name}: {count} {noun}", file=sys.stderr)
+        print(f"fcn-tutorial: {source.name}: {number_of(count, 'problem')}", file=sys.stderr)
     return 1 if report.problems else 0
 
 

@@ -17,6 +17,7 @@ from fcn_tutorial.datasets import leakage
 from fcn_tutorial.datasets.source import Findings, Source
 from fcn_tutorial.datasets.spec import Data
 from fcn_tutorial.datasets.writers import MARKER
+from fcn_tutorial.files import number_of
 
 __all__ = ["Report", "Split", "check", "check_splits"]
 
@@ -78,8 +79,10 @@ class Report:
     def __str__(self) -> str:
         lines = [*self.values.lines, ""] if self.values.lines else []
         for name, split in self.splits.items():
-            published = "" if split.expected is None else f" of {split.expected:,}"
-            lines.append(f"{name}: {split.images:,}{published} images")
+            if split.expected is None:
+                lines.append(f"{name}: {number_of(split.images, 'image')}")
+            else:
+                lines.append(f"{name}: {split.images:,} of {split.expected:,} images")
         if self.splits:
             lines += ["", *self._histogram()]
         lines += [f"note: {note}" for note in self.notes]
@@ -167,8 +170,8 @@ def check_splits(
             pair = [(datasets[n], digests[n], readable[n]) for n in (first, second)]
             if found := _shared(*pair):
                 shown = "; ".join(sorted(f"{a} = {b}" for b, a in found.items())[:_PAIRS])
-                noun = "image" if len(found) == 1 else "images"
-                leaks.append(f"{first} and {second} share {len(found)} {noun}: {shown}")
+                shared = number_of(len(found), "image")
+                leaks.append(f"{first} and {second} share {shared}: {shown}")
     notes = _unused(classes, splits)
     if generated:
         notes.insert(0, f"generated pictures ({MARKER}): counts are not compared with published")

@@ -22,7 +22,7 @@ from fcn_tutorial.datasets.own.report import mask_report, unnamed_report
 from fcn_tutorial.datasets.own.unfit import unfit
 from fcn_tutorial.datasets.source import Findings, Source
 from fcn_tutorial.datasets.spec import Data
-from fcn_tutorial.files import first_few
+from fcn_tutorial.files import first_few, number_of
 from fcn_tutorial.transforms import LimitSide
 
 
@@ -229,8 +229,8 @@ class _OwnFolder(Source):
         for split in list(opened)[1:]:
             if shared := len(digests["train"] & digests[split]):
                 found.append(
-                    f"train and {split} share {shared} photos, which flatters the scores: "
-                    "`fcn-tutorial data check folder` names such pairs"
+                    f"train and {split} share {number_of(shared, 'photo')}, which flatters the "
+                    "scores: `fcn-tutorial data check folder` names such pairs"
                 )
         return found
 
