@@ -29,10 +29,16 @@
     found.forEach(line => line.fill(+brush.value));
     update();
   }}, "all of it");
-  const table = make("table", {className: "counts"}), box = make("div", {}, table);
+  const table = make("table", {className: "counts upright"}), box = make("div", {}, table);
   box.className = "scroll";
   figure.append(make("div", {className: "both"}, left, right), legend(classes, palette),
     row(named("paint", brush), size.label, whole, again), said, box);
+  // The names of columns stand upright, so that a column is as wide as its numbers.
+  figure.append(make("style", {textContent: `
+    .fcn-playground table.upright{font-size:.8em;font-variant-numeric:tabular-nums}
+    .fcn-playground table.upright td,.fcn-playground table.upright th{padding:.1em .25em}
+    .fcn-playground table.upright tr:first-child th:not(:first-child){writing-mode:vertical-rl;transform:rotate(180deg);text-align:left}
+    .fcn-playground table.upright th:first-child{text-align:left;vertical-align:bottom}`}));
 
   function show(where, rows) {
     const ink = where.getContext("2d"), image = ink.createImageData(W, H);
@@ -43,8 +49,10 @@
   function update() {
     const n = count(found), now = scores(n);
     show(right, found);
+    const change = (value, old) => value === old ? "" :
+      ` (${value > old ? "+" : "−"}${(100 * Math.abs(value - old)).toFixed(1)})`;
     said.textContent = Object.entries(now).map(([name, value]) =>
-      `${name} ${(100 * value).toFixed(1)} (${value >= before[name] ? "+" : "−"}${(100 * Math.abs(value - before[name])).toFixed(1)})`).join("; ");
+      `${name} ${(100 * value).toFixed(1)}%${change(value, before[name])}`).join("; ");
     const cells = (kind, list) => make("tr", {}, ...list.map((text, k) => make(k ? kind : "th", {}, text)));
     table.replaceChildren(cells("th", ["true ↓ called →", ...classes]),
       ...n.map((line, i) => cells("td", [classes[i], ...line.map(value => value.toLocaleString("en"))])));

@@ -1,5 +1,5 @@
 ({figure, data, make, canvas, row, named, range, choice, said, place}) => {
-  const n = data.size;
+  const n = data.size, CELL = 48;  // pixels of the left canvas to a cell, two of them a line
 
   // Every value of the input stamps the kernel, times itself, `stride` further on.
   function stamp(input, kernel, stride) {
@@ -28,7 +28,8 @@
     input.forEach(line => line.fill(value));
     update();
   }}, value ? "all on" : "all off");
-  const left = canvas(n, n, "The input. Paint cells on and off."), right = canvas(1, 1, "The output.");
+  const left = canvas(n * CELL, n * CELL, "The input. Paint cells on and off."), right = canvas(1, 1, "The output.");
+  left.style.imageRendering = "auto";  // larger than it is shown on a phone: keep the lines
   figure.append(make("div", {className: "both"}, left, right),
     row(size.label, stride.label, named("weights", form), fill(1), fill(0)), said);
 
@@ -40,10 +41,24 @@
       image.data.set([...Array(3).fill(Math.round(255 * value / most)), 255], 4 * t));
     ink.putImageData(image, 0, 0);
   }
+  // Lines between the cells: all of them are on at first, and white on a white page.
+  function cells() {
+    const ink = left.getContext("2d");
+    ink.fillStyle = "#888";
+    ink.fillRect(0, 0, n * CELL, n * CELL);
+    input.forEach((line, y) => line.forEach((value, x) => {
+      ink.fillStyle = value ? "#fff" : "#000";
+      ink.fillRect(x * CELL + 1, y * CELL + 1, CELL - 2, CELL - 2);
+    }));
+  }
+  const under = event => {
+    const {x, y} = place(left, event);
+    return {x: Math.floor(x / CELL), y: Math.floor(y / CELL)};
+  };
   function update() {
     const k = size.value, s = stride.value, out = stamp(input, kernels[form.value](k), s);
     const most = Math.max(1e-9, ...out.flat());
-    show(left, input, 1);
+    cells();
     show(right, out, most);
     // Where all of the kernel's neighbours reach: there a constant input should stay constant.
     const inner = out.slice(k - 1, (n - 1) * s + 1).map(line => line.slice(k - 1, (n - 1) * s + 1)).flat();
@@ -55,7 +70,7 @@
   }
   let pen = null;
   left.onpointerdown = event => {
-    const {x, y} = place(left, event);
+    const {x, y} = under(event);
     left.setPointerCapture(event.pointerId);
     pen = input[y][x] ? 0 : 1;
     input[y][x] = pen;
@@ -63,7 +78,7 @@
   };
   left.onpointermove = event => {
     if (pen === null) return;
-    const {x, y} = place(left, event);
+    const {x, y} = under(event);
     input[y][x] = pen;
     update();
   };

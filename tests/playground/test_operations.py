@@ -123,6 +123,32 @@ def test_a_tent_of_twice_the_stride_is_even_and_ones_of_it_too(page: Page, strid
     assert np.allclose(inner, 1, atol=1e-12)
 
 
+def test_cells_that_are_on_are_told_apart(page: Page) -> None:
+    # Grey levels along the middle of the first row: white cells, and a line between them.
+    levels = page.evaluate(
+        "() => { const cells = document.querySelector('#deconvolution canvas');"
+        " const row = cells.getContext('2d').getImageData(0, 24, 96, 1).data;"
+        " return [...row].filter((_, n) => n % 4 === 0); }"
+    )
+    assert levels[1:47] == levels[49:95] == [255] * 46
+    assert {levels[0], levels[47], levels[48], levels[95]} == {0x88}
+
+
+def test_the_matrix_of_twelve_classes_fits_the_column_of_a_page(browser: Browser) -> None:
+    names = ("building", "pavement", "road", "person") * 3  # and every count has four digits
+    labels = np.repeat(np.arange(12), 12000).reshape(120, 1200)
+    element = playground.confusion(
+        labels, np.tile(np.arange(12), 12000).reshape(120, 1200),
+        classes=names, palette=[(n, n, n) for n in range(12)], alt="Labels.",
+    )  # fmt: skip
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.set_content(f"<div style='width:672px'>{element._repr_html_()}</div>")
+    box = page.locator(".scroll")
+    assert box.inner_text().count("1,000") == 144
+    assert box.evaluate("box => box.scrollWidth <= box.clientWidth")
+    page.close()
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_fields_are_those_of_geometry(page: Page, seed: int) -> None:
     rng = np.random.default_rng(seed)
