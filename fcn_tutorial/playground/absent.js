@@ -38,7 +38,7 @@
     const now = means(kept), known = Object.values(now).filter(value => !Number.isNaN(value));
     for (const {name, bar, value} of bars) {
       bar.style.width = `${100 * (now[name] || 0)}%`;
-      value.textContent = Number.isNaN(now[name]) ? "no number" : `${(100 * now[name]).toFixed(1)} %`;
+      value.textContent = Number.isNaN(now[name]) ? "no number" : `${(100 * now[name]).toFixed(1)}%`;
     }
     const apart = known.length ? 100 * (Math.max(...known) - Math.min(...known)) : 0;
     said.textContent = `${kept.filter(Boolean).length} of ${C} classes in the truth. ` +
