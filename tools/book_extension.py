@@ -243,9 +243,16 @@ def name_folds(app: Sphinx, doctree: nodes.document) -> None:
                 code = cell.children[0].astext()
                 claim = proofs.claim(code).replace("`", "")
                 held = proofs.whole(proofs.holds(code))
-                label = f"{label}: {claim[0].lower()}{claim[1:-1]} ({held})"
+                label = f"{label}: {continued(claim[:-1])} ({held})"
                 cell["classes"].append("check")
             cell["prompt_show"] = cell["prompt_hide"] = label
+
+
+def continued(sentence: str) -> str:
+    """The sentence as it goes on behind a colon: a name such as FCN-8s keeps its capital."""
+    if re.match(r"\S+?[A-Z\d]", sentence):
+        return sentence
+    return sentence[0].lower() + sentence[1:]
 
 
 def chapter_number(docname: str) -> int | None:

@@ -4,7 +4,7 @@ import pytest
 from docutils import nodes
 from docutils.core import publish_doctree
 
-from tools.book_extension import begun, hold_stops, in_columns, renamed
+from tools.book_extension import begun, continued, hold_stops, in_columns, renamed
 from tools.number_tables import MINUS, of_numbers, typeset
 
 
@@ -56,6 +56,20 @@ def test_columns_of_printed_lines_are_told_from_sentences() -> None:
     assert in_columns("loops   3 ms\nmatrix  4 ms")
     assert not in_columns("one line with  a gap")
     assert not in_columns("the first.\n  the second, indented.\nthe third.")
+
+
+@pytest.mark.parametrize(
+    ("claim", "behind_a_colon"),
+    [
+        ("The softmax is one", "the softmax is one"), ("A 3×3 box", "a 3×3 box"),
+        ("FCN-32s has its crop", "FCN-32s has its crop"), ("SciPy agrees", "SciPy agrees"),
+        ("1×1 layers agree", "1×1 layers agree"), ("U-Net is U-shaped", "U-Net is U-shaped"),
+    ],
+)  # fmt: skip
+def test_a_claim_behind_a_colon_keeps_the_capital_of_a_name(
+    claim: str, behind_a_colon: str
+) -> None:
+    assert continued(claim) == behind_a_colon
 
 
 def test_a_comma_stays_with_its_formula() -> None:
