@@ -82,7 +82,7 @@ def test_the_table_links_each_equation_and_its_cell_and_counts_them(tmp_path: Pa
     assert first.startswith("| (3.1) |")  # the page makes a link of it
     assert 'href="03_short.html#proves-3-1">exactly</a>' in first
     assert "<code>a&#95;b</code> is &#124; and &#42;x&#42;." in first
-    assert ">to 1e-12</a>" in second
+    assert ">to 1e\N{NON-BREAKING HYPHEN}12</a>" in second
 
 
 def test_every_chapter_is_in_the_table_of_the_book() -> None:
