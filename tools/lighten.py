@@ -1,9 +1,8 @@
-"""Pages whose text is there soon: less to read and to lay out before the first words, no script.
+"""Pages whose text is there soon: less style to read, and no script before the first words.
 
 The theme brings all of Bootstrap's rules and every icon twice, as a font and as a script of 1.5 MB
 that draws the same icons as SVG. Of the rules, those stay that a page or a script can reach; of the
-icons, the font. Scripts of the head wait until the text is there, and so do the sections below the
-first screen: a chapter is some fifty screens long.
+icons, the font. Scripts of the head wait until the text is there.
 """
 
 import re
@@ -19,19 +18,6 @@ from tinycss2.ast import AtRule, Node, QualifiedRule
 SHEETS = ("styles/pydata-sphinx-theme.css", "mystnb.*.css")
 #: An inline script of the head writes into what this one makes.
 AT_ONCE = "documentation_options"
-#: Marks the page until something of it is painted; a rule of book.css leaves sections that are out
-#: of sight without a layout for so long. Not where the reader comes to another place than the top.
-FIRST_SCREEN = """<script>
-    (root => {
-      const [arrival] = performance.getEntriesByType("navigation");
-      if (location.hash || arrival?.type !== "navigate" || !window.PerformanceObserver) return;
-      const whole = () => root.classList.remove("first-screen");
-      root.classList.add("first-screen");
-      new PerformanceObserver(whole).observe({type: "paint", buffered: true});
-      ["load", "beforeprint"].forEach(event => addEventListener(event, whole));
-    })(document.documentElement);
-  </script>
-  """
 _MARK = "/* without the rules that no page and no script can reach */\n"
 _ICONS = re.compile(r"\s*<script[^>]*\bfontawesome\.js[^>]*></script>")
 _SCRIPT = re.compile(r"<script (?=[^>]*\bsrc=)(?![^>]*\b(?:defer|async)\b)([^>]*)>")
@@ -71,11 +57,9 @@ def lighten(folder: Path, kept: Path) -> None:
 def wait_for_text(page: str) -> str:
     """The page without the script of icons, the others of its head run when its text is read.
 
-    They run in the order in which they stand, as before. Done once: what is so already stays.
+    They run in the order in which they stand, as before.
     """
     head, end, body = page.partition("</head>")
-    if FIRST_SCREEN not in head:
-        head = head.replace("<title>", f"{FIRST_SCREEN}<title>", 1)
     head = _SCRIPT.sub(
         lambda tag: tag[0] if AT_ONCE in tag[0] else f"<script defer {tag[1]}>",
         _ICONS.sub("", head),

@@ -28,12 +28,6 @@ TERMS = {
     "07": "bilinear", "08": "alignment", "09": "cross-entropy", "10": "confusion matrix",
     "11": "skip", "13": "void",
 }  # fmt: skip
-#: Notes whether sections out of sight were left without a layout at any time.
-WATCH = """window.waited = false;
-new MutationObserver(() => {
-  window.waited ||= document.documentElement.classList.contains('first-screen');
-}).observe(document, {subtree: true, attributes: true, attributeFilter: ['class']});"""
-LATER = ".bd-article section section:last-of-type"
 #: Two kinds of page in each run; all of them weekly.
 LOOKED_AT = [
     pytest.param(
@@ -92,24 +86,6 @@ def test_text_can_be_read_within_a_second_on_a_slow_laptop(html: Path, page: Pag
     page.wait_for_function("performance.getEntriesByName('first-contentful-paint').length")
     paint = page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime")
     assert paint / 1000 < SECONDS * 3  # thrice: other tests run meanwhile on the two processors
-
-
-def test_only_a_reader_at_the_top_waits_for_the_sections_below(html: Path, page: Page) -> None:
-    """They have a layout as soon as something is painted, and at once for who comes to a place."""
-    address = (html / lightest(html)[-1]).as_uri()
-    style = "element => getComputedStyle(element).contentVisibility"
-    page.add_init_script(WATCH)
-    for arrive, waited in (
-        (lambda: page.goto(address), True),
-        (lambda: page.reload(), False),
-        (lambda: page.goto(f"{address}?again#references"), False),
-    ):
-        arrive()
-        page.wait_for_load_state("load")
-        assert page.evaluate("waited") is waited
-        assert page.eval_on_selector(LATER, style) == "visible"
-    page.evaluate("document.documentElement.classList.add('first-screen')")  # the rule is there
-    assert page.eval_on_selector(LATER, style) == "auto"
 
 
 def test_search_finds_each_chapter_by_its_term(html: Path, page: Page) -> None:
