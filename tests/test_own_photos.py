@@ -110,6 +110,6 @@ def test_the_file_of_settings_in_readme_is_one(tmp_path: Path) -> None:
 def test_the_shares_and_sizes_that_readme_states_are_those_of_the_recipe() -> None:
     spec = training.get("folder").data
     assert isinstance(spec, FolderData)
-    shares = [int(share) for share in re.findall(r"(\d+) %", section())]
+    shares = [int(share) for share in re.findall(r"(\d+)%", section())]
     assert shares == [100 * spec.val_fraction, 100 * spec.test_fraction]
     assert f"above {spec.longest_side} pixels" in section()

@@ -12,6 +12,7 @@ from fcn_tutorial import training
 from fcn_tutorial.cli import main
 from fcn_tutorial.datasets import Folder
 from fcn_tutorial.datasets.sources.folder import FOLDER
+from fcn_tutorial.files import number_of
 from tests.datasets.test_own_masks import PAINT, discs, through_jpeg
 
 
@@ -75,7 +76,8 @@ def test_check_counts_the_colours_and_writes_a_map_to_fill_in(
     # It checks what train would draw: 70, 15 and 15 of a hundred.
     recipe, _ = training.override(training.get("folder"), [])
     for split in ("train", "val", "test"):
-        assert f"{split}: {len(FOLDER.read(recipe.data, split, own))} images" in said
+        count = number_of(len(FOLDER.read(recipe.data, split, own)), "image")
+        assert f"{split}: {count}" in said
 
 
 def test_what_an_eraser_left_is_not_painted_and_the_report_says_so(
