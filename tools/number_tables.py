@@ -26,11 +26,10 @@ def typeset(table: nodes.table) -> None:
                 text.parent.replace(text, nodes.Text(changed))
     heads = [row.children for head in table.findall(nodes.thead) for row in head]
     rows = [row.children for body in table.findall(nodes.tbody) for row in body]
-    for column in zip_longest(*rows):
+    for number, column in enumerate(zip_longest(*rows)):
         cells = [cell for cell in column if cell is not None]
         if of_numbers([cell.astext() for cell in cells]):
-            number = rows[0].index(cells[0]) if cells[0] in rows[0] else -1
-            for cell in cells + [head[number] for head in heads if 0 <= number < len(head)]:
+            for cell in cells + [head[number] for head in heads if number < len(head)]:
                 cell["classes"] = [c for c in cell["classes"] if not c.startswith("text-")]
                 cell["classes"].append("text-right")
                 if cell in cells and " to " not in cell.astext():
