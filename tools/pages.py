@@ -7,10 +7,13 @@ NAME is the beginning of a page's file name, such as 04; without, all pages, or 
 """
 
 import argparse
+import http.server
 import re
+import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 from playwright.sync_api import Browser, Page, PdfMargins, sync_playwright
@@ -50,6 +53,36 @@ def chromium() -> Iterator[Browser]:
         started = playwright.chromium.launch(executable_path=path, args=list(FLAGS))
         yield started
         started.close()
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    """Files of a folder, without a word about each."""
+
+    protocol_version = "HTTP/1.1"  # a connection answers more than once, as everywhere
+
+    def handle(self) -> None:
+        with suppress(ConnectionError):  # the reader has left before all was sent
+            super().handle()
+
+    def do_GET(self) -> None:
+        if self.path == "/favicon.ico":  # browsers ask for it; the book has none
+            self.send_response(http.HTTPStatus.NO_CONTENT)
+            self.end_headers()
+        else:
+            super().do_GET()
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@contextmanager
+def served(folder: Path | str) -> Iterator[str]:
+    """Address under which this machine serves a folder."""
+    handler = partial(_Quiet, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
 
 
 def opened(browser: Browser, name: str, width: int, theme: str) -> Page:

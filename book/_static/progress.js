@@ -33,7 +33,7 @@
     strip.append(forget);
   };
 
-  document.addEventListener("DOMContentLoaded", () => {
+  const begin = () => {
     show();
     const here = number(location.pathname), article = document.querySelector(".bd-article");
     if (!here || !article) return;
@@ -45,5 +45,9 @@
       write(read().add(here));
       show();
     }).observe(end);
-  });
+  };
+
+  // The script comes when the first text is drawn, which may be before the last is read.
+  if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", begin);
+  else begin();
 })();

@@ -1,15 +1,13 @@
 """A headless Chromium and the built pages; skipped in one clear line where there is no browser."""
 
-import http.server
-import threading
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, ViewportSize
 
 from tests.browser import chromium
+from tools import pages
 from tools.project import ROOT
 
 HTML = ROOT / "_build" / "html"
@@ -53,22 +51,8 @@ def html() -> Path:
 @pytest.fixture(scope="session")
 def served(html: Path) -> Iterator[str]:
     """Address under which this machine serves the built pages."""
-
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def do_GET(self) -> None:
-            if self.path == "/favicon.ico":  # browsers ask for it; the book has none
-                self.send_response(http.HTTPStatus.NO_CONTENT)
-                self.end_headers()
-            else:
-                super().do_GET()
-
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(html)))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
+    with pages.served(html) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
