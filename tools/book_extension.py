@@ -29,7 +29,7 @@ from sphinx.util.typing import ExtensionMetadata
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tools import api_pages, lighten, number_tables, proofs, slides
-from tools.chapter_form import listed_pages
+from tools.chapter_form import TITLED, listed_pages
 from tools.notebooks import relative_links
 from tools.project import ROOT, read_project
 
@@ -346,17 +346,33 @@ PICTURE = re.compile(
 
 
 def number_outputs(app: Sphinx, doctree: nodes.document, docname: str) -> None:
-    """Number and caption the figures and tables that cells show, in the order of the page.
+    """Number and caption the figures and tables of a chapter, in the order of the page.
 
     The caption is the cell's own title where its author gave one, such as "Figure: what is seen",
-    or a comment such as "# Table: what it lists"; otherwise, of a figure, its alternative text.
+    or a comment such as "# Table: what it lists"; otherwise, of a figure, its alternative text. Of
+    a table in the text it is the line before it, such as "**Table: what it lists**".
     """
     chapter = chapter_number(docname)
     if chapter is None:
         return
     counts = {"figure": 0, "table": 0}
-    for cell in [*doctree.findall(nodes.container)]:
-        if "cell" not in cell["classes"]:
+
+    def number_table(words: str) -> nodes.paragraph:
+        counts["table"] += 1
+        number = f"{chapter}.{counts['table']}"
+        caption = nodes.paragraph("", "", nodes.strong("", f"Table {number}"))
+        caption["classes"], caption["ids"] = ["fcn-caption"], [proofs.anchor("table", number)]
+        if words:
+            caption += nodes.Text(f" {begun(words)}.".replace("..", "."))
+        return caption
+
+    for cell in [
+        *doctree.findall(lambda node: isinstance(node, (nodes.container, nodes.paragraph)))
+    ]:
+        titled = TITLED.fullmatch(cell.rawsource) if _before_table(cell) else None
+        if titled:
+            cell.parent.replace(cell, number_table(titled[1]))
+        if not isinstance(cell, nodes.container) or "cell" not in cell["classes"]:
             continue
         written = re.search(r"^# (?:@title )?(?:Figure|Table): (.+)", cell.astext(), re.M)
         own = written[1] if written else ""
@@ -375,14 +391,12 @@ def number_outputs(app: Sphinx, doctree: nodes.document, docname: str) -> None:
                 words = escape(begun(own)) or said or ""
                 raw.parent.replace(raw, _captioned(raw, f"{chapter}.{counts['figure']}", words))
             for table in [*shown.findall(nodes.table)]:
-                counts["table"] += 1
-                number = f"{chapter}.{counts['table']}"
-                label = nodes.strong("", f"Table {number}")
-                caption = nodes.paragraph("", "", label, classes=["fcn-caption"])
-                caption["ids"].append(proofs.anchor("table", number))
-                if own:
-                    caption += nodes.Text(f" {begun(own)}.".replace("..", "."))
-                table.parent.insert(table.parent.index(table), caption)
+                table.parent.insert(table.parent.index(table), number_table(own))
+
+
+def _before_table(node: nodes.Node) -> bool:
+    following = node.next_node(descend=False, siblings=True)
+    return isinstance(node, nodes.paragraph) and isinstance(following, nodes.table)
 
 
 def begun(words: str) -> str:

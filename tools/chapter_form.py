@@ -126,6 +126,10 @@ def _draws(cell: Notebook) -> bool:
     return cell.cell_type == "code" and last is not None
 
 
+#: What names a table of the text, in a line before it.
+TITLED = re.compile(r"\*\*Table: (\S.*)\*\*")
+
+
 def table_complaints(notebook: Notebook) -> Iterator[str]:
     """Tables that do not say what they list."""
     for number, cell in of_type(notebook, "code"):
@@ -134,6 +138,10 @@ def table_complaints(notebook: Notebook) -> Iterator[str]:
             r"(?m)^# (?:@title )?Table: \S", cell.source
         ):
             yield f"cell {number} shows a table without a title: `# @title Table: what it lists`"
+    for number, cell in of_type(notebook, "markdown"):
+        for before, heads in re.findall(r"(?m)^(.*)\n+(\|.*)\n\|[-:]", cell.source):
+            if re.search(r"\w", heads) and not TITLED.fullmatch(before):
+                yield f"cell {number} has a table without `**Table: what it lists**` before it"
 
 
 #: Calls that draw labels in their colours, and what says which colour is which.

@@ -359,6 +359,24 @@ def test_a_table_without_a_title_is_named_with_its_cell(
 
 
 @pytest.mark.parametrize(
+    ("text", "titled"),
+    [
+        ("**Table: five names**\n\n| a |\n|---|\n| 1 |", True),
+        ("They have names.\n\n| a |\n|---|\n| 1 |", False),
+        ("**Table: five names**\n\nThey follow.\n\n| a |\n|:--|\n| 1 |", False),
+        ("The head of a chapter.\n\n| | |\n|---|---|\n| you need | 6 |", True),
+    ],
+)
+def test_a_table_of_the_text_without_a_title_is_named_too(text: str, titled: bool) -> None:
+    found = list(
+        table_complaints(nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(text)]))
+    )
+    assert found == [
+        "cell 1 has a table without `**Table: what it lists**` before it" for _ in range(not titled)
+    ]
+
+
+@pytest.mark.parametrize(
     ("line", "sentence"),
     [
         ("import pandas as pd", "imports pandas, which pyproject.toml does not declare"),
