@@ -30,7 +30,7 @@ def _text(notebook: str) -> Path:
     [
         ("fails in Colab", "00_introduction.ipynb", "In Colab only: add the package"),
         ("not the ones that I get", "what_this_book_proves.md", "is run again"),
-        ("something else than the code", "what_this_book_proves.md", "a cell that asserts it"),
+        ("text and the code disagree", "what_this_book_proves.md", "a cell that asserts it"),
         ("Where are the solutions", "04_from_classifier_to_fcn.ipynb", "# @title Solution 4.1"),
         ("do not move", "17_what_the_numbers_say.ipynb", "playground.table("),
         ("how I treat void", "09_loss.ipynb", "void"),
