@@ -27,7 +27,7 @@
     if (!chapters.size) return;
     const forget = document.createElement("button");
     forget.type = "button";
-    forget.textContent = "forget ✓";
+    forget.textContent = "forget the ✓";
     forget.title = "Forget which chapters were read; it is known to this browser only";
     forget.addEventListener("click", () => { write(new Set()); show(); });
     strip.append(forget);
