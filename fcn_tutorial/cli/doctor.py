@@ -13,7 +13,7 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from typing import Any
 
 from fcn_tutorial import __version__
-from fcn_tutorial.files import fcn_data
+from fcn_tutorial.files import fcn_data, number_of
 
 _NAME = "fcn-tutorial"
 #: The extras that commands and modules ask for, and what for.
@@ -115,7 +115,7 @@ def devices() -> list[Finding]:
 
     from fcn_tutorial import vision  # noqa: F401  (torchvision works beside this torch)
 
-    found = [Finding("cpu", f"{torch.get_num_threads()} threads")]
+    found = [Finding("cpu", number_of(torch.get_num_threads(), "thread"))]
     for number in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(number)
         memory = f"{properties.total_memory / 1e9:.0f} GB"

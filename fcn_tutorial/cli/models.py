@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from fcn_tutorial.cli import configuring
 from fcn_tutorial.cli.common import chosen_device
+from fcn_tutorial.files import number_of
 
 if TYPE_CHECKING:  # the modules themselves are loaded by the verb that needs them
     from fcn_tutorial.predict import Predictor
@@ -154,7 +155,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     described = scored(predictor.model, dataset, recipe.data, options.split, title, tta, predict)
     drawn = sources.get(recipe.data.name).drawn(recipe.data, options.split)
     share = ", drawn from all that the folder holds; --split all scores every one" if drawn else ""
-    print(f"{options.split}: {len(dataset)} images{share}")
+    print(f"{options.split}: {number_of(len(dataset), 'image')}{share}")
     for task, part in tasks(described).items():
         if task:
             print(f"\n{task}")

@@ -65,7 +65,7 @@ class Report:
     def problems(self) -> tuple[str, ...]:
         """Everything wrong, one line each."""
         counts = [
-            f"{name}: {split.images:,} images, published are {split.expected:,}"
+            f"{name}: {number_of(split.images, 'image')}, published are {split.expected:,}"
             for name, split in self.splits.items()
             if split.expected is not None and split.images != split.expected
         ]

@@ -298,7 +298,7 @@ def test_without_its_marker_a_folder_must_have_the_published_counts(tmp_path: Pa
     assert "not photographs" in (folder / writers.MARKER).read_text()
     (folder / writers.MARKER).unlink()
     problems = checked("camvid", tmp_path).problems
-    assert problems[0] == "train: 1 images, published are 367" and len(problems) == 3
+    assert problems[0] == "train: 1 image, published are 367" and len(problems) == 3
 
 
 TARGETS = {

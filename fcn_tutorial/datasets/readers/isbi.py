@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from fcn_tutorial.datasets.formats.images import Transforms, read_index_image
 from fcn_tutorial.datasets.readers.reader import Colour, Pair, PairedFiles
-from fcn_tutorial.files import require
+from fcn_tutorial.files import number_of, require
 
 
 class ISBIEM(PairedFiles):
@@ -78,6 +78,8 @@ def _numbered(root: Path) -> list[Pair]:
             raise ValueError(f"{path}: frames are named by numbers, as in 0.png")
         require(root / "label" / path.name, f"{path} is its image")
     if len(images) < 6:
-        raise ValueError(f"{root / 'image'}: {len(images)} frames, at least 6 are split")
+        raise ValueError(
+            f"{root / 'image'}: {number_of(len(images), 'frame')}, at least 6 are split"
+        )
     images.sort(key=lambda path: int(path.stem))
     return [(path, root / "label" / path.name) for path in images]

@@ -33,7 +33,7 @@ from fcn_tutorial.datasets.hha import Camera, hha
 from fcn_tutorial.datasets.readers.pascal import palette
 from fcn_tutorial.datasets.readers.reader import Reader
 from fcn_tutorial.datasets.spec import PARTS
-from fcn_tutorial.files import numbered_lines, one_of, require
+from fcn_tutorial.files import number_of, numbered_lines, one_of, require
 from fcn_tutorial.transforms import HHA, Depth
 from fcn_tutorial.vision import tv_tensors
 
@@ -225,7 +225,8 @@ class _Labelled:
                     raise ValueError(f"images has the shape {images.shape}, {name} has {shape}")
             if max(frames) >= len(images):
                 raise ValueError(
-                    f"{len(images)} frames, and the split asks for frame {max(frames) + 1}"
+                    f"{number_of(len(images), 'frame')}, "
+                    f"and the split asks for frame {max(frames) + 1}"
                 )
 
     def size(self, frame: int) -> tuple[int, int]:
