@@ -310,7 +310,7 @@ def link_numbers(app: Sphinx, doctree: nodes.document, docname: str) -> None:
         return (page, "") if page and page != docname else None
 
     pattern = re.compile(
-        r"\((?P<equation>\d+\.\d+)\)|(?<=[Cc]hapter )(?P<chapter>\d+)\b(?!\.\d)"
+        r"\((?P<equation>\d+\.\d+)\)|\b[Cc]hapter (?P<chapter>\d+)\b(?!\.\d)"
         r"|(?P<kind>[Ff]igure|[Tt]able) (?P<figure>\d+\.\d+)"
     )
     for text in [*doctree.findall(nodes.Text)]:

@@ -12,7 +12,7 @@ from docutils import nodes
 MINUS = re.compile(r"(?<![\w.)\]–-])-(?=\.?\d)")
 #: What a cell of numbers holds: a value, perhaps its spread or an interval, and its unit.
 _NUMBER = r"[+−-]?(?:\d[\d,]*(?:\.\d+)?|\.\d+)(?:e[+−-]?\d+)?"
-_UNIT = r"(?:%|ms|s|×|[kMG]|[KMG]i?B)?"
+_UNIT = r"(?:%|ms|s|min|×|[kMG]|[KMG]i?B)?"
 NUMBERS = re.compile(rf"[≥≤<>~]?\s?{_NUMBER}(?:\s?(?:±|to|/)\s?{_NUMBER})*\s?{_UNIT}")
 NONE = re.compile(r"[–—?-]?")
 

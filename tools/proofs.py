@@ -195,7 +195,8 @@ def whole(tolerance: str) -> str:
 
 def _row(proof: Proof) -> str:
     # Backticks are the only Markdown in a claim.
-    sentence = proof.claim[0].upper() + proof.claim[1:]
+    named = re.match(r"\w+[._]\w", proof.claim)  # a name of code keeps its small letter
+    sentence = proof.claim if named else proof.claim[0].upper() + proof.claim[1:]
     words = re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(sentence, quote=False))
     words = words.replace("|", "&#124;").replace("*", "&#42;").replace("_", "&#95;")
     words = words.replace("$", "&#36;")
