@@ -316,6 +316,9 @@ def link_numbers(app: Sphinx, doctree: nodes.document, docname: str) -> None:
     for text in [*doctree.findall(nodes.Text)]:
         if any(traverse_parent(text, _NOT_PROSE)) or not pattern.search(text):
             continue
+        above = text.parent.parent
+        if isinstance(above, nodes.paragraph) and "fcn-caption" in above["classes"]:
+            continue  # the number that a caption begins with would lead to itself
         parts: list[nodes.Node] = []
         end = 0
         for match in pattern.finditer(text):

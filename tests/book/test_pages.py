@@ -147,6 +147,11 @@ def test_images_are_seen_and_named(html: Path, visit: Visitor, page: str) -> Non
     assert opened.evaluate(looks.NAMELESS_IMAGES) == []
 
 
+def test_no_number_of_a_table_leads_to_itself(html: Path, page: str) -> None:
+    captions = re.findall(r'<p class="fcn-caption".*?</p>', (html / page).read_text("utf-8"), re.S)
+    assert not [caption for caption in captions if re.search(r"<strong>\s*<a\b", caption)]
+
+
 def test_the_argument_stands_open_and_little_else(html: Path, visit: Visitor, page: str) -> None:
     assert visit(html, page).page.evaluate(looks.OPEN_CODE) <= 0.25
 

@@ -82,7 +82,7 @@ def test_a_chapter_weighs_less_than_a_megabyte_and_a_half(html: Path, name: str)
 
 
 @pytest.mark.parametrize("name", CHAPTERS)
-def test_text_waits_for_one_sheet_and_one_script(html: Path, page: Page, name: str) -> None:
+def test_text_waits_for_one_sheet_and_one_script(html: Path, name: str) -> None:
     """What delays the first words can be counted; benchmarks/paint.py has the seconds."""
     text = (html / name).read_text(encoding="utf-8")
     asked = re.findall(r'<link[^>]*rel="stylesheet"[^>]*>|<script[^>]*\bsrc=[^>]*>', text)
