@@ -38,7 +38,7 @@ def built(tmp_path: Path) -> Path:
 
 
 def sources(page: str) -> list[str]:
-    (found,) = re.findall(r"let sources = (\[.*\]);", page)
+    (found,) = re.findall(r"const sources = (\[.*\]);", page)
     return list(json.loads(found))
 
 

@@ -31,7 +31,7 @@ SEARCH = ("searchtools.js", "language_data.js", "searchindex.js")
 #: Asks for the scripts, which run in their order: after the first frame that is drawn, or, where
 #: the page is read before that, at once. So they have run when the page says that it is loaded.
 LATER = """<script>(() => {{
-  let sources = {sources};
+  const sources = {sources};
   const ask = () => {{
     for (const source of sources.splice(0))
       document.head.append(Object.assign(

@@ -152,6 +152,11 @@ def test_no_number_of_a_table_leads_to_itself(html: Path, page: str) -> None:
     assert not [caption for caption in captions if re.search(r"<strong>\s*<a\b", caption)]
 
 
+def test_a_link_to_a_chapter_has_the_word_in_it(html: Path, page: str) -> None:
+    text = (html / page).read_text("utf-8")
+    assert not re.findall(r'chapter\s<a class="reference internal"[^>]*>\d+</a>', text, re.I)
+
+
 def test_the_argument_stands_open_and_little_else(html: Path, visit: Visitor, page: str) -> None:
     assert visit(html, page).page.evaluate(looks.OPEN_CODE) <= 0.25
 

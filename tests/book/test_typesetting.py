@@ -34,6 +34,7 @@ def test_a_hyphen_before_a_number_is_a_minus(written: str, set_as: str) -> None:
     [
         (["5.5", "36.0", "1,612.4"], True), (["−1.5%", "+204.9%"], True), (["", "9"], True),
         (["62.8 ± 0.4", "–"], True), (["1e-12", "0.71 G"], True), (["2.5×", "48.4 to 49.5"], True),
+        (["64 min", "85 s"], True),
         (["FCN-8s", "9"], False), (["–", ""], False),
         (["3×3", "5×5"], False), (["1 of 3", "2 of 3"], False), ([], False),
     ],

@@ -71,18 +71,22 @@ def test_the_table_links_each_equation_and_its_cell_and_counts_them(tmp_path: Pa
         nbformat.v4.new_code_cell(
             "# Claim: a is nearly zero.\nassert abs(a) < 1e-12", metadata={"tags": ["proves-3.2"]}
         ),
+        nbformat.v4.new_code_cell(
+            "# Claim: torch.ones has it.\nassert 3 == 3", metadata={"tags": ["proves-3.3"]}
+        ),
     ]
     (tmp_path / "text").mkdir()
     (tmp_path / "text" / "03_short.md").write_text("# A title\n")
     nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "03_short.ipynb")
     text = proofs.table(tmp_path)
-    assert "2 equations are asserted, in 1 chapter; 1 of them hold exactly" in text
+    assert "3 equations are asserted, in 1 chapter; 2 of them hold exactly" in text
     assert "## 3. [A title](03_short.ipynb)" in text
-    first, second = [line for line in text.splitlines() if line.startswith("| (")]
+    first, second, third = [line for line in text.splitlines() if line.startswith("| (")]
     assert first.startswith("| (3.1) |")  # the page makes a link of it
     assert 'href="03_short.html#proves-3-1">exactly</a>' in first
     assert "<code>a&#95;b</code> is &#124; and &#42;x&#42;." in first
-    assert ">to 1e\N{NON-BREAKING HYPHEN}12</a>" in second
+    assert ">to 1e\N{NON-BREAKING HYPHEN}12</a>" in second and "| A is nearly zero. |" in second
+    assert "| torch.ones has it. |" in third  # a name is written as code has it
 
 
 def test_every_chapter_is_in_the_table_of_the_book() -> None:
