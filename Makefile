@@ -106,7 +106,7 @@ nbval: $(STAMP) ## stage: every chapter run again from the wheel, its outputs co
 browser: $(STAMP) $(if $(FRESH),,book) ## stage: the rendered pages in headless Chromium
 	$(PY) -m pytest -q -n 2 --dist loadgroup tests/book
 
-slow: $(STAMP) book ## what the tests run small, at full width; axe on every page (minutes)
+slow: $(STAMP) book ## what the tests run small, at full width; torch's compiler; axe on every page (minutes)
 	OMP_NUM_THREADS=1 $(PY) -m pytest -q -m slow
 
 mutants: $(STAMP) ## break formulas, of the package and of the book, and see that it is noticed (an hour)

@@ -111,6 +111,7 @@ def test_a_weights_file_gives_the_network_back(name: str, tmp_path: Path) -> Non
     assert not list(tmp_path.glob("*.partial"))
 
 
+@pytest.mark.slow
 @compiles_fractions
 @pytest.mark.skipif(shutil.which("g++") is None, reason="inductor needs a C++ compiler")
 def test_the_default_compiler_gives_the_same_scores() -> None:
