@@ -84,9 +84,24 @@ def test_a_skip_that_is_switched_off_adds_nothing(page: Page) -> None:
     torch.testing.assert_close(torch.tensor(values).view_as(wanted), wanted, rtol=0, atol=1e-3)
 
 
+ANSWER = "document.querySelectorAll('canvas')[1].toDataURL()"
+
+
 def answered(page: Page) -> str:
+    """The network's answer, when pictures are read and frames drawn."""
     page.wait_for_timeout(400)
-    return str(page.evaluate("document.querySelectorAll('canvas')[1].toDataURL()"))
+    return str(page.evaluate(ANSWER))
+
+
+def changed(page: Page, *seen: str) -> str:
+    """The answer once it is none of those that were seen."""
+    page.wait_for_function(f"seen => !seen.includes({ANSWER})", arg=seen)
+    return answered(page)
+
+
+def returned(page: Page, seen: str) -> bool:
+    page.wait_for_function(f"seen => seen === {ANSWER}", arg=seen)
+    return answered(page) == seen
 
 
 def test_things_follow_pointer_and_keys_and_the_answer_follows_them(page: Page) -> None:
@@ -101,12 +116,11 @@ def test_things_follow_pointer_and_keys_and_the_answer_follows_them(page: Page) 
     page.mouse.down()
     page.mouse.move(box["x"] + scale * (x + 50), box["y"] + scale * y, steps=4)
     page.mouse.up()
-    dragged = answered(page)
-    assert dragged != before
+    dragged = changed(page, before)
     page.locator("canvas").first.press("ArrowUp")
-    assert answered(page) not in (before, dragged)
+    changed(page, before, dragged)
     page.get_by_text("start again").click()
-    assert answered(page) == before
+    assert returned(page, before)
 
 
 def test_the_pointer_is_told_probabilities_and_fields(page: Page) -> None:
@@ -122,13 +136,13 @@ def test_paint_and_skips_change_the_answer(page: Page) -> None:
     page.get_by_text("start again").click()
     before = answered(page)
     page.get_by_label("skip at stride 8").uncheck()
-    assert answered(page) != before
+    changed(page, before)
     page.get_by_label("skip at stride 8").check()
-    assert answered(page) == before
+    assert returned(page, before)
     page.get_by_label("pointer").select_option(label="paint in the colour of sky")
     page.locator("canvas").first.click(position={"x": 150, "y": 200})
     page.locator("canvas").first.click(position={"x": 170, "y": 210})
-    assert answered(page) != before
+    changed(page, before)
     page.get_by_label("pointer").select_option(label="drag things")
 
 
@@ -138,7 +152,7 @@ def test_a_picture_of_ones_own_is_labelled(page: Page, tmp_path: Path) -> None:
     Image.fromarray(SCENES[3][0].permute(1, 2, 0).numpy()).save(tmp_path / "mine.png")
     before = answered(page)
     page.locator("input[type=file]").set_input_files(tmp_path / "mine.png")
-    assert answered(page) != before
+    changed(page, before)
     (tmp_path / "none.png").write_text("no picture")
     page.locator("input[type=file]").set_input_files(tmp_path / "none.png")
     page.get_by_text("none.png is no picture").wait_for()
