@@ -1,4 +1,4 @@
-({figure, data, make, canvas, row, range, said, legend}) => {
+({figure, data, make, canvas, row, range, said, legend, hold, drag}) => {
   const {scores, truth, factor, classes, palette, ignore} = data;
   const C = scores.length, h = scores[0].length, w = scores[0][0].length, H = truth.length, W = truth[0].length;
 
@@ -39,7 +39,7 @@
 
   const right = range("to the right, pixels", -8, 8, 0, update, 0.25);
   const down = range("down, pixels", -8, 8, 0, update, 0.25);
-  const left = canvas(W, H, "The true labels."), answer = canvas(W, H, "The coarse map, enlarged. Drag it.");
+  const left = canvas(W, H, "The true labels."), answer = canvas(W, H, "The coarse map, enlarged. Drag it, or move the sliders below.");
   figure.append(make("div", {className: "both"}, left, answer), legend(classes, palette),
     row(right.label, down.label), said);
 
@@ -58,7 +58,7 @@
   }
   let from = null;
   answer.onpointerdown = event => {
-    answer.setPointerCapture(event.pointerId);
+    hold(answer, event);
     from = {x: event.clientX, y: event.clientY, right: right.value, down: down.value};
   };
   answer.onpointermove = event => {
@@ -73,5 +73,6 @@
     update();
   };
   answer.onpointerup = answer.onpointercancel = () => { from = null; };
+  drag(answer);
   update();
 }

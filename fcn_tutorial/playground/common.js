@@ -11,7 +11,7 @@ function (key, start) {
     return element;
   };
   const canvas = (width, height, label) =>
-    make("canvas", {width, height, tabIndex: 0, role: "img", ariaLabel: label});
+    make("canvas", {width, height, role: "img", ariaLabel: label});
   const row = (...inside) => make("div", {className: "controls"}, ...inside);
   const named = (name, control) => make("label", {}, name, control);
   const range = (name, min, max, value, changed, step = 1) => {
@@ -34,16 +34,55 @@ function (key, start) {
       y: at((event.clientY - box.top) / box.height, canvas.height),
     };
   };
+  const hold = (canvas, event) => {  // of what keys send there is no pointer to hold
+    if (event.isTrusted) canvas.setPointerCapture(event.pointerId);
+  };
+  // A canvas whose own events a finger sends: over the others it moves the page.
+  const drag = canvas => { canvas.style.touchAction = "none"; };
+  // What a pointer does on a canvas, with keys: arrows move a mark over it by `step` pixels, with
+  // Shift by one; Space or Enter presses there. Only while `when()` holds.
+  const mark = make("i", {className: "mark", hidden: true});
+  const keys = (canvas, step = () => Math.max(1, Math.round(canvas.width / 32)), when = () => true) => {
+    let at = null;
+    canvas.tabIndex = 0;
+    const send = type => {
+      const box = canvas.getBoundingClientRect(), all = figure.getBoundingClientRect(), by = step();
+      const wide = box.width / canvas.width, high = box.height / canvas.height;
+      Object.assign(mark.style, {
+        left: `${box.left - all.left + Math.floor(at.x / by) * by * wide}px`, width: `${by * wide}px`,
+        top: `${box.top - all.top + Math.floor(at.y / by) * by * high}px`, height: `${by * high}px`,
+      });
+      mark.hidden = false;
+      canvas.dispatchEvent(new PointerEvent(type, {
+        clientX: box.left + (at.x + 0.5) * wide, clientY: box.top + (at.y + 0.5) * high,
+      }));
+    };
+    canvas.addEventListener("keydown", event => {
+      const way = {ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1]}[event.key];
+      if (!when() || !way && event.key !== " " && event.key !== "Enter") return;
+      event.preventDefault();
+      event.stopPropagation();
+      const by = event.shiftKey ? 1 : step(), last = {x: canvas.width - 1, y: canvas.height - 1};
+      at = at || {x: last.x / 2 | 0, y: last.y / 2 | 0};
+      const moved = (value, most, n) => Math.min(Math.max(value + by * n, 0), most);
+      at = {x: moved(Math.min(at.x, last.x), last.x, way ? way[0] : 0), y: moved(Math.min(at.y, last.y), last.y, way ? way[1] : 0)};
+      if (way) send("pointermove");
+      else ["pointerdown", "pointerup"].forEach(send);
+    });
+    canvas.addEventListener("blur", () => { mark.hidden = true; });
+  };
   const legend = (classes, palette) => row(...classes.map((name, k) => {
     const chip = make("i");
     chip.style.background = `rgb(${palette[k]})`;
     return make("span", {}, chip, name);
   }));
   figure.append(make("style", {textContent: `
-    .fcn-playground{margin:1em 0;color:inherit}
+    .fcn-playground{margin:1em 0;color:inherit;position:relative}
+    .fcn-playground .mark{position:absolute;margin:0;border:0;outline:2px solid #fff;box-shadow:0 0 0 4px #000;pointer-events:none}
+    .fcn-playground [hidden]{display:none}
     .fcn-playground .both{display:flex;flex-wrap:wrap;gap:.5em;align-items:flex-start}
     .fcn-playground canvas{flex:1 1 14em;width:14em;max-width:100%;image-rendering:pixelated;
-      touch-action:none;cursor:crosshair;border-radius:4px;outline:1px solid #8888}
+      cursor:crosshair;border-radius:4px;outline:1px solid #8888}
     .fcn-playground canvas.wide{display:block;width:100%}
     .fcn-playground .scroll{overflow-x:auto}
     .fcn-playground canvas:focus-visible{outline:2px solid currentColor}
@@ -55,6 +94,10 @@ function (key, start) {
     .fcn-playground table.counts td,.fcn-playground table.counts th{padding:.1em .4em;text-align:right}
     .fcn-playground i{display:inline-block;width:1em;height:1em;margin-right:.3em;vertical-align:-.1em;border:1px solid}
     .fcn-playground output{display:block;min-height:3em;font-variant-numeric:tabular-nums}`}));
-  figure.ready = Promise.resolve(start({figure, data, make, canvas, row, named, range, choice, said, place, legend}))
-    .then(() => { figure.querySelector(".still").style.display = "none"; });
+  figure.ready = Promise.resolve(start({
+    figure, data, make, canvas, row, named, range, choice, said, place, legend, hold, drag, keys,
+  })).then(() => {
+    figure.querySelector(".still").style.display = "none";
+    figure.append(mark);
+  });
 }

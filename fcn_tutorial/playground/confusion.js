@@ -1,4 +1,4 @@
-({figure, data, make, canvas, row, named, range, choice, said, place, legend}) => {
+({figure, data, make, canvas, row, named, range, choice, said, place, legend, hold, drag, keys}) => {
   const {truth, answer, classes, palette, ignore} = data, C = classes.length, H = truth.length, W = truth[0].length;
 
   // n[i][j]: pixels of class i that are called j. Void pixels are not counted.
@@ -22,7 +22,7 @@
   Object.assign(figure, {count, scores});
 
   let found = answer.map(line => [...line]), before = scores(count(found));
-  const left = canvas(W, H, "The true labels."), right = canvas(W, H, "The prediction. Paint over it.");
+  const left = canvas(W, H, "The true labels."), right = canvas(W, H, "The prediction. Paint over it; arrow keys move a mark, Space paints there.");
   const brush = choice(classes.map((name, k) => [k, name])), size = range("brush", 1, 15, 5, () => {}, 2);
   const again = make("button", {type: "button", onclick: () => { found = answer.map(line => [...line]); update(); }}, "as it was");
   const whole = make("button", {type: "button", onclick: () => {
@@ -64,8 +64,10 @@
       for (let x = Math.max(at.x - reach, 0); x <= Math.min(at.x + reach, W - 1); x++) found[y][x] = +brush.value;
     update();
   }
-  right.onpointerdown = event => { painting = true; right.setPointerCapture(event.pointerId); paint(event); };
+  right.onpointerdown = event => { painting = true; hold(right, event); paint(event); };
   right.onpointermove = event => { if (painting) paint(event); };
   right.onpointerup = right.onpointercancel = () => { painting = false; };
+  drag(right);
+  keys(right);
   update();
 }

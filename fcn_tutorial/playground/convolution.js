@@ -1,4 +1,4 @@
-({figure, data, make, canvas, row, named, range, choice, said, place}) => {
+({figure, data, make, canvas, row, named, range, choice, said, place, keys}) => {
   const {pixels, presets} = data, h = pixels.length, w = pixels[0].length;
 
   // Sums over the windows, as every framework computes them: the kernel is not turned round.
@@ -17,16 +17,16 @@
   figure.convolve = convolve;
 
   const numbers = presets[0][1].flat().map((value, n) => make("input", {
-    type: "number", step: "any", value, oninput: update, ariaLabel: `weight in row ${Math.floor(n / 3)}, column ${n % 3}`,
+    type: "number", step: "any", value, oninput: () => { preset.value = -1; update(); }, ariaLabel: `weight in row ${Math.floor(n / 3)}, column ${n % 3}`,
   }));
   for (const number of numbers) number.onkeydown = event => event.stopPropagation();
-  const preset = choice(presets.map(([name], n) => [n, name]), () => {
-    presets[+preset.value][1].flat().forEach((value, n) => { numbers[n].value = value; });
+  const preset = choice([...presets.map(([name], n) => [n, name]), [-1, "your own"]], () => {
+    (presets[+preset.value] || [0, []])[1].flat().forEach((value, n) => { numbers[n].value = value; });
     update();
   });
   const stride = range("stride", 1, 4, 1, update), padding = range("padding", 0, 4, 0, update);
   const dilation = range("dilation", 1, 4, 1, update);
-  const left = canvas(w, h, "The picture, with the window of the pointer's output."), right = canvas(1, 1, "The output.");
+  const left = canvas(w, h, "The picture, with the window of the pointer's output."), right = canvas(1, 1, "The output. Point at it, or move a mark with the arrow keys.");
   figure.append(make("div", {className: "both"}, left, right),
     row(named("kernel", preset), make("div", {className: "kernel"}, ...numbers)),
     row(stride.label, padding.label, dilation.label), said);
@@ -66,5 +66,6 @@
     });
     said.textContent = `Row ${y}, column ${x}: ${terms.join(" + ")} = ${output[y][x].toFixed(3)}`;
   };
+  keys(right, () => 1);
   update();
 }

@@ -1,4 +1,4 @@
-({figure, data, make, canvas, row, choice, named, said, place, legend}) => {
+({figure, data, make, canvas, row, choice, named, said, place, legend, hold, drag, keys}) => {
   const {stride, size, classes, palette, rows, columns} = data;
   const C = classes.length, still = figure.querySelector(".still");
   const shares = Uint8Array.from(atob(data.shares), letter => letter.charCodeAt(0));
@@ -13,9 +13,8 @@
   let x = data.start[1], y = data.start[0], from = null;
   const scene = canvas(W, H, "The scene. Drag the window, or move it with the arrow keys.");
   const side = 12;  // pixels of a cell
-  const map = canvas(side * w, side * h, "The map of one class. Touch a cell to move the window there.");
+  const map = canvas(side * w, side * h, "The map of one class. Touch a cell to move the window there, or choose it with the arrow keys and Space.");
   const cropped = canvas(size, size, "What the classifier is given.");
-  cropped.tabIndex = -1;
   const most = shares => shares.indexOf(Math.max(...shares));
   const shown = choice([["all", "most probable class"], ...classes.map((name, k) => [k, name])], update);
   shown.value = data.shown;
@@ -65,7 +64,7 @@
       : "It lies between the windows of the map's cells: the one pass does not answer there.");
   }
   scene.onpointerdown = event => {
-    scene.setPointerCapture(event.pointerId);
+    hold(scene, event);
     const at = scene.getBoundingClientRect(), scale = W / at.width;
     const down = (event.clientY - at.top) * scale, right = (event.clientX - at.left) * scale;
     const inside = down >= y && down < y + size && right >= x && right < x + size;
@@ -86,6 +85,9 @@
     const by = snap.checked ? stride : 1;
     move(y + by * step[0], x + by * step[1]);
   };
+  drag(scene);
+  scene.tabIndex = 0;
+  keys(map, () => side);
   map.onpointerdown = event => {
     const touched = place(map, event);
     move(stride * Math.floor(touched.y / side), stride * Math.floor(touched.x / side));

@@ -1,4 +1,4 @@
-({figure, data, make, canvas, row, named, range, choice, said, place}) => {
+({figure, data, make, canvas, row, named, range, choice, said, place, hold, drag, keys}) => {
   const n = data.size, CELL = 48;  // pixels of the left canvas to a cell, two of them a line
 
   // Every value of the input stamps the kernel, times itself, `stride` further on.
@@ -28,7 +28,7 @@
     input.forEach(line => line.fill(value));
     update();
   }}, value ? "all on" : "all off");
-  const left = canvas(n * CELL, n * CELL, "The input. Paint cells on and off."), right = canvas(1, 1, "The output.");
+  const left = canvas(n * CELL, n * CELL, "The input. Paint cells on and off; arrow keys move a mark, Space turns its cell."), right = canvas(1, 1, "The output.");
   left.style.imageRendering = "auto";  // larger than it is shown on a phone: keep the lines
   figure.append(make("div", {className: "both"}, left, right),
     row(size.label, stride.label, named("weights", form), fill(1), fill(0)), said);
@@ -71,7 +71,7 @@
   let pen = null;
   left.onpointerdown = event => {
     const {x, y} = under(event);
-    left.setPointerCapture(event.pointerId);
+    hold(left, event);
     pen = input[y][x] ? 0 : 1;
     input[y][x] = pen;
     update();
@@ -83,5 +83,7 @@
     update();
   };
   left.onpointerup = left.onpointercancel = () => { pen = null; };
+  drag(left);
+  keys(left, () => CELL);
   update();
 }

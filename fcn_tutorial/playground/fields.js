@@ -1,5 +1,5 @@
 ({figure, data, make, row, range, said}) => {
-  const names = ["kernel", "stride", "padding", "dilation"];
+  const names = ["kernel", "stride", "padding", "dilation"], MOST = 16;
 
   // Numbers here are whole or halves; twice their value is kept, so that they stay exact.
   // What each output of the layers so far is: the pixels it looks at, from one to the next, the
@@ -33,12 +33,13 @@
     const head = make("tr", {}, ...["layer", ...names, "field", "stride so far", "middle of output 0", "outputs"].map(t => make("th", {}, t)));
     table.replaceChildren(head, ...layers.map((layer, n) => make("tr", {}, make("td", {}, `${n + 1}`),
       ...layer.map((value, which) => {
-        const control = make("input", {type: "number", min: which === 2 ? 0 : 1, max: 16, value, ariaLabel: `${names[which]} of layer ${n + 1}`});
+        const control = make("input", {type: "number", min: which === 2 ? 0 : 1, max: MOST, value, ariaLabel: `${names[which]} of layer ${n + 1}`});
         control.onkeydown = event => event.stopPropagation();
         control.oninput = () => {
-          layer[which] = Math.max(Math.floor(+control.value) || 0, which === 2 ? 0 : 1);
+          layer[which] = Math.min(Math.max(Math.floor(+control.value) || 0, which === 2 ? 0 : 1), MOST);
           update();
         };
+        control.onchange = () => { control.value = layer[which]; };  // what was taken for it
         return make("td", {}, control);
       }), ...[0, 1, 2, 3].map(() => make("td", {})))));
     update();
@@ -52,6 +53,7 @@
     const {field, step, centre2, outputs} = found[found.length - 1];
     at.control.max = Math.max(outputs - 1, 0);
     const which = Math.min(at.value, Math.max(outputs - 1, 0));
+    at.label.lastChild.textContent = which;
     const middle = centre2 / 2 + which * step, first = middle - (field - 1) / 2, last = middle + (field - 1) / 2;
     const ink = drawing.getContext("2d"), n = size.value, wide = drawing.width / (n + 16);
     ink.clearRect(0, 0, drawing.width, drawing.height);

@@ -1,4 +1,4 @@
-({figure, data: net, make, canvas, row, named, choice, said, place, legend}) => {
+({figure, data: net, make, canvas, row, named, choice, said, place, legend, hold, drag, keys}) => {
   const [H, W] = net.size, C = net.classes.length;
 
   // ---- The network ----
@@ -130,8 +130,8 @@
   figure.network = {run, best, probabilities};
 
   // ---- The page ----
-  const left = canvas(W, H, "The picture. Drag a thing through it, or paint. Arrow keys move the last thing.");
-  const right = canvas(W, H, "What the network answers.");
+  const left = canvas(W, H, "The picture. Drag a thing through it, or paint. Arrow keys move a thing, Space takes the next; to paint they move a mark, and Space paints.");
+  const right = canvas(W, H, "What the network answers. Point at it, or move a mark with the arrow keys.");
   const skips = {16: true, 8: true};
   const boxes = [16, 8].map(stride => {
     const box = make("input", {type: "checkbox", checked: true});
@@ -206,7 +206,7 @@
   }
   left.onpointerdown = event => {
     const at = place(left, event);
-    left.setPointerCapture(event.pointerId);
+    hold(left, event);
     if (brush.value) { held = {}; paint(at); return; }
     const hit = [...things].reverse().find(thing => {
       const x = at.x - thing.x, y = at.y - thing.y;
@@ -224,14 +224,21 @@
   right.onpointerdown = moved(right);  // a finger only taps
   left.onpointerup = left.onpointercancel = () => { held = null; };
   left.onpointerleave = right.onpointerleave = () => { if (!held) { pointer = null; if (scores) draw(); } };
-  left.onkeydown = event => {
+  drag(left);
+  keys(left, undefined, () => brush.value);
+  keys(right);
+  left.addEventListener("keydown", event => {  // to drag with keys; Space or Enter takes the next thing
     const step = {ArrowLeft: [-2, 0], ArrowRight: [2, 0], ArrowUp: [0, -2], ArrowDown: [0, 2]}[event.key];
-    if (!step || !last) return;
+    if (brush.value || !last || !step && event.key !== " " && event.key !== "Enter") return;
     event.preventDefault();
     event.stopPropagation();
-    [last.x, last.y] = [last.x + step[0], last.y + step[1]];
+    if (step) [last.x, last.y] = [last.x + step[0], last.y + step[1]];
+    else last = things[(things.indexOf(last) + 1) % things.length];
+    const middle = (from, side, whole) => Math.min(Math.max(Math.round(from + side / 2), 0), whole - 1);
+    pointer = {x: middle(last.x, last.image.width, W), y: middle(last.y, last.image.height, H)};
     soon();
-  };
+  });
+  left.onblur = right.onblur = () => { pointer = null; if (scores) draw(); };
 
   async function own(chosen) {
     if (!chosen) return;
@@ -239,13 +246,17 @@
     try {
       const image = await picture(address), scale = Math.max(W / image.width, H / image.height);
       const w = image.width * scale, h = image.height * scale;
+      groundInk.fillStyle = "#fff";  // below what is transparent
+      groundInk.fillRect(0, 0, W, H);
       groundInk.drawImage(image, (W - w) / 2, (H - h) / 2, w, h);
-      things = [];
+      [things, last, held, pointer, said.textContent] = [[], null, null, null, ""];
       answer();
     } catch { said.textContent = `${chosen.name} is no picture that this browser reads.`; }
     URL.revokeObjectURL(address);
   }
+  file.onclick = () => { file.value = ""; };  // so that the same one can be chosen again
   file.onchange = () => own(file.files[0]);
+  figure.onpaste = event => own(event.clipboardData.files[0]);
   figure.ondragover = event => event.preventDefault();
   figure.ondrop = event => { event.preventDefault(); own(event.dataTransfer.files[0]); };
 
@@ -261,6 +272,11 @@
     last = things[0] || null;
     answer();
   }
-  again.onclick = begin;
+  again.onclick = () => {
+    boxes.forEach((label, n) => { label.firstChild.checked = skips[[16, 8][n]] = true; });
+    file.value = said.textContent = "";
+    pointer = null;
+    return begin();
+  };
   return begin();
 }

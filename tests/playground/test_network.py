@@ -158,6 +158,51 @@ def test_a_picture_of_ones_own_is_labelled(page: Page, tmp_path: Path) -> None:
     page.get_by_text("none.png is no picture").wait_for()
 
 
+def test_keys_take_another_thing_paint_and_point(page: Page) -> None:
+    page.get_by_text("start again").click()
+    page.wait_for_function("document.querySelector('output').textContent === ''")
+    before, left = answered(page), page.locator("canvas").first
+    left.press("ArrowRight")
+    moved = changed(page, before)
+    assert page.locator("output").inner_text().startswith("Pixel ")
+    left.press(" ")  # the only other thing is the same again
+    left.press("ArrowLeft")
+    assert returned(page, before) and moved != before
+    page.get_by_label("pointer").select_option(label="paint in the colour of sky")
+    for key in ("ArrowDown", "ArrowDown", " "):
+        left.press(key)
+    changed(page, before)
+    page.get_by_label("pointer").select_option(label="drag things")
+    right = page.locator("canvas").nth(1)
+    right.press("ArrowUp")
+    first = page.locator("output").inner_text()
+    right.press("ArrowUp")
+    assert first.startswith("Pixel ") and page.locator("output").inner_text() != first
+
+
+def test_after_a_broken_file_a_good_one_counts_and_what_is_transparent_is_white(
+    page: Page, tmp_path: Path
+) -> None:
+    from PIL import Image
+
+    (tmp_path / "none.png").write_text("no picture")
+    page.locator("input[type=file]").set_input_files(tmp_path / "none.png")
+    page.get_by_text("none.png is no picture").wait_for()
+    before = answered(page)
+    Image.new("RGBA", (40, 40), (0, 0, 0, 0)).save(tmp_path / "clear.png")
+    page.locator("input[type=file]").set_input_files(tmp_path / "clear.png")
+    changed(page, before)
+    assert page.locator("output").inner_text() == ""
+    ink = "document.querySelector('canvas').getContext('2d').getImageData(0, 0, 128, 128).data"
+    assert page.evaluate(f"{ink}.every(value => value === 255)")
+    page.locator("canvas").first.press("ArrowUp")  # there is nothing to move
+    page.get_by_label("skip at stride 8").uncheck()
+    page.get_by_text("start again").click()
+    assert page.get_by_label("skip at stride 8").is_checked()
+    assert page.locator("input[type=file]").input_value() == ""
+    page.wait_for_function(f"!{ink}.every(value => value === 255)")
+
+
 def test_equal_content_gives_equal_elements_that_close_nothing() -> None:
     one, two = element()._repr_html_(), element()._repr_html_()
     assert one == two and len(one) < playground.LIMIT

@@ -346,6 +346,77 @@ def test_the_pointer_reads_a_window_paints_and_drags(page: Page) -> None:
         assert page.evaluate(drawn) != before, name
 
 
+CHANGED = "[...figure.querySelectorAll('canvas')].map(c => c.toDataURL()).join() + figure.innerText"
+
+
+@pytest.mark.parametrize("name", [n for n in ELEMENTS if n not in ("table", "absent", "fields")])
+def test_every_canvas_that_takes_the_focus_answers_to_keys(page: Page, name: str) -> None:
+    for canvas in page.locator(f"#{name} canvas[tabindex='0']").all():
+        before = ask(page, name, CHANGED)
+        canvas.focus()
+        for key in ("ArrowLeft", "ArrowUp", " "):
+            page.keyboard.press(key)
+        assert ask(page, name, CHANGED) != before, canvas.get_attribute("aria-label")
+    if name != "alignment":  # its sliders have keys of their own
+        assert page.locator(f"#{name} canvas[tabindex='0']").count() > 0
+
+
+@pytest.mark.parametrize("name", ["confusion", "deconvolution"])
+def test_keys_paint_where_the_mark_is(page: Page, name: str) -> None:
+    """One step from the middle; the mark is gone when the reader is."""
+    canvas = page.locator(f"#{name} canvas[tabindex='0']")
+    canvas.focus()
+    for _ in range(80):  # into the corner
+        page.keyboard.press("ArrowLeft")
+        page.keyboard.press("ArrowUp")
+    mark = page.locator(f"#{name} .mark")
+    box, around = mark.bounding_box(), canvas.bounding_box()
+    assert box is not None and around is not None
+    assert abs(box["x"] - around["x"]) < 1 and abs(box["y"] - around["y"]) < 1
+    pixel = "[...figure.querySelectorAll('canvas')].at(a).getContext('2d').getImageData(2, 2, 1, 1)"
+    which = 1 if name == "confusion" else 0
+    if name == "confusion":
+        page.locator("#confusion select").select_option(label="blue")
+    colours = []
+    for _ in range(2):
+        canvas.press("Enter")
+        colours.append(ask(page, name, f"[...{pixel}.data].slice(0, 3)", which))
+    assert colours[1] == ([0, 0, 200] if name == "confusion" else [255 - v for v in colours[0]])
+    canvas.blur()
+    assert not mark.is_visible()
+
+
+def test_a_finger_is_caught_only_by_what_it_drags(page: Page) -> None:
+    caught = page.eval_on_selector_all(
+        "canvas", "all => all.filter(c => getComputedStyle(c).touchAction === 'none')"
+        ".map(c => c.closest('div[id]').id)"
+    )  # fmt: skip
+    assert sorted(caught) == ["alignment", "confusion", "crops", "deconvolution"]
+
+
+def test_layers_beyond_what_is_offered_are_taken_for_the_last_that_is(page: Page) -> None:
+    number = page.locator("#fields input[type=number]").first
+    for typed, taken in (("9999999", "16"), ("-3", "1"), ("2.7", "2")):
+        number.fill(typed)
+        number.press("Tab")
+        assert number.input_value() == taken
+    page.locator("#fields").get_by_text("as it was").click()
+    for name, value in (("output", 63), ("pixels", 20)):
+        slider = page.locator("#fields label", has_text=name).locator("input")
+        slider.evaluate(f"e => {{ e.value = {value}; e.oninput(); }}")
+    shown = page.locator("#fields label", has_text="output").locator("b").inner_text()
+    assert f"Output {shown} " in said(page, "fields")
+
+
+def test_a_kernel_that_was_changed_is_ones_own(page: Page) -> None:
+    box = page.locator("#convolution")
+    box.locator("select").select_option(index=1)
+    box.locator(".kernel input").first.fill("7")
+    chosen = box.locator("select").evaluate("s => s.selectedOptions[0].textContent")
+    assert chosen == "your own"
+    box.locator("select").select_option(index=0)
+
+
 def test_a_phone_holds_them(browser: Browser, tmp_path: Path) -> None:
     with opened(browser, tmp_path, 390) as page:
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
