@@ -31,7 +31,8 @@ from tools.notebooks import (
 from tools.project import ROOT, Project, project_table, read_project
 
 MAX_BYTES = 1_500_000
-MAX_CELL_BYTES = 700_000  # of one cell's outputs
+MAX_CELL_BYTES = 700_000  # of one cell's outputs, and of a picture that it names
+AT_MOST = f"at most {MAX_CELL_BYTES / 1e6}"
 CODE_COLUMNS = 79
 MADE = "book/api/"  # pages that the build makes from the docstrings
 CONTRACT = ("Question", "You will be able to", "Builds on", "Running time")
@@ -95,19 +96,47 @@ def picture_complaints(notebook: Notebook) -> Iterator[str]:
         if any(kind.startswith("image/") for data in outputs for kind in data):
             yield f"cell {number} shows a picture without alt text; use `visualize.figure`"
         prose = cell.source if cell.cell_type == "markdown" else ""
+        for drawing in re.findall(r"(?is)<svg\b.*?</svg>", shown + prose):
+            if not re.search(r"(?i)<title>|aria-label|aria-hidden", drawing):
+                yield f"cell {number} shows a drawing without <title> or aria-label"
         for alt, source in [*_images(shown), *_images(prose), *re.findall(MARKDOWN_IMAGE, prose)]:
             if not alt.strip():
                 yield f"cell {number} shows a picture without alt text: {source[:40]}"
             if re.match(r"(https?:)?//", source):
                 yield f"cell {number} loads a picture from outside: {source[:60]}"
+            elif (size := _size_of(source)) > MAX_CELL_BYTES:
+                yield f"cell {number} shows {source}, {size / 1e6:.1f} MB, {AT_MOST}"
+        weight = sum(len(str(content)) for data in outputs for content in data.values())
+        if weight > MAX_CELL_BYTES:
+            yield f"cell {number} stores {weight / 1e6:.1f} MB, {AT_MOST}"
+
+
+@cache
+def scripts() -> dict[str, str]:
+    """What each thing to move runs, by the function of `playground` that makes it."""
+    folder = ROOT / "fcn_tutorial" / "playground"
+    return {
+        path.stem: path.read_text(encoding="utf-8").strip().rstrip(";")
+        for path in folder.glob("*.js")
+    }
+
+
+def figure_complaints(notebook: Notebook) -> Iterator[str]:
+    """Figures without a picture, and things to move that do not, or by a script of another age."""
+    for number, cell in of_type(notebook, "code"):
+        shown = "".join(output.get("data", {}).get("text/html", "") for output in cell.outputs)
         for figure in re.findall(r'(?s)<figure class="fcn-slider".*?</figure>', shown):
             if figure.count("<img") < 2 or 'type="range"' not in figure or "oninput" not in figure:
                 yield f"cell {number} has a slider that moves nothing"
         if _draws(cell) and 'src="data:image/' not in shown:
             yield f"cell {number} draws a figure, of which its output holds no picture"
-        weight = sum(len(str(content)) for data in outputs for content in data.values())
-        if weight > MAX_CELL_BYTES:
-            yield f"cell {number} stores {weight / 1e6:.1f} MB, at most {MAX_CELL_BYTES / 1e6}"
+        asked = re.search(r"(?m)^playground\.(\w+)\((?:.|\n)*\Z", cell.source)
+        for name in ("common", asked[1]) if asked else ():
+            if scripts()[name] not in shown:
+                yield (
+                    f"cell {number} makes a thing to move, of which its output does not hold "
+                    f"{name}.js as it stands in the package; run the chapter again"
+                )
 
 
 MARKDOWN_IMAGE = r"!\[([^\]]*)\]\(([^\s)]+)"
@@ -115,9 +144,16 @@ MARKDOWN_IMAGE = r"!\[([^\]]*)\]\(([^\s)]+)"
 
 def _images(html: str) -> Iterator[tuple[str, str]]:
     """Alternative text and address of each image in HTML."""
-    for tag in re.findall(r"<img\b[^>]*>", html):
-        named = dict(re.findall(r'\b(alt|src)="([^"]*)"', tag))
+    for tag in re.findall(r"(?i)<img\b[^>]*>", html):
+        pairs = re.findall(r"(?i)\b(alt|src)=[\"']([^\"']*)", tag)
+        named = {name.lower(): value for name, value in pairs}
         yield named.get("alt", ""), named.get("src", "")
+
+
+def _size_of(source: str) -> int:
+    """Bytes of a picture that a page names, 0 for one that it holds or that is not there."""
+    linked = ROOT / "book" / source[:200]
+    return linked.stat().st_size if linked.is_file() else 0
 
 
 def _draws(cell: Notebook) -> bool:
@@ -153,11 +189,7 @@ def legend_complaints(notebook: Notebook) -> Iterator[str]:
     """Maps of classes whose colours nothing names."""
     within: dict[str, set[str]] = {}  # what each function of the chapter calls
     for number, cell in of_type(notebook, "code"):
-        source = re.sub(r"(?m)^(\s*)[%!].*", r"\1pass", cell.source)  # for Jupyter alone
-        try:
-            tree = ast.parse(source)
-        except SyntaxError:  # a cell in another language, such as %%bash
-            continue
+        tree = _tree(cell)
         for node in ast.walk(tree):
             if isinstance(node, ast.FunctionDef):
                 within[node.name] = _called(node)
@@ -179,23 +211,56 @@ def _called(tree: ast.AST) -> set[str]:
     return {getattr(call, "attr", getattr(call, "id", "")) for call in calls}
 
 
+def _tree(cell: Notebook) -> ast.Module:
+    """A cell without its lines for Jupyter."""
+    return ast.parse(re.sub(r"(?m)^(\s*)[%!].*", r"\1pass", cell.source))
+
+
+def language_complaints(notebook: Notebook) -> Iterator[str]:
+    """Cells that are not Python, apart from lines for Jupyter; nothing else can be asked then."""
+    for number, cell in of_type(notebook, "code"):
+        try:
+            _tree(cell)
+        except SyntaxError as error:
+            yield f"cell {number} is not Python in line {error.lineno}: {error.msg}"
+
+
 def import_complaints(notebook: Notebook) -> Iterator[str]:
     """Libraries that a chapter takes for granted and the package does not bring."""
+    code = fingerprint.code_cells(notebook)
+    # What a chapter looks for, it does not take for granted.
+    asked = {name for c in code if "find_spec" in c for name in re.findall(r"[\"'](\w+)[\"']", c)}
     for number, cell in of_type(notebook, "code"):
         if SETUP_TAGS[0] in tags(cell):
             continue
-        python = re.sub(r"(?m)^(\s*)[%!].*", r"\1pass", cell.source)
-        for node in ast.parse(python).body:
-            if isinstance(node, ast.Import):
-                names = [alias.name for alias in node.names]
-            elif isinstance(node, ast.ImportFrom):
-                names = [node.module or ""]
-            else:
-                continue  # inside a function or a condition it may be optional
-            for name in names:
+        tree = _tree(cell)
+        # In a `try` whose `except` names it, a library may be missing.
+        optional = {
+            node
+            for tried in ast.walk(tree)
+            if isinstance(tried, ast.Try)
+            and any("Import" in ast.unparse(h.type) for h in tried.handlers if h.type)
+            for part in tried.body
+            for node in ast.walk(part)
+        }
+        for node in ast.walk(tree):
+            for name in set() if node in optional else _imported(node):
                 top = name.partition(".")[0]
-                if top not in sys.stdlib_module_names and top not in declared():
+                if top not in sys.stdlib_module_names | declared() | asked:
                     yield f"cell {number} imports {top}, which pyproject.toml does not declare"
+
+
+def _imported(node: ast.AST) -> set[str]:
+    if isinstance(node, ast.Import):
+        return {alias.name for alias in node.names}
+    if isinstance(node, ast.ImportFrom):
+        return {node.module or ""}
+    if isinstance(node, ast.Call):
+        called = getattr(node.func, "attr", getattr(node.func, "id", ""))
+        if called in ("import_module", "__import__") and node.args:
+            name = getattr(node.args[0], "value", None)
+            return {name} if isinstance(name, str) else set()
+    return set()
 
 
 @cache
@@ -310,6 +375,8 @@ def complaints(chapter: Chapter, project: Project) -> list[str]:
     if not chapter.notebook.is_file():
         return [f"{chapter.stem}: has no notebook; run `make notebooks CHAPTER={chapter.stem}`"]
     notebook = nbformat.read(chapter.notebook, as_version=4)
+    if foreign := list(language_complaints(notebook)):
+        return [f"{chapter.stem}: {sentence}" for sentence in foreign]
     found: list[str] = []
     if chapter.notebook.stat().st_size > MAX_BYTES:
         found.append(f"is larger than {MAX_BYTES / 1e6} MB")
@@ -317,6 +384,7 @@ def complaints(chapter: Chapter, project: Project) -> list[str]:
     found += output_complaints(notebook)
     found += fingerprint.faults(notebook)
     found += picture_complaints(notebook)
+    found += figure_complaints(notebook)
     found += legend_complaints(notebook)
     found += table_complaints(notebook)
     found += import_complaints(notebook)

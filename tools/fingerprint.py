@@ -2,8 +2,10 @@
 
 Code is compared as it runs: comments, docstrings, blank lines and line breaks make no difference.
 A chapter reaches the modules of the package that it imports, those that they import, inside
-functions too, and the files beside them that they name. That is more than it runs, never less,
-apart from names that are put together at run time. `tools.notebooks` writes the fingerprint.
+functions too, and the files of the package and the weights that the code names; where it puts a
+name together before a suffix, all files of that kind beside it. That is more than it runs, never
+less, apart from other names that are put together at run time. `tools.notebooks` writes the
+fingerprint.
 """
 
 import ast
@@ -18,6 +20,7 @@ from typing import Any
 from tools.project import ROOT
 
 PACKAGE = ROOT / "fcn_tutorial"
+WEIGHTS = ROOT / "data" / "weights"
 KEY = "fcn_tutorial"  # in a notebook's metadata
 LIBRARIES = ("torch", "torchvision", "numpy", "scipy", "matplotlib", "scikit-learn", "pillow")
 _DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
@@ -96,9 +99,20 @@ def _digest_of(path: Path, package: Path) -> str:
     beside = [
         other.read_bytes()
         for other in sorted(package.rglob("*"))
-        if other.suffix not in (".py", ".pyc") and other.is_file() and f"{other.name!r}" in code
+        if other.suffix not in ("", ".py", ".pyc")
+        and other.is_file()
+        and (
+            f"{other.name!r}" in code
+            or (other.parent == path.parent and f"{other.suffix!r}" in code)
+        )
     ]
     return digest([code.encode(), *beside])
+
+
+def weights_named(sources: Iterable[str], folder: Path = WEIGHTS) -> list[Path]:
+    """The shipped weights whose file name stands in a source."""
+    text = "\n".join(sources)
+    return [path for path in sorted(folder.glob("*.safetensors")) if path.name in text]
 
 
 def digest(parts: Iterable[bytes]) -> str:
@@ -124,9 +138,11 @@ def of_code(notebook: Any) -> str:
 
 
 def of_package(notebook: Any, package: Path = PACKAGE) -> str:
-    """Of the code of the package that a chapter reaches."""
-    names, known = sorted(reached(code_cells(notebook), package)), modules(package)
-    return digest(f"{name} {_digest_of(known[name], package)}".encode() for name in names)
+    """Of the code of the package that a chapter reaches, and of the weights that it names."""
+    cells = code_cells(notebook)
+    names, known = sorted(reached(cells, package)), modules(package)
+    code = [f"{name} {_digest_of(known[name], package)}".encode() for name in names]
+    return digest([*code, *(path.read_bytes() for path in weights_named(cells))])
 
 
 def fingerprint(notebook: Any) -> dict[str, Any]:

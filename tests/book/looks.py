@@ -40,10 +40,12 @@ CUT_EQUATIONS = """() => [...document.querySelectorAll('.bd-article div.math')].
 # Elements that stick out of the page and cannot be scrolled in a box of their own.
 TOO_WIDE = """() => {
   const width = document.documentElement.clientWidth, all = document.documentElement.scrollWidth;
+  const scrolls = element => element && !element.matches('.bd-article')
+    && (getComputedStyle(element).overflowX !== 'visible' || scrolls(element.parentElement));
   const beyond = which => [...document.querySelectorAll(which)].filter(element => {
     const box = element.getBoundingClientRect();
-    return box.width && box.right > width + 1;
-  }).map(element => element.outerHTML.slice(0, 100));
+    return box.width && box.right > width + 1 && !scrolls(element.parentElement);
+  }).map(element => (element.closest('.math') || element).outerHTML.slice(0, 100));
   const foot = beyond('.prev-next-area *');
   if (all <= width) return foot;
   return [...foot, ...beyond('.bd-article *'), `the page is ${all} pixels wide`];

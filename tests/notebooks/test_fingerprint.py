@@ -6,7 +6,7 @@ import nbformat
 import pytest
 
 from tools import chapter_form, fingerprint, notebooks
-from tools.fingerprint import bare, of_code, of_package, reached
+from tools.fingerprint import bare, of_code, of_package, reached, weights_named
 from tools.notebooks import Chapter, chapters
 from tools.project import ROOT, read_project
 
@@ -38,8 +38,9 @@ def package(root: Path) -> Path:
     (folder / "first.py").write_text("def f():\n    from pack.below import second\n")
     (folder / "below" / "__init__.py").write_text("from .second import g as g\n")
     (folder / "below" / "second.py").write_text("def g():\n    return 1\n")
-    (folder / "third.py").write_text("SCRIPT = 'third.js'\n")
-    (folder / "third.js").write_text("1")
+    (folder / "third.py").write_text("SCRIPT = 'third.js'\ndef f(a): return f'{a}.css'\n")
+    for name in ("third.js", "kind.css", "below/third.css"):
+        (folder / name).write_text("1")
     fingerprint.modules.cache_clear()
     fingerprint._digest_of.cache_clear()
     return folder
@@ -64,6 +65,9 @@ def test_a_chapter_reaches_what_its_modules_import_in_their_functions_too(tmp_pa
         ("third.py", "from pack import first", False),
         ("third.js", "from pack import third", True),
         ("third.js", "from pack import first", False),
+        ("kind.css", "from pack import third", True),
+        ("kind.css", "from pack import first", False),
+        ("below/third.css", "from pack import third", False),
     ],
 )
 def test_it_is_marked_by_a_change_it_reaches_and_by_no_other(
@@ -74,6 +78,15 @@ def test_it_is_marked_by_a_change_it_reaches_and_by_no_other(
     (folder / name).write_text((folder / name).read_text().replace("1", "2") + "\nX = 3\n")
     fingerprint._digest_of.cache_clear()
     assert (of_package(page(chapter), folder) != before) == changes
+
+
+def test_it_is_marked_by_a_change_of_weights_that_are_named(tmp_path: Path) -> None:
+    for name in ("a.safetensors", "b.safetensors"):
+        (tmp_path / name).write_bytes(b"1")
+    named = weights_named(["x = 'weights/b.safetensors'"], tmp_path)
+    assert named == [tmp_path / "b.safetensors"]
+    before = of_package(page("path('weights/scene-fcn8s.safetensors')"))
+    assert before != of_package(page("path('weights/scene.safetensors')"))
 
 
 def test_every_chapter_reaches_modules_of_the_package() -> None:

@@ -13,10 +13,21 @@ import nbformat
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
-from tools.chapter_form import complaints, legend_complaints, table_complaints, unlisted_pages
+from fcn_tutorial import playground
+from tools import chapter_form
+from tools.chapter_form import (
+    complaints,
+    figure_complaints,
+    import_complaints,
+    legend_complaints,
+    picture_complaints,
+    table_complaints,
+    unlisted_pages,
+)
 from tools.notebooks import (
     BATCH,
     Chapter,
+    Notebook,
     build,
     chapters,
     fold,
@@ -328,7 +339,6 @@ def test_a_map_of_classes_without_a_legend_is_named_with_its_cell(line: str, nam
         "%pip install it\ndef colours():\n    return visualize.colourise(labels, palette)",
         "def paint(axes):\n    axes.imshow(colours())",
         f"{line}\nvisualize.figure(fig, alt='Labels.')",
-        "%%bash\nls | wc -l",
     ]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells])
     found = list(legend_complaints(notebook))
@@ -382,6 +392,10 @@ def test_a_table_of_the_text_without_a_title_is_named_too(text: str, titled: boo
         ("import pandas as pd", "imports pandas, which pyproject.toml does not declare"),
         ("from pytest import raises", "imports pytest, which pyproject.toml does not declare"),
         ("import nothing.such", "imports nothing, which pyproject.toml does not declare"),
+        ("def f():\n    import pandas", "imports pandas, which pyproject.toml does not declare"),
+        ("with x:\n    from pandas import a", "imports pandas, which pyproject.toml does not"),
+        ("importlib.import_module('pandas')", "imports pandas, which pyproject.toml does not"),
+        ("%%bash\nls -l .", r"is not Python in line \d: invalid syntax"),
     ],
 )
 def test_a_library_that_readers_do_not_get_is_named_with_its_cell(
@@ -393,6 +407,62 @@ def test_a_library_that_readers_do_not_get_is_named_with_its_cell(
     chapter.notebook.write_text(nbformat.writes(notebook), encoding="utf-8")
     found = complaints(chapter, PROJECT)
     assert any(re.match(rf"{STEM}: cell \d+ {sentence}", one) for one in found), found
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "try:\n    import pandas\nexcept ImportError:\n    pandas = None",
+        "able = importlib.util.find_spec('pandas')\nif able:\n    import pandas",
+    ],
+)
+def test_a_library_that_a_chapter_can_do_without_is_no_fault(source: str) -> None:
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
+    assert list(import_complaints(notebook)) == []
+
+
+def element(html: str) -> Notebook:
+    """A cell that makes the element of deconvolution, with this output."""
+    cell = nbformat.v4.new_code_cell("playground.deconvolution(5, alt='Cells.')")
+    cell.outputs = [nbformat.v4.new_output("execute_result", {"text/html": html})]
+    return nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("import x"), cell])
+
+
+def test_a_thing_to_move_that_is_dead_or_of_another_age_is_named_with_its_cell() -> None:
+    html = playground.deconvolution(5, alt="Cells.")._repr_html_()
+    assert list(figure_complaints(element(html))) == []
+    for broken in ("", re.sub("(?s)<script>.*</script>", "", html)):
+        found = list(figure_complaints(element(broken)))
+        assert [one.split(" as ")[0].split("hold ")[1] for one in found] == [
+            "common.js", "deconvolution.js"
+        ]  # fmt: skip
+        assert all(one.startswith("cell 2 makes a thing to move") for one in found)
+    (found_,) = figure_complaints(element(html.replace("pen = null", "pen = undefined")))
+    assert "deconvolution.js as it stands in the package" in found_
+
+
+@pytest.mark.parametrize(
+    ("prose", "sentence"),
+    [
+        ("![Noise](_static/big.png)", r"shows _static/big\.png, 2\.0 MB, at most 0\.7"),
+        ("<IMG SRC='_static/small.png'>", "shows a picture without alt text: _static/small.png"),
+        ("<svg><path/></svg>", "shows a drawing without <title> or aria-label"),
+        ("<img alt='x' src='https://a.b/c.png'>", "loads a picture from outside: https://a.b"),
+    ],
+)
+def test_a_picture_that_the_prose_names_is_looked_at(
+    prose: str, sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    static = tmp_path / "book" / "_static"
+    static.mkdir(parents=True)
+    for name, size in (("big.png", 2_000_000), ("small.png", 100)):
+        (static / name).write_bytes(bytes(size))
+    monkeypatch.setattr(chapter_form, "ROOT", tmp_path)
+    cell = nbformat.v4.new_markdown_cell(prose)
+    (found,) = picture_complaints(nbformat.v4.new_notebook(cells=[cell]))
+    assert re.match(f"cell 1 {sentence}", found)
+    good = nbformat.v4.new_markdown_cell("![A](_static/small.png) <svg><title>B</title></svg>")
+    assert list(picture_complaints(nbformat.v4.new_notebook(cells=[good]))) == []
 
 
 def test_outputs_of_other_code_are_named(chapter: Chapter) -> None:
