@@ -335,9 +335,9 @@ def plain_name(name: str, source: str) -> str:
 
 
 def fcn_data() -> Path | None:
-    """The folder of the data sets that the environment names, if it does."""
+    """The folder of the data sets that the environment names, if it does; `~` is one's home."""
     said = os.environ.get("FCN_DATA")
-    return Path(said) if said else None
+    return Path(said).expanduser() if said else None
 
 
 def data_folder(named: Path | None, how: str, holds: str = "") -> Path:

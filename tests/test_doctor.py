@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from fcn_tutorial.cli import doctor, main
+from fcn_tutorial.datasets import sources
 
 DECLARED = [
     "torch>=2.4", "nowhere-to-be-found>=1", "numpy>=999",
@@ -47,13 +48,16 @@ def test_versions_are_compared_as_numbers(monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_sound_machine_is_told_what_to_do_next(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "CamVid").mkdir()
+    sources.get("camvid").writer(tmp_path, n=1, size=(32, 32))  # type: ignore[misc]
+    (tmp_path / "VOCdevkit" / "VOC2012").mkdir(parents=True)
     monkeypatch.setenv("FCN_DATA", str(tmp_path))
     monkeypatch.setattr(doctor, "requires", lambda name: ['no-such>=1; extra == "export"'])
     assert main(["doctor"]) == 0
     told = capsys.readouterr().out
     assert "CamVid/ found" in told and "nyud/ not there" in told
     assert "fcn-tutorial data check camvid" in told and "data check nyud" not in told
+    assert "VOCdevkit/ is incomplete: " in told and "data check voc" not in told
+    assert "export FCN_DATA" not in told
     assert "pip install 'fcn-tutorial[export]'" in told
     assert "fcn-tutorial train scenes-fcn8s" in told and "  cpu" in told
 
@@ -63,9 +67,31 @@ def test_without_data_it_says_how_to_have_some(
 ) -> None:
     monkeypatch.setenv("FCN_DATA", str(tmp_path / "none"))
     steps = "\n".join(doctor.next_steps(doctor.data_sets(), {}))
-    assert "which is no folder: mkdir -p" in steps and "data list" in steps
+    assert f"mkdir -p {tmp_path / 'none'} " in steps and "data list" in steps
+    assert "export FCN_DATA" not in steps
     monkeypatch.delenv("FCN_DATA")
-    assert "no folder" not in "\n".join(doctor.next_steps(doctor.data_sets(), {}))
+    steps = "\n".join(doctor.next_steps(doctor.data_sets(), {}))
+    assert "mkdir" not in steps and "export FCN_DATA=DIR" in steps
+
+
+@pytest.mark.parametrize("name", ["~/my data", "it's"])
+def test_the_folder_it_would_make_is_the_one_that_is_meant(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("FCN_DATA", name)
+    (step,) = (s for s in doctor.next_steps(doctor.data_sets(), {}) if s.startswith("mkdir"))
+    subprocess.run(step, shell=True, check=True, cwd=tmp_path)
+    assert (tmp_path / name.removeprefix("~/")).is_dir()
+
+
+def test_a_file_for_the_data_is_told_to_be_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "data").write_text("")
+    monkeypatch.setenv("FCN_DATA", str(tmp_path / "data"))
+    steps = "\n".join(doctor.next_steps(doctor.data_sets(), {}))
+    assert f"{tmp_path / 'data'} is a file; name a folder" in steps and "mkdir" not in steps
 
 
 def test_a_package_that_was_never_installed_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:

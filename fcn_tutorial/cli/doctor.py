@@ -6,14 +6,18 @@ import argparse
 import os
 import platform
 import re
+import shlex
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fcn_tutorial import __version__
 from fcn_tutorial.files import fcn_data, number_of
+
+if TYPE_CHECKING:
+    from fcn_tutorial.datasets.source import Source
 
 _NAME = "fcn-tutorial"
 #: The extras that commands and modules ask for, and what for.
@@ -133,26 +137,35 @@ def data_sets() -> list[Finding]:
     """The data sets that have a folder below the one that FCN_DATA names, found or not."""
     from fcn_tutorial.datasets import sources
 
-    root, found = fcn_data(), {}
-    for source in sources.SOURCES.values():
-        if source.folder:
-            there = root is not None and (root / source.folder).is_dir()
-            found[source.name] = Finding(
-                source.name, f"{source.folder}/ {'found' if there else 'not there'}", there
-            )
-    return list(found.values())
+    return [_data_set(source) for source in sources.SOURCES.values() if source.folder]
+
+
+def _data_set(source: Source) -> Finding:
+    """Found where its reader opens the splits that a download brings."""
+    root = fcn_data()
+    if root is None or not (root / source.folder).is_dir():
+        return Finding(source.name, f"{source.folder}/ not there", False)
+    try:
+        for part in source.parts:
+            source.read(source.settings(), part, None)
+    except (OSError, ValueError) as error:
+        return Finding(source.name, f"{source.folder}/ is incomplete: {error}", False)
+    return Finding(source.name, f"{source.folder}/ found")
 
 
 def next_steps(data: list[Finding], extras: dict[str, list[Finding]]) -> Iterator[str]:
     """Commands that make sense now."""
     found, root = [f.name for f in data if f.well], fcn_data()
-    if root is not None and not root.is_dir():
-        yield f"FCN_DATA names {root}, which is no folder: mkdir -p '{root}'"
+    if root is not None and root.exists() and not root.is_dir():
+        yield f"export FCN_DATA=DIR                  # {root} is a file; name a folder"
+    elif root is not None and not root.is_dir():
+        yield f"mkdir -p {shlex.quote(str(root))}   # FCN_DATA names it, and it is not there"
     yield f"{_NAME} train scenes-fcn8s    # needs no data: two minutes on two processors"
     for name in found:
         yield f"{_NAME} data check {name}"
-    if not found:
+    if root is None:
         yield "export FCN_DATA=DIR                  # a folder for all data sets"
+    if not found:
         yield f"{_NAME} data list               # what there is; `data download NAME` fetches"
     missing = [name for name, parts in extras.items() if any(not f.well for f in parts)]
     for name in missing:

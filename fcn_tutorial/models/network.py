@@ -233,10 +233,15 @@ class Network(nn.Module):
         Raises:
             ValueError: for what is no batch of preprocessed images.
         """
-        if images.dim() != 4 or not images.is_floating_point():
+        if (
+            images.dim() != 4
+            or not images.is_floating_point()
+            or images.shape[1] != self.in_channels
+        ):
             raise ValueError(
                 f"{self.title}: got {images.dtype} of shape {tuple(images.shape)}, expected what "
-                "`preprocess` makes of uint8 images (N, C, H, W); `predict` labels one as it is"
+                f"`preprocess` makes of uint8 images (N, {self.in_channels}, H, W); `predict` "
+                "labels one as it is"
             )
         return self.unnamed(self.split(self.full_scores(images)))
 
