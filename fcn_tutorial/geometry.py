@@ -35,11 +35,26 @@ __all__ = [
 class Layer:
     """One convolution, pooling or deconvolution along one axis, in pixels of its input.
 
-    `ceil` rounds a pooling's output size up, as Caffe does always and PyTorch with `ceil_mode`.
     Zero padding alone is `Layer(1, padding=p)`.
+
+    Attributes:
+        kernel: how many taps, k.
+        stride: pixels from one window to the next; of a deconvolution, in its output.
+        padding: pixels added at either end; a deconvolution drops them from its output instead.
+        dilation: pixels from one tap to the next.
+        kind: "conv" for whatever multiplies and adds, "pool", or "deconv".
+        ceil: whether a pooling's output size is rounded up, as Caffe does always and PyTorch with
+            `ceil_mode`.
 
     Raises:
         ValueError: where a number cannot describe a layer.
+
+    ::
+
+        >>> Layer(3, dilation=2).extent  # taps on pixels 0, 2 and 4
+        5
+        >>> [output_size([Layer(3, stride=2, kind="pool", ceil=up)], 6) for up in (False, True)]
+        [2, 3]
     """
 
     kernel: int
@@ -87,6 +102,12 @@ class ReceptiveField(NamedTuple):
             makes it differ between outputs).
         stride: input pixels between neighbouring outputs, an int where it is whole.
         centre: input coordinate on which output 0 is centred.
+
+    ::
+
+        >>> size, stride, centre = receptive_field([Layer(3), Layer(3)])  # 0 sees pixels 0 to 4
+        >>> print(size, stride, centre)
+        5 1 2
     """
 
     size: int
@@ -96,6 +117,13 @@ class ReceptiveField(NamedTuple):
 
 def output_size(layers: Sequence[Layer], n: int) -> int:
     """Length of the output for an input of `n` pixels.
+
+    Args:
+        layers: in the order of the data; none at all leave the length as it is.
+        n: length of the input, in pixels.
+
+    Returns:
+        In pixels of the last layer's output, at least 1.
 
     Raises:
         ValueError: if `n` < 1, and, naming the layer, where nothing would be left.
@@ -129,7 +157,13 @@ def _layer_output_size(layer: Layer, n: int) -> int:
 
 
 def coordinate_map(layers: Sequence[Layer]) -> tuple[Fraction, Fraction]:
-    """(scale, offset) with in = scale·out + offset, from output to input pixel coordinates.
+    """Where output pixels lie on the input.
+
+    Args:
+        layers: in the order of the data.
+
+    Returns:
+        (scale, offset): the centre of output pixel `out` lies on input pixel scale·out + offset.
 
     ::
 
@@ -154,6 +188,12 @@ def receptive_field(layers: Sequence[Layer]) -> ReceptiveField:
     Through a deconvolution, the outputs of one period see different numbers of input pixels; the
     largest counts.
 
+    Args:
+        layers: in the order of the data.
+
+    Returns:
+        `ReceptiveField(size, stride, centre)`, in input pixels.
+
     ::
 
         >>> receptive_field([Layer(3, padding=1), Layer(2, stride=2, kind="pool"), Layer(3)])
@@ -174,6 +214,17 @@ def reach(layers: Sequence[Layer]) -> int:
 
     Half a receptive field, and more where a deconvolution lets the outputs of one period look
     further to one side than to the other. What lies further away never matters to that output.
+
+    Args:
+        layers: in the order of the data.
+
+    Returns:
+        In input pixels, rounded up.
+
+    ::
+
+        >>> reach([Layer(3), Layer(3)])  # 5 pixels seen: the middle one and 2 on either side
+        2
     """
     scale, offset = coordinate_map(layers)
     period = prod(layer.stride for layer in layers if layer.kind == "deconv")
@@ -211,8 +262,13 @@ def _seen(layers: Sequence[Layer], output: int) -> set[int]:
 def crop_offset(path: Sequence[Layer], reference: Sequence[Layer] = ()) -> int:
     """Rows to drop from the output of `path` so that its pixel 0 meets pixel 0 of `reference`.
 
-    Both are layer lists from the same input; no layers at all stand for the image itself. A
-    negative value asks for that many rows of padding instead.
+    Args:
+        path: the layers from the input to the map that is cropped.
+        reference: the layers from the same input to the map that it shall meet; by default none at
+            all, which stand for the image itself.
+
+    Returns:
+        Rows; a negative number asks for that many rows of padding instead.
 
     Raises:
         ValueError: where the two maps have different scales, or lie a fraction of a pixel apart.
@@ -255,9 +311,19 @@ def minimum_padding(
             sought; the one it has is not read.
         sizes: lengths of the input, in pixels.
 
+    Returns:
+        Pixels at either end of the input.
+
     Raises:
         ValueError: for sizes below 1, where paths begin with different layers or not with a
             convolution, where an offset is not whole, and where no padding is enough.
+
+    ::
+
+        >>> halve, double = Layer(2, stride=2, kind="pool"), Layer(4, stride=2, kind="deconv")
+        >>> network = [Layer(3), halve, double]  # 8 → 6 → 3 → 8 pixels, but 9 → 7 → 3 → 8
+        >>> [minimum_padding([(network, ())], sizes) for sizes in ([8], [8, 9])]
+        [0, 1]
     """
     pairs, lengths = list(crops), sorted(set(sizes))
     if not lengths or lengths[0] < 1:
@@ -312,13 +378,22 @@ def macs(
     biases are not counted. One multiply-accumulate is two floating-point operations.
 
     Args:
+        layers: in the order of the data, each the same along both axes.
         channels: of the image and of the output of each layer, one entry more than `layers`.
         size: (H, W) of the image in pixels, or its side.
         groups: of each layer, 1 by default.
 
+    Returns:
+        Their number, exactly.
+
     Raises:
         ValueError: for lengths that differ, groups that do not divide the channels, a pool that
             changes them, and as `output_size` does.
+
+    ::
+
+        >>> macs([Layer(3, padding=1)], channels=[3, 8], size=(4, 5))  # 3² · 3 · 8 · (4 · 5)
+        4320
     """
     groups = [1] * len(layers) if groups is None else groups
     if len(channels) != len(layers) + 1 or len(groups) != len(layers):

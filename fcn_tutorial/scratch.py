@@ -60,12 +60,20 @@ def cross_correlate(
         image: (C, H, W).
         weight: (K, C, k, k).
         bias: (K,), zero by default.
+        stride, padding, dilation: s, p and d, in pixels, for both axes.
 
     Returns:
         (K, H', W') float64, H' = ⌊(H + 2p − d·(k − 1) − 1) / s⌋ + 1 and W' alike.
 
     Raises:
         ValueError: for shapes that do not fit, and where no output would be left.
+
+    ::
+
+        >>> point = [[[0, 0, 0], [0, 1, 0], [0, 0, 0]]]
+        >>> cross_correlate(point, [[[[1, 2], [3, 4]]]])  # a point shows the kernel turned by 180°
+        array([[[4., 3.],
+                [2., 1.]]])
     """
     image, weight = _read("image", image, "CHW"), _read_weight(weight, "KC")
     _check_channels(len(image), weight.shape[1], "weight.shape[1]")
@@ -95,8 +103,23 @@ def convolve(
         out[o, y, x] = bias[o]
             + Σ_{c, i, j} weight[o, c, k−1−i, k−1−j] · image[c, s·y + d·i − p, s·x + d·j − p]
 
-    Arguments, result and errors as in `cross_correlate`. A network that learns its kernels cannot
-    tell the two apart.
+    A network that learns its kernels cannot tell the two apart.
+
+    Args:
+        image, weight, bias, stride, padding, dilation: as in `cross_correlate`.
+
+    Returns:
+        (K, H', W') float64, as of `cross_correlate`.
+
+    Raises:
+        ValueError: as `cross_correlate`.
+
+    ::
+
+        >>> point = [[[0, 0, 0], [0, 1, 0], [0, 0, 0]]]
+        >>> convolve(point, [[[[1, 2], [3, 4]]]])  # a point shows the kernel as it is
+        array([[[1., 2.],
+                [3., 4.]]])
     """
     turned = _read_weight(weight, "KC")[:, :, ::-1, ::-1]
     return cross_correlate(image, turned, bias, stride, padding, dilation)
@@ -118,12 +141,19 @@ def convolution_matrix(
     Args:
         weight: (K, C, k, k).
         input_shape: (C, H, W) of the image.
+        stride, padding, dilation: as in `cross_correlate`.
 
     Returns:
         (K·H'·W', C·H·W) float64, dense, for small images only.
 
     Raises:
         ValueError: as `cross_correlate` does.
+
+    ::
+
+        >>> convolution_matrix([[[[1, 2], [3, 4]]]], input_shape=(1, 2, 3))  # 6 pixels → 2
+        array([[1., 2., 0., 3., 4., 0.],
+               [0., 1., 2., 0., 3., 4.]])
     """
     weight = _read_weight(weight, "KC")
     channels, height, width = _read_shape(input_shape)
@@ -160,6 +190,9 @@ def transposed_convolution(
     Args:
         image: (C, H, W).
         weight: (C, K, k, k), the weight of the convolution K → C that it transposes.
+        stride: output pixels from one input pixel's kernel to the next, s.
+        padding: rows and columns dropped at every side of the output, p.
+        dilation: output pixels from one tap of the kernel to the next, d.
         output_padding: rows and columns more at the bottom and right, below `stride`: the sizes
             that the convolution rounds down to the same H and W.
 
@@ -169,6 +202,12 @@ def transposed_convolution(
     Raises:
         ValueError: for shapes that do not fit, an `output_padding` outside 0 … stride − 1, and
             where no output would be left.
+
+    ::
+
+        >>> transposed_convolution([[[1, 10]]], [[[[1, 2], [3, 4]]]], stride=2)
+        array([[[ 1.,  2., 10., 20.],
+                [ 3.,  4., 30., 40.]]])
     """
     image, weight = _read("image", image, "CHW"), _read_weight(weight, "CK")
     _check_channels(len(image), len(weight), "weight.shape[0]")
@@ -207,6 +246,8 @@ def max_pool(
 
     Args:
         image: (C, H, W).
+        kernel: side of the window in taps.
+        stride, padding, dilation: s, p and d, in pixels, for both axes.
         ceil: round the output size up, so that the last windows may reach over the border; they
             still start inside the image or its left padding.
 
@@ -216,6 +257,11 @@ def max_pool(
     Raises:
         ValueError: for another shape, numbers that describe no pooling, and where no output would
             be left.
+
+    ::
+
+        >>> max_pool([[[1, 2, 3, 4], [5, 6, 7, 8]]], kernel=2, stride=2)
+        array([[[6., 8.]]])
     """
     image = _read("image", image, "CHW")
     layer = Layer(kernel, stride, padding, dilation, kind="pool", ceil=ceil)
@@ -238,7 +284,19 @@ def average_pool(
     Padding counts as zeros and is part of the mean, as is PyTorch's default; what a window reaches
     beyond the padding, where `ceil` rounds the size up, is not.
 
-    Arguments, result and errors as in `max_pool`.
+    Args:
+        image, kernel, stride, padding, ceil: as in `max_pool`.
+
+    Returns:
+        (C, H', W') float64.
+
+    Raises:
+        ValueError: as `max_pool`.
+
+    ::
+
+        >>> average_pool([[[1, 2, 3, 4], [5, 6, 7, 8]]], kernel=2, stride=2)
+        array([[[3.5, 5.5]]])
     """
     image = _read("image", image, "CHW")
     layer = Layer(kernel, stride, padding, kind="pool", ceil=ceil)
@@ -264,12 +322,19 @@ def average_pooling_matrix(
 
     Args:
         input_shape: (C, H, W) of the image.
+        kernel, stride, padding, ceil: as in `max_pool`.
 
     Returns:
         (C·H'·W', C·H·W) float64, dense, for small images only.
 
     Raises:
         ValueError: as `average_pool` does.
+
+    ::
+
+        >>> average_pooling_matrix(input_shape=(1, 2, 3), kernel=2, stride=1)  # 6 pixels → 2
+        array([[0.25, 0.25, 0.  , 0.25, 0.25, 0.  ],
+               [0.  , 0.25, 0.25, 0.  , 0.25, 0.25]])
     """
     channels, height, width = _read_shape(input_shape)
     layer = Layer(kernel, stride, padding, kind="pool", ceil=ceil)
@@ -292,14 +357,37 @@ def average_pooling_matrix(
 
 
 def relu(values: ArrayLike) -> Array:
-    """max(0, v) of every value; any shape, float64."""
+    """max(0, v) of every value.
+
+    Args:
+        values: of any shape.
+
+    Returns:
+        float64 of the same shape.
+
+    ::
+
+        >>> relu([-2, 0, 3])
+        array([0., 0., 3.])
+    """
     return np.asarray(np.maximum(np.asarray(values, dtype=np.float64), 0.0))
 
 
 def sigmoid(values: ArrayLike) -> Array:
-    """1 / (1 + e^−v) of every value; any shape, float64.
+    """1 / (1 + e^−v) of every value.
 
     For v < 0 it is written e^v / (1 + e^v), so that no exponential overflows.
+
+    Args:
+        values: of any shape.
+
+    Returns:
+        float64 of the same shape, from 0 to 1.
+
+    ::
+
+        >>> sigmoid([-1000, 0, 1000])
+        array([0. , 0.5, 1. ])
     """
     values = np.asarray(values, dtype=np.float64)
     decay = np.exp(-np.abs(values))
@@ -307,10 +395,21 @@ def sigmoid(values: ArrayLike) -> Array:
 
 
 def tanh(values: ArrayLike) -> Array:
-    """(e^v − e^−v) / (e^v + e^−v) of every value; any shape, float64.
+    """(e^v − e^−v) / (e^v + e^−v) of every value.
 
     Written with `t = e^(−2·|v|) − 1` as −t / (t + 2) and the sign of v: nothing overflows, and
     small values keep their digits.
+
+    Args:
+        values: of any shape.
+
+    Returns:
+        float64 of the same shape, from −1 to 1.
+
+    ::
+
+        >>> tanh([-1000, 0, 1000])
+        array([-1.,  0.,  1.])
     """
     values = np.asarray(values, dtype=np.float64)
     t = np.expm1(-2.0 * np.abs(values))
@@ -318,13 +417,24 @@ def tanh(values: ArrayLike) -> Array:
 
 
 def softmax(scores: ArrayLike, axis: int = 0) -> Array:
-    """e^score / Σ e^score along `axis`: from 0 to 1, with sum 1; the shape stays, float64.
+    """e^score / Σ e^score along an axis.
 
     A constant taken off all scores cancels, so the largest is taken off and no exponential
     overflows.
 
+    Args:
+        scores: of any shape, the classes along `axis`: by default the first, as in (C, H, W).
+
+    Returns:
+        float64 of the same shape, from 0 to 1, with sum 1 along the axis.
+
     Raises:
         ValueError: where `scores` has no such axis.
+
+    ::
+
+        >>> softmax([1000, 1000, 0])
+        array([0.5, 0.5, 0. ])
     """
     scores = np.asarray(scores, dtype=np.float64)
     powers = np.exp(scores - scores.max(axis=axis, keepdims=True))
@@ -349,9 +459,18 @@ def cross_entropy(
         reduction: "mean" divides by the number of pixels that are not void; with none, the loss is
             0.
 
+    Returns:
+        One number, at least 0.
+
     Raises:
         ValueError: for shapes that do not fit, a target that is not integer, labels out of range
             and an unknown reduction.
+
+    ::
+
+        >>> loss = cross_entropy(np.zeros((2, 1, 3)), [[0, 1, 255]], reduction="sum")
+        >>> print(f"{loss / np.log(2):.3f}")  # two pixels between two classes: 2 · ln 2
+        2.000
     """
     scores, labels = _read("scores", scores, "CHW"), np.asarray(target)
     if labels.shape != scores.shape[1:]:
