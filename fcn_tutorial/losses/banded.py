@@ -47,6 +47,15 @@ def upsample_cross_entropy(
 
     Raises:
         ValueError: as the two functions it stands for.
+
+    ::
+
+        >>> scores = torch.arange(8.0).view(1, 2, 2, 2)
+        >>> target = torch.tensor([0, 1, 1, 255]).expand(1, 4, 4)
+        >>> loss = upsample_cross_entropy(scores, target, factor=2, offset=1)
+        >>> plain = pixel_cross_entropy(upsample(scores, 2, size=(4, 4), offset=1), target)
+        >>> torch.allclose(loss, plain)
+        True
     """
     check(scores, target, ignore_index, weight, reduction)
     if torch.compiler.is_compiling():

@@ -41,11 +41,20 @@ def border_weights(
     Args:
         labels: (N, H, W) integer. A region is what hangs together, over edges of pixels, of one
             image's pixels that are neither background nor void.
-        w0: of a pixel at no distance from both. sigma: in pixels.
+        w0: weight of a pixel at no distance from both.
+        sigma: in pixels.
+        background: the label of what is between the regions.
+        ignore_index: the label of void pixels, or several.
 
     Returns:
         (N, H, W) float32 on the CPU: 0 in regions, in void, where there are fewer than two regions,
         and where the next is further than 6 sigma.
+
+    ::
+
+        >>> labels = torch.tensor([[[1, 0, 1, 0, 0, 1]]])  # a gap of one pixel, and one of two
+        >>> border_weights(labels, w0=1, sigma=1)  # e^(−2²/2) and e^(−3²/2)
+        tensor([[[0.0000, 0.1353, 0.0000, 0.0111, 0.0111, 0.0000]]])
     """
     maps = [
         _of_image(image, void, w0, sigma, background)
@@ -82,18 +91,26 @@ def weighted_cross_entropy(
     border: Border = "zero",
     ignore_index: Void = 255,
 ) -> Tensor:
-    """The sum of weights (N, H, W) times the softmax cross-entropy of each pixel.
+    """The sum of each pixel's weight times its softmax cross-entropy.
 
     Args:
         scores: (N, C, h, w) floating point, upsampled as in `upsampling.upsample` before that.
         target: (N, H, W) integer; void pixels do not count, whatever their weight.
-        factor, offset, border: as in `upsampling.upsample`.
+        weights: (N, H, W), such as of `border_weights`.
+        factor, offset, border: as in `upsampling.upsample`; 1 for scores of the target's size.
+        ignore_index: the label of void pixels, or several.
 
     Returns:
         A scalar, of float32 for half-precision scores.
 
     Raises:
         ValueError: where weights and target differ in shape, and as `pixel_cross_entropy`.
+
+    ::
+
+        >>> scores, target = torch.zeros(1, 2, 1, 2), torch.tensor([[[0, 1]]])
+        >>> weighted_cross_entropy(scores, target, torch.tensor([[[1.0, 3.0]]]))  # 4 · ln 2
+        tensor(2.7726)
     """
     check(scores, target, ignore_index, None, "sum")
     if weights.shape != target.shape:

@@ -27,6 +27,11 @@ def median_frequency_weights(counts: Any, image_pixels: Any = None) -> Tensor:
 
     Raises:
         ValueError: for negative counts, no pixel at all, or image_pixels below counts.
+
+    ::
+
+        >>> median_frequency_weights([10, 20, 40, 0])
+        tensor([2.0000, 1.0000, 0.5000, 0.0000])
     """
     pixels = _counts(counts)
     within = pixels.sum().expand_as(pixels)
@@ -60,6 +65,13 @@ def frequency_weights(counts: Any, rule: WeightRule = "inverse_sqrt") -> Tensor:
 
     Raises:
         ValueError: for negative counts, no pixel at all and an unknown rule.
+
+    ::
+
+        >>> frequency_weights([90, 10])  # a ninth of the pixels: 3 times the weight
+        tensor([0.8333, 2.5000])
+        >>> frequency_weights([90, 10], rule="inverse")  # 9 times
+        tensor([0.5556, 5.0000])
     """
     if rule not in get_args(WeightRule):
         raise ValueError(f"rule must be one of {get_args(WeightRule)}, got {rule!r}")

@@ -34,6 +34,12 @@ def focal_loss(
 
     Raises:
         ValueError: for a negative gamma, and as `pixel_cross_entropy`.
+
+    ::
+
+        >>> scores, target = torch.zeros(1, 2, 4, 4), torch.ones(1, 4, 4, dtype=torch.int64)
+        >>> focal_loss(scores, target, gamma=2)  # 0.5² · ln 2
+        tensor(0.1733)
     """
     if not gamma >= 0:
         raise ValueError(f"gamma must be 0 or more, got {gamma}")

@@ -37,13 +37,20 @@ def dice_loss(
         scores: (N, C, H, W) floating point, before the softmax.
         target: (N, H, W) integer.
         ignore_index: the label of void pixels, or several.
-        reduction: see the module.
+        reduction: "mean" over the classes, or "sum", that mean times the number of valid pixels.
 
     Returns:
         A scalar, of float32 for half-precision scores.
 
     Raises:
         ValueError: as `pixel_cross_entropy`.
+
+    ::
+
+        >>> target = torch.tensor([[[0, 1]]])
+        >>> scores = torch.tensor([[[[99.0, 99.0]], [[0.0, 0.0]]]])  # class 0, twice
+        >>> dice_loss(scores, target)  # Dice scores of 2/3 and 0
+        tensor(0.6667)
     """
 
     def lost(p: Tensor, y: Tensor) -> Tensor:
@@ -62,7 +69,21 @@ def lovasz_softmax(
     the errors, and convex. Source: Berman, Triki, Blaschko 2018, equations 8 to 11, the classes
     "present". It sorts the pixels once for every class.
 
-    Args, returns and raises: as `dice_loss`.
+    Args:
+        scores, target, ignore_index, reduction: as in `dice_loss`.
+
+    Returns:
+        A scalar, of float32 for half-precision scores.
+
+    Raises:
+        ValueError: as `pixel_cross_entropy`.
+
+    ::
+
+        >>> target = torch.tensor([[[0, 1]]])
+        >>> scores = torch.tensor([[[[99.0, 99.0]], [[0.0, 0.0]]]])  # class 0, twice
+        >>> lovasz_softmax(scores, target)  # IU of 1/2 and 0
+        tensor(0.7500)
     """
 
     def lost(p: Tensor, y: Tensor) -> Tensor:

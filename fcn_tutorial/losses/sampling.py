@@ -38,9 +38,19 @@ def sample_pixels(
             device than the target: one on the CPU draws the same cells for every device.
         ignore_index: the label of void pixels, which stay void; of several, the first is written.
 
+    Returns:
+        (…, H, W) in the target's dtype, on its device.
+
     Raises:
         ValueError: for a fraction outside (0, 1], a cell below 1, a target that is not integer or
             has less than two dimensions, and an ignore_index that its dtype cannot hold.
+
+    ::
+
+        >>> target = torch.zeros(500, 500, dtype=torch.uint8)
+        >>> kept = sample_pixels(target, 0.25, generator=torch.Generator().manual_seed(0)) == 0
+        >>> f"{kept.float().mean():.2f}"
+        '0.25'
     """
     if not 0 < fraction <= 1:
         raise ValueError(f"fraction must be above 0 and at most 1, got {fraction}")

@@ -15,10 +15,23 @@ from fcn_tutorial.void import Void
 
 
 class TaskLosses(NamedTuple):
-    """The loss of several tasks, and what it is made of."""
+    """The loss of several tasks, and what it is made of.
 
-    total: Tensor  # what is differentiated
-    parts: dict[str, Tensor]  # of each task, before its task weight, detached: for a log
+    Attributes:
+        total: what is differentiated, a scalar.
+        parts: {task: its loss before its task weight}, detached: for a log.
+
+    ::
+
+        >>> scores = {"semantic": torch.zeros(1, 2, 4, 4), "geometric": torch.zeros(1, 2, 4, 4)}
+        >>> targets = {task: torch.zeros(1, 4, 4, dtype=torch.int64) for task in scores}
+        >>> losses = multitask_loss(scores, targets, factor=1, task_weights={"geometric": 0.0})
+        >>> losses.total, losses.parts["geometric"]  # ln 2 both, of which one counts
+        (tensor(0.6931), tensor(0.6931))
+    """
+
+    total: Tensor
+    parts: dict[str, Tensor]
 
 
 def multitask_loss(
@@ -58,6 +71,13 @@ def multitask_loss(
     Raises:
         ValueError: naming the tasks, where the keys of scores and targets differ, none is given, or
             a weight is for no task or negative; and as `upsample_loss` for a task, naming it.
+
+    ::
+
+        >>> scores = {"semantic": torch.zeros(1, 2, 4, 4), "geometric": torch.zeros(1, 4, 4, 4)}
+        >>> targets = {task: torch.zeros(1, 4, 4, dtype=torch.int64) for task in scores}
+        >>> multitask_loss(scores, targets, factor=1).total  # ln 2 + ln 4
+        tensor(2.0794)
     """
     class_weights, task_weights = class_weights or {}, task_weights or {}
     _check_tasks(scores, targets, class_weights, task_weights)

@@ -20,8 +20,17 @@ _REGIONS = {"dice": dice_loss, "lovasz": lovasz_softmax}
 class Terms(NamedTuple):
     """What a loss is made of; without arguments it is the plain cross-entropy.
 
-    focal: exponent of `focal_loss`, 0 for the cross-entropy. region: the loss that is added to it.
-    region_weight: its factor; beside a mean over pixels a region's loss is between 0 and 1.
+    Attributes:
+        focal: exponent of `focal_loss`, 0 for the cross-entropy.
+        region: the loss that is added to it.
+        region_weight: its factor; beside a mean over pixels a region's loss is between 0 and 1.
+
+    ::
+
+        >>> import torch
+        >>> scores, target = torch.zeros(1, 2, 4, 4), torch.ones(1, 4, 4, dtype=torch.int64)
+        >>> upsample_loss(scores, target, factor=1, terms=Terms(focal=2.0))  # 0.5² · ln 2
+        tensor(0.1733)
     """
 
     focal: float = 0.0
@@ -48,7 +57,8 @@ def upsample_loss(
     each part's regions then count by their pixels.
 
     Args:
-        scores: (N, C, H, W) floating point. target: (N, H', W') integer, of the upsampled size.
+        scores: (N, C, H, W) floating point.
+        target: (N, H', W') integer, of the upsampled size.
         factor, offset, border: as in `upsampling.upsample`.
         terms: what the loss is made of.
         ignore_index, weight, reduction: as in `pixel_cross_entropy`; a region's loss weighs its
@@ -59,6 +69,13 @@ def upsample_loss(
 
     Raises:
         ValueError: as the losses it is made of, and for an unknown region.
+
+    ::
+
+        >>> import torch
+        >>> scores, target = torch.zeros(1, 2, 1, 2), torch.tensor([[[0, 1]]])
+        >>> upsample_loss(scores, target, factor=1, terms=Terms(region="dice"))  # ln 2 + 1/2
+        tensor(1.1931)
     """
     if terms.region != "none" and terms.region not in _REGIONS:
         known = ", ".join(("none", *_REGIONS))
