@@ -31,6 +31,7 @@ def boundary_band(
 
     Args:
         target: (…, H, W) integer tensor or array, each map by itself.
+        width: of the band on either side of a boundary, in pixels.
         ignore_index: the label of void pixels, or several; None if there are none.
         void_is_boundary: whether the edge of a void region counts as a boundary. It does on VOC,
             whose void pixels are drawn over the boundaries (Chen et al. 2015, DeepLab, measure from
@@ -42,6 +43,12 @@ def boundary_band(
 
     Raises:
         ValueError: for width < 1, a target that is not integer or has less than two dimensions.
+
+    ::
+
+        >>> import torch
+        >>> boundary_band(torch.tensor([[0, 0, 0, 1, 1, 1]]), width=1).long()
+        tensor([[0, 0, 1, 1, 0, 0]])
     """
     labels = integers(target, "target")
     if width < 1:
@@ -69,13 +76,23 @@ def boundary_only(
 
     Scores near the boundaries are then those of `ConfusionMatrix.update(prediction,
     boundary_only(target, width))`, and a curve of them over widths shows how far from the boundary
-    a network errs. Arguments as in `boundary_band`; of several void labels the first is written.
+    a network errs.
+
+    Args:
+        target, width, void_is_boundary: as in `boundary_band`.
+        ignore_index: the label of void pixels; of several, the first is written.
 
     Returns:
         An integer tensor of the target's shape.
 
     Raises:
         ValueError: as `boundary_band`, and for an ignore_index that the target's dtype cannot hold.
+
+    ::
+
+        >>> import torch
+        >>> boundary_only(torch.tensor([[0, 0, 0, 1, 1, 1]]), width=1)
+        tensor([[255, 255,   0,   1, 255, 255]])
     """
     labels = integers(target, "target")
     void = writable_void(labels.dtype, ignore_index)
@@ -104,6 +121,14 @@ def boundary_iu(
 
     Raises:
         ValueError: as `boundary_only` and `ConfusionMatrix.update`.
+
+    ::
+
+        >>> import torch
+        >>> truth = torch.tensor([[0, 0, 0, 1, 1, 1]])
+        >>> prediction = torch.tensor([[0, 0, 1, 1, 1, 1]])
+        >>> boundary_iu([(prediction, truth)], num_classes=2, width=1)  # of the middle two: 0, 1/2
+        0.25
     """
     confusion = ConfusionMatrix(num_classes, ignore_index)
     for prediction, target in pairs:
@@ -131,6 +156,7 @@ def boundary_f1(
 
     Args:
         prediction, target: (H, W) integer tensors or arrays.
+        num_classes: how many there are, C.
         tolerance: Euclidean distance in pixels; by default 0.75% of the image's diagonal.
         ignore_index: the label of void pixels, or several; None if there are none. They belong to
             no class in the prediction either, and next to them there is no contour: where void is

@@ -35,6 +35,9 @@ def stride_ceiling(
         labels: (H, W) integer maps. They are cut into cells of factor × factor pixels from the top
             left corner, the last ones partial where a side is not a multiple. No method looks at
             void pixels, and void pixels are not scored.
+        factor: the stride of the score map, in pixels.
+        num_classes: how many there are, C.
+        ignore_index: the label of void pixels, or several; None if there are none.
         method: what becomes of a cell.
 
             - "nearest": the label of its pixel (factor // 2, factor // 2), counted from 0, or of
@@ -44,6 +47,7 @@ def stride_ceiling(
               had with one label a cell.
             - "bilinear": the classes' shares in each cell, interpolated between cell centres
               (constant beyond the outermost) and the largest taken, the lower class at a tie.
+        absent: which classes without a pixel count, as in `score`.
 
     Returns:
         The `Scores` of all maps together, as of `score`.

@@ -33,11 +33,22 @@ class Scores:
     """The scores of one confusion matrix, as fractions of one; nan where nothing can be scored.
 
     Attributes:
+        pixel_accuracy: the share of all pixels that are right.
+        mean_accuracy: the mean of `accuracy`.
+        mean_iu: the mean of `iu`.
+        fw_iu: the mean of `iu`, each class weighing by its pixels.
         iu: per class, (C,) float64; nan for the classes that `absent` leaves out of the mean.
         accuracy: likewise, also called `recall`; nan for classes without a pixel in the truth.
         precision: likewise; nan for classes that were never predicted.
         support: pixels of each class in the truth, (C,) int64.
+        absent: which classes without a pixel in the truth count, as in `score`.
         matrix: the counts that all of it follows from, (C, C).
+
+    ::
+
+        >>> scores = score([[3, 1], [0, 4]])
+        >>> scores.iu, scores.accuracy  # 3/4 and 4/5; 3/4 and 4/4
+        (array([0.75, 0.8 ]), array([0.75, 1.  ]))
     """
 
     pixel_accuracy: float
@@ -62,22 +73,34 @@ def score(
     absent: Absent = "score_zero_if_predicted",
     ignore_index: Void = None,
 ) -> Scores:
-    """The scores of a confusion matrix (C, C) of counts, rows the truth and columns the prediction.
+    """The scores of a confusion matrix.
+
+    Mean accuracy is over the classes in the truth, pixel accuracy and f.w. IU over its pixels; they
+    do not depend on `absent`.
 
     Args:
-        absent: which classes without a pixel in the truth count in the mean IU.
+        matrix: (C, C) counts of pixels, rows the truth and columns the prediction.
+        absent: which classes without a pixel in the truth count in the mean IU. The two can differ
+            by a factor of two: say which.
 
             - "score_zero_if_predicted": a class that was predicted anywhere counts with IU 0, one
-              that was not is left out (reference score.py). "truth_only": all of them are left out
-              (Shelhamer, Long, Darrell 2017). The two can differ by a factor of two: say which.
-              Mean accuracy is over the classes in the truth, pixel accuracy and f.w. IU over its
-              pixels; they do not depend on `absent`.
+              that was not is left out (reference score.py).
+            - "truth_only": all of them are left out (Shelhamer, Long, Darrell 2017).
         ignore_index: labels among the C that are void and no classes: left out of the mean IU
             however often they were predicted. A pixel of a class that was taken for one of them is
             an error.
 
+    Returns:
+        `Scores`, fractions of one.
+
     Raises:
         ValueError: for a matrix that is not square and for an unknown `absent`.
+
+    ::
+
+        >>> counts = [[2, 2], [0, 0]]  # half of class 0 was taken for class 1, which is not there
+        >>> score(counts).mean_iu, score(counts, absent="truth_only").mean_iu
+        (0.25, 0.5)
     """
     if absent not in get_args(Absent):
         raise ValueError(f"absent must be one of {get_args(Absent)}, got {absent!r}")

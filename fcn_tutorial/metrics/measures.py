@@ -51,11 +51,22 @@ class Measure(_Shown):
     """A score: how it follows from a confusion matrix, and where it is shown.
 
     Attributes:
+        key: its name in records, logs and JSON.
+        title: its name in tables.
         of: the value, a pure function of `Scores` and so of a matrix (`Scores.matrix`) and of the
             convention for absent classes; a number, or (C,) where `per_class`; nan where there is
             none.
         places: where it is shown.
         per_class: whether it is a number for each class.
+        percent: shown a hundredfold, with `digits` decimals; otherwise as it is, with three.
+        digits: decimals of a percentage.
+
+    ::
+
+        >>> from fcn_tutorial.metrics import score
+        >>> wrong = Measure("wrong", "wrong pixels", lambda s: 1 - s.pixel_accuracy, ("log",))
+        >>> wrong.text(wrong.of(score([[3, 1], [0, 4]])))  # one of 8, in per cent
+        '12.5'
     """
 
     of: Callable[[Scores], float | FloatArray]
@@ -68,7 +79,17 @@ class ImageMeasure(_Shown):
     """An error of one image, of which a set's is the mean; shown wherever a record has it.
 
     Attributes:
+        key: its name in records, logs and JSON.
+        title: its name in tables.
         of: the error of (truth, prediction), class indices (H, W) each; nan where there is none.
+        percent: shown a hundredfold, with `digits` decimals; otherwise as it is, with three.
+        digits: decimals of a percentage.
+
+    ::
+
+        >>> missed = ImageMeasure("missed", "missed pixels", lambda t, p: float((t > p).mean()))
+        >>> missed.text(missed.of(np.array([[0, 1, 1, 1]]), np.array([[0, 1, 1, 0]])))
+        '25.0'
     """
 
     of: Callable[[Labels, Labels], float]
@@ -118,29 +139,95 @@ IMAGE_MEASURES: dict[str, ImageMeasure] = {
 
 
 def measured(scores: Scores) -> dict[str, float | FloatArray]:
-    """{key: value} of every measure."""
+    """The value of every measure.
+
+    Args:
+        scores: of one confusion matrix.
+
+    Returns:
+        {key: value}, in the order of `MEASURES`: a number, or (C,) where a measure is per class.
+
+    ::
+
+        >>> from fcn_tutorial.metrics import score
+        >>> values = measured(score([[3, 1], [0, 4]]))
+        >>> values["pixel_accuracy"], values["recall"]  # 7/8; 3/4 and 4/4
+        (0.875, array([0.75, 1.  ]))
+    """
     return {key: measure.of(scores) for key, measure in MEASURES.items()}
 
 
 def shown(place: Place, per_class: bool = False) -> list[Measure]:
-    """The rows of the table that a place shows, of one number each, or of one a class."""
+    """The rows of the table that a place shows.
+
+    Args:
+        place: where scores are shown, as "log" or "card".
+        per_class: the measures with a number for each class, not those of one number.
+
+    Returns:
+        In the order of `MEASURES`.
+
+    ::
+
+        >>> [measure.title for measure in shown("log")]
+        ['mean IU', 'pixel accuracy']
+    """
     return [m for m in MEASURES.values() if place in m.places and m.per_class == per_class]
 
 
 def of_images(parts: Iterable[Mapping[str, Any]]) -> list[ImageMeasure]:
-    """The rows of `IMAGE_MEASURES` that any of several {key: value} has."""
+    """The rows of `IMAGE_MEASURES` that any of several records has.
+
+    Args:
+        parts: {key: value} of each; other keys and all values are not read.
+
+    Returns:
+        In the order of `IMAGE_MEASURES`.
+
+    ::
+
+        >>> records = [{"mean_iu": 0.5}, {"mean_iu": 0.6, "rand_error": 0.1}]
+        >>> [measure.title for measure in of_images(records)]
+        ['Rand error']
+    """
     known = {key for part in parts for key in part}
     return [row for key, row in IMAGE_MEASURES.items() if key in known]
 
 
 def named(key: str) -> Measure | ImageMeasure:
-    """The measure of that key; for others, as of published scores, one that is only shown."""
+    """The measure of that key.
+
+    Args:
+        key: of `MEASURES` or `IMAGE_MEASURES`, or another, as of published scores.
+
+    Returns:
+        The row of the table; for another key, a measure that has only a title and no value.
+
+    ::
+
+        >>> named("fw_iu").title, named("boundary_score").title
+        ('f.w. IU', 'boundary score')
+    """
     found = MEASURES.get(key) or IMAGE_MEASURES.get(key)
     return found or Measure(key, key.replace("_", " "), lambda s: float("nan"), ())
 
 
 def over_seeds(values: Sequence[float | None]) -> tuple[float | None, float | None]:
-    """Mean and standard deviation (None for a single run) of what is known of several runs."""
+    """Mean and standard deviation of what is known of several runs.
+
+    Args:
+        values: of each run; None where it has none.
+
+    Returns:
+        (mean, deviation), with n − 1 below the root; the deviation is None for a single run, both
+        are None where nothing is known.
+
+    ::
+
+        >>> mean, deviation = over_seeds([0.5, None, 0.6, 0.7])
+        >>> f"{mean:.3f} ± {deviation:.3f}"
+        '0.600 ± 0.100'
+    """
     known = [value for value in values if value is not None]
     if not known:
         return None, None

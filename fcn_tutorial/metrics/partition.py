@@ -29,7 +29,8 @@ def rand_error(truth: Labels, prediction: Labels, background: int = 0) -> float:
 
     Args:
         truth, prediction: (H, W), equal numbers on what is one region (`cells` makes them of a map
-            of classes). Pixels of `background` in `truth`, the membranes, are not looked at; in
+            of classes).
+        background: the number of the membranes, whose pixels in `truth` are not looked at; in
             `prediction` it is a region like others.
 
     Returns:
@@ -37,6 +38,12 @@ def rand_error(truth: Labels, prediction: Labels, background: int = 0) -> float:
 
     Raises:
         ValueError: for shapes that differ and for a truth without a pair.
+
+    ::
+
+        >>> truth = np.array([[1, 1, 0, 2, 2]])
+        >>> rand_error(truth, np.ones_like(truth))  # 2 of 6 pairs belong together: 2 · 2 / (2 + 6)
+        0.5
     """
     _check_shapes(truth, prediction)
     inside = truth != background
@@ -65,8 +72,19 @@ def warping_error(truth: NDArray[np.bool_], prediction: NDArray[np.bool_]) -> fl
     Args:
         truth, prediction: (H, W) bool, True in cells.
 
+    Returns:
+        A fraction of one, 0 where bending explains all.
+
     Raises:
         ValueError: for shapes that differ.
+
+    ::
+
+        >>> truth = np.array([[True, True, False, True, True]])
+        >>> warping_error(truth, np.array([[True, False, False, True, True]]))  # a border moved
+        0.0
+        >>> warping_error(truth, np.ones_like(truth))  # two cells joined, through 1 pixel of 5
+        0.2
     """
     _check_shapes(truth, prediction)
     warped = np.pad(truth.astype(bool), 1)
@@ -87,7 +105,20 @@ def warping_error(truth: NDArray[np.bool_], prediction: NDArray[np.bool_]) -> fl
 
 
 def cells(labels: Labels, cell: int = 1) -> NDArray[np.int32]:
-    """The regions of a class, numbered from 1; they hang together over edges. 0 elsewhere."""
+    """The regions of a class; they hang together over edges, not over corners.
+
+    Args:
+        labels: (H, W) class indices.
+        cell: the class.
+
+    Returns:
+        (H, W) int32, the regions numbered from 1, and 0 elsewhere.
+
+    ::
+
+        >>> cells(np.array([[1, 0, 1], [0, 1, 1]])).tolist()
+        [[1, 0, 2], [0, 2, 2]]
+    """
     numbered, _ = ndimage.label(labels == cell)
     found: NDArray[np.int32] = numbered.astype(np.int32)
     return found

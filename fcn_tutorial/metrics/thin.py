@@ -43,6 +43,13 @@ def thin_classes(
 
     Raises:
         ValueError: for labels out of range and for a share outside (0, 1].
+
+    ::
+
+        >>> pole = np.zeros((20, 21), dtype=np.int64)
+        >>> pole[:, 10] = 1  # of the rest, 4 columns of 20 are within 2 pixels of it
+        >>> thin_classes([pole], num_classes=2), thin_classes([pole], num_classes=2, share=0.2)
+        ([1], [1, 0])
     """
     if not 0 < share <= 1:
         raise ValueError(f"share must be above 0 and at most 1, got {share}")
@@ -71,6 +78,13 @@ def thin_iu(scores: Scores, thin: Collection[int]) -> float:
 
     Raises:
         ValueError: for an index that is no class, and where there is none.
+
+    ::
+
+        >>> from fcn_tutorial.metrics import score
+        >>> scores = score([[90, 2, 0], [1, 1, 0], [0, 0, 9]])
+        >>> thin_iu(scores, thin=[1])  # 1 pixel right of 1 + 1 + 2
+        0.25
     """
     wrong = [c for c in thin if not 0 <= c < len(scores.iu)]
     if wrong or not thin:
