@@ -37,6 +37,15 @@ class DenseCRF:
 
     Raises:
         ValueError: for weights below 0, widths that are not above 0 and fewer than 0 steps.
+
+    ::
+
+        >>> first = np.full((4, 6), 0.9, np.float32)
+        >>> first[1, 2] = 0.4  # one pixel of a uniform picture doubts
+        >>> image = np.full((3, 4, 6), 128, np.uint8)
+        >>> refined = DenseCRF()(np.stack([first, 1 - first]), image)
+        >>> bool((refined[0] > 0.9).all())
+        True
     """
 
     weight: float = 4.0
@@ -117,6 +126,12 @@ class Filter:
 
     Raises:
         ValueError: where points are too far apart.
+
+    ::
+
+        >>> average = Filter(np.array([[0.0], [0.0], [100.0]]))  # two in one place, one far off
+        >>> average(np.array([[1.0], [3.0], [7.0]])).round(3).ravel()
+        array([2., 2., 7.])
     """
 
     def __init__(self, points: Floats) -> None:

@@ -30,6 +30,12 @@ class Depth(tv_tensors.Mask):  # type: ignore[misc]  # torchvision is untyped
     A `Mask` to transforms.v2: it moves with the picture but takes the nearest pixel, because the
     mean of a near and a far surface is neither; colour transforms leave it alone. A magnified view
     keeps its metres.
+
+    ::
+
+        >>> depth = Depth(torch.tensor([[[1.0, 9.0]]]))
+        >>> resize_nearest(depth, (1, 4)).tolist()  # nothing between 1 m and 9 m
+        [[[1.0, 1.0, 9.0, 9.0]]]
     """
 
 
@@ -38,6 +44,13 @@ class HHA(tv_tensors.Image):  # type: ignore[misc]
 
     An `Image` to the geometric transforms.v2; those of colour leave it alone, because its channels
     are measurements.
+
+    ::
+
+        >>> from torchvision.transforms.v2 import functional
+        >>> pixel = torch.tensor([10, 20, 30], dtype=torch.uint8).view(3, 1, 1)
+        >>> [functional.invert(kind(pixel)).flatten().tolist() for kind in (tv_tensors.Image, HHA)]
+        [[245, 235, 225], [10, 20, 30]]
     """
 
 
@@ -54,10 +67,23 @@ for _functional in (
 
 
 def map_sample(function: Callable[[Tensor], Any], sample: Any) -> Any:
-    """`function` of a tensor, or of every tensor of {name: tensor}, which then stays such a dict.
+    """`function` of a tensor, or of every tensor of a dict.
+
+    Args:
+        function: from tensor to anything.
+        sample: a tensor, or {name: tensor}.
+
+    Returns:
+        What `function` makes of the tensor, or {name: that}.
 
     Raises:
         TypeError: for anything else.
+
+    ::
+
+        >>> sample = {"rgb": torch.zeros(3, 4, 5), "depth": torch.zeros(1, 4, 5)}
+        >>> map_sample(len, sample), map_sample(len, sample["rgb"])
+        ({'rgb': 3, 'depth': 1}, 3)
     """
     if isinstance(sample, Tensor):
         return function(sample)
@@ -67,7 +93,13 @@ def map_sample(function: Callable[[Tensor], Any], sample: Any) -> Any:
 
 
 def mean_colour(image: Tensor) -> list[float]:
-    """The mean of each channel of (C, H, W), what an image is padded with."""
+    """The mean of each channel of (C, H, W), what an image is padded with.
+
+    ::
+
+        >>> mean_colour(torch.tensor([[[0, 100]], [[7, 7]], [[1, 2]]], dtype=torch.uint8))
+        [50.0, 7.0, 1.5]
+    """
     return [float(c) for c in image.float().mean((-2, -1))]
 
 
@@ -84,9 +116,18 @@ def resize_nearest(
     by up to half a pixel, and some versions do so for a `Mask` that is asked for NEAREST_EXACT.
 
     Args:
-        part: labels or depth, of any dtype; the result is of the same type.
-        size: (H', W') of the result.
-        window: (top, left, height, width); all of `part` without it.
+        part: labels or depth, of any dtype.
+        size: (H', W') of the result, in pixels.
+        window: (top, left, height, width), in pixels of `part`; all of it without one.
+
+    Returns:
+        (…, H', W') of the type of `part`.
+
+    ::
+
+        >>> labels = torch.tensor([[1, 2, 3, 4, 5, 6]])
+        >>> resize_nearest(labels, (1, 2)), resize_nearest(labels, (1, 4), window=(0, 0, 1, 2))
+        (tensor([[2, 5]]), tensor([[1, 1, 2, 2]]))
     """
     top, left, height, width = window or (0, 0, part.shape[-2], part.shape[-1])
     plain = part.as_subclass(Tensor)[..., top : top + height, left : left + width]
@@ -117,6 +158,15 @@ class Part(NamedTuple):
     Attributes:
         name: "rgb" or "hha", values 0–255; or "depth", whose value is ln(depth in mm), and the mean
             where depth is missing.
+        scale: what values are multiplied by.
+        mean: of each channel, after that.
+        std: likewise.
+
+    ::
+
+        >>> (part,) = PREPROCESSING["centred"]
+        >>> [round((value * part.scale - part.mean[0]) / part.std[0], 3) for value in (0, 51, 255)]
+        [-1.0, -0.6, 1.0]
     """
 
     name: str
@@ -176,6 +226,14 @@ class Preprocess(nn.Module):
         ValueError: for another name, for parts that are not those of the name, and for channels
             that are not those of the part.
         TypeError: for images that are not uint8 and depth that is not floating point.
+
+    ::
+
+        >>> black = torch.zeros(3, 1, 1, dtype=torch.uint8)
+        >>> Preprocess("caffe")(black).flatten()  # minus the mean, in RGB
+        tensor([-122.6789, -116.6688, -104.0070])
+        >>> Preprocess("centred")(black).flatten()
+        tensor([-1., -1., -1.])
     """
 
     def __init__(self, *names: str) -> None:
@@ -247,6 +305,14 @@ class RandomScaleCrop(nn.Module):
 
     Raises:
         ValueError: for a scale that is no range of positive numbers.
+
+    ::
+
+        >>> image = tv_tensors.Image(torch.zeros(3, 2, 2, dtype=torch.uint8))
+        >>> mask = tv_tensors.Mask(torch.zeros(2, 2, dtype=torch.uint8))
+        >>> image, mask = RandomScaleCrop(size=(4, 4), scale=(1, 1))(image, mask)
+        >>> tuple(image.shape), int((mask == 255).sum())  # 4 of 16 pixels were there
+        ((3, 4, 4), 12)
     """
 
     def __init__(
@@ -327,6 +393,14 @@ class ElasticDeformation(nn.Module):
 
     Raises:
         ValueError: for a sigma below 0 and fewer than two points.
+
+    ::
+
+        >>> mask = tv_tensors.Mask(torch.tensor([0, 2]).repeat_interleave(32).expand(64, 64))
+        >>> image = tv_tensors.Image(torch.zeros(3, 64, 64, dtype=torch.uint8))
+        >>> _, moved = ElasticDeformation(sigma=10)(image, mask)
+        >>> set(moved.flatten().tolist()) <= {0, 2, 255}  # labels never mix
+        True
     """
 
     def __init__(self, sigma: float = 10.0, points: int = 3, ignore_index: Void = 255) -> None:
@@ -359,8 +433,17 @@ class LimitSide(nn.Module):
 
     The image is averaged over the pixels that become one, the mask keeps the label of the nearest.
 
+    Args:
+        longest: side, in pixels.
+
     Raises:
         ValueError: for fewer than one pixel.
+
+    ::
+
+        >>> image, mask = torch.zeros(3, 20, 40, dtype=torch.uint8), torch.zeros(20, 40)
+        >>> [tuple(part.shape) for part in LimitSide(10)(image, mask)]
+        [(3, 5, 10), (5, 10)]
     """
 
     def __init__(self, longest: int) -> None:
@@ -378,10 +461,24 @@ class LimitSide(nn.Module):
 
 
 def shrunk(image: Tensor, longest: int) -> Tensor:
-    """An image uint8 (3, H, W) with at most `longest` pixels on its longer side.
+    """An image with at most `longest` pixels on its longer side.
 
     Each pixel is rounded once, from float32: resizing uint8 itself rounds after rows and after
     columns, and not alike on all processors, so that no exported graph could follow it.
+
+    Args:
+        image: uint8 (3, H, W).
+        longest: side, in pixels.
+
+    Returns:
+        uint8 (3, H', W'), averaged, of `limited_size`; the image itself where it is small enough.
+
+    ::
+
+        >>> image = torch.full((3, 20, 40), 7, dtype=torch.uint8)
+        >>> found = shrunk(image, longest=10)
+        >>> tuple(found.shape), found.unique().tolist()
+        ((3, 5, 10), [7])
     """
     size = limited_size(image.shape[-2:], longest)
     if size == tuple(image.shape[-2:]):
@@ -392,9 +489,21 @@ def shrunk(image: Tensor, longest: int) -> Tensor:
 
 
 def limited_size(size: Sequence[int], longest: int) -> tuple[int, int]:
-    """(H, W) with the longer side shrunk to `longest` pixels and the other one by as much.
+    """A size with the longer side shrunk to `longest` pixels and the other one by as much.
 
     To whole pixels, halves up, and in whole numbers only, which the graphs of exporters can follow.
+
+    Args:
+        size: (H, W), in pixels.
+        longest: side, in pixels.
+
+    Returns:
+        (H', W'), at least 1 each; `size` where it is small enough.
+
+    ::
+
+        >>> limited_size((375, 500), 250), limited_size((375, 500), 600)
+        ((188, 250), (375, 500))
     """
     largest = max(size)
     if largest <= longest:
@@ -408,6 +517,11 @@ def holding_pixel(want: int, have: int) -> Tensor:
 
     Returns:
         (want,) int64.
+
+    ::
+
+        >>> holding_pixel(6, 3)
+        tensor([0, 0, 1, 1, 2, 2])
     """
     return (2 * torch.arange(want) + 1) * have // (2 * want)
 
@@ -429,6 +543,18 @@ def augmentation(
         jitter: largest relative change of brightness, contrast and saturation (colours only: not
             of masks, depth and HHA); the hue turns by a tenth of it.
         elastic: standard deviation in pixels of a smooth deformation (see `ElasticDeformation`).
+        ignore_index: the label of void pixels; of several, the first is written.
+
+    Returns:
+        A module that takes and gives (input, target), as `RandomScaleCrop` does.
+
+    ::
+
+        >>> labels = torch.arange(64, dtype=torch.uint8).view(8, 8)
+        >>> image, mask = tv_tensors.Image(labels.expand(3, 8, 8)), tv_tensors.Mask(labels)
+        >>> image, mask = augmentation(crop=(4, 4))(image, mask)
+        >>> tuple(mask.shape), bool((image == mask).all())  # cut and mirrored alike
+        ((4, 4), True)
     """
     steps: list[nn.Module] = [RandomScaleCrop(crop, scale, ignore_index)]
     if elastic:

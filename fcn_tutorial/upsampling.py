@@ -27,8 +27,19 @@ def default_kernel_size(factor: int) -> int:
 
     Source: reference surgery.py, upsample_filt.
 
+    Args:
+        factor: how many times as fine the result is.
+
+    Returns:
+        k, in output pixels.
+
     Raises:
         ValueError: if factor < 1.
+
+    ::
+
+        >>> [default_kernel_size(factor) for factor in (2, 3, 32)]
+        [4, 5, 64]
     """
     if factor < 1:
         raise ValueError(f"factor must be at least 1, got {factor}")
@@ -38,11 +49,22 @@ def default_kernel_size(factor: int) -> int:
 def aligned_offset(factor: int, kernel_size: int | None = None) -> Fraction:
     """Rows to drop so that the result covers the area of the scores, pixel edges on pixel edges.
 
-    This is the phase of `F.interpolate(align_corners=False)`: k/2 − factor/2 rows, a whole number
-    for the default kernel and 31/2 for k = 63 at factor 32.
+    This is the phase of `F.interpolate(align_corners=False)`.
+
+    Args:
+        factor, kernel_size: as in `bilinear_kernel`.
+
+    Returns:
+        k/2 − factor/2 rows of the transposed convolution's output, a whole number for the default
+        kernel.
 
     Raises:
         ValueError: as `bilinear_kernel`.
+
+    ::
+
+        >>> print(aligned_offset(32), aligned_offset(32, kernel_size=63))
+        16 31/2
     """
     return Fraction(_kernel_size(factor, kernel_size) - factor, 2)
 
@@ -50,16 +72,25 @@ def aligned_offset(factor: int, kernel_size: int | None = None) -> Fraction:
 def kernel_for(factor: int, centre: Fraction | int) -> tuple[int, int]:
     """(kernel_size, offset) of the tent whose crop is whole, so that a convolution can do it.
 
+    Both k = 2·factor and 2·factor − 1 interpolate; the even one serves centres between two pixels,
+    the odd one those on a pixel. The peak is on row (k − 1)/2 of the transposed convolution, so
+    that (k − 1)/2 − centre rows are dropped. VGG16 padded by 100 has its score 0 at 25/2, CaffeNet
+    at 13, which is why the published FCN-AlexNet has an odd kernel.
+
     Args:
-        centre: where score 0 lies, in output pixels from output pixel 0. Its peak is on row (k −
-            1)/2 of the transposed convolution, so that (k − 1)/2 − centre rows are dropped. Both k
-            = 2·factor and 2·factor − 1 interpolate; the even one serves centres between two pixels,
-            the odd one those on a pixel. VGG16 padded by 100 has its score 0 at 25/2: k = 64, 19
-            rows; CaffeNet at 13: k = 63, 18 rows, which is why the published FCN-AlexNet has this
-            odd kernel. A negative offset asks for rows above the first.
+        factor: how many times as fine the result is.
+        centre: where score 0 lies, in output pixels from output pixel 0.
+
+    Returns:
+        k and the rows to drop first; a negative number asks for rows above the first.
 
     Raises:
         ValueError: if factor < 1, and for other centres, which neither kernel can reach.
+
+    ::
+
+        >>> kernel_for(32, Fraction(25, 2)), kernel_for(32, 13)
+        ((64, 19), (63, 18))
     """
     default_kernel_size(factor)
     for k in (2 * factor - 1, 2 * factor):
@@ -79,9 +110,13 @@ def bilinear_kernel(factor: int, kernel_size: int | None = None) -> Tensor:
     output pixel add up to one only where that equals `factor`, as for k = 63 or 64 at factor 32.
     Source: reference surgery.py, upsample_filt.
 
+    Args:
+        factor: how many times as fine the result is.
+        kernel_size: the side k in output pixels, by default `default_kernel_size(factor)`, with
+            which the weights sum to factor².
+
     Returns:
-        (k, k) float64; k = 2·factor − factor mod 2 unless `kernel_size` says otherwise, and then
-        the weights sum to factor².
+        (k, k) float64.
 
     Raises:
         ValueError: if factor or kernel_size is below 1.
@@ -115,12 +150,16 @@ def bilinear_matrix(
     then to `dtype`.
 
     Args:
+        n: length of the line.
+        factor, kernel_size: as in `bilinear_kernel`.
+        size: rows of the result.
         offset: rows dropped before the first, whole or a Fraction (any sub-pixel phase); a negative
             one starts above the transposed convolution's first row.
         border: "zero" is the paper's deconvolution, where scores outside the map count as zero;
             "replicate" moves positions outside [0, n − 1] to the nearest score, so that
             `offset=aligned_offset(factor)` equals `F.interpolate(align_corners=False)` at every
             pixel.
+        dtype, device: of the result.
 
     Returns:
         (size, n) in `dtype`.
@@ -128,6 +167,11 @@ def bilinear_matrix(
     Raises:
         ValueError: for sizes or kernels below 1, an unknown border, and an offset that is neither
             an int nor a Fraction.
+
+    ::
+
+        >>> bilinear_matrix(2, factor=2, size=4, offset=1, border="replicate").tolist()
+        [[1.0, 0.0], [0.75, 0.25], [0.25, 0.75], [0.0, 1.0]]
     """
     return _matrix(
         n, factor, size, offset, _kernel_size(factor, kernel_size), border, dtype, device
@@ -143,13 +187,28 @@ def row_support(
     kernel_size: int | None = None,
     border: Border = "zero",
 ) -> tuple[int, int]:
-    """The scores that rows first … last − 1 of `bilinear_matrix` can touch, as a range (low, high).
+    """The scores that a band of rows of `bilinear_matrix` can touch.
 
     All other entries of those rows are zero, so that a band of rows can be computed from a band of
-    scores. An empty range (low == high) means that the rows are zero.
+    scores.
+
+    Args:
+        first, last: the rows first … last − 1.
+        n, factor, offset, kernel_size, border: as in `bilinear_matrix`.
+
+    Returns:
+        (low, high) for the scores low … high − 1; an empty range (low == high) means that the rows
+        are zero.
 
     Raises:
         ValueError: as `bilinear_matrix`.
+
+    ::
+
+        >>> row_support(0, 4, n=10, factor=8, offset=4)  # above the middle of score 0
+        (0, 1)
+        >>> row_support(4, 12, n=10, factor=8, offset=4)  # between those of scores 0 and 1
+        (0, 2)
     """
     k = _kernel_size(factor, kernel_size)
     numerator, unit = _phase(offset, k)
@@ -180,10 +239,12 @@ def upsample(
             convolution's output of (H − 1)·factor + k by (W − 1)·factor + k.
         offset: rows and columns to drop first, one number for both or a pair; 0 by default. What
             lies outside the transposed convolution's output is zero (with border="zero").
+            `aligned_offset` covers the area of the scores.
         method: "matrix", two small matrix products with the crop folded in; "depthwise", a
             transposed convolution of each class by itself; "dense", the paper's form, a C × C stack
             of kernels that is zero off its diagonal. All three return the same values and the same
             gradients.
+        kernel_size: as in `bilinear_kernel`.
         border: as in `bilinear_matrix`.
 
     Returns:
@@ -231,9 +292,18 @@ class Deconvolution(nn.Module):
     Args:
         channels: how many, C, of the scores and of the result.
         factor, kernel_size: as in `upsample`.
+        learned: whether the weight takes a gradient.
 
     Raises:
         ValueError: where a number is below 1.
+
+    ::
+
+        >>> layer, scores = Deconvolution(21, factor=2), torch.ones(1, 21, 4, 4)
+        >>> layer.weight.shape
+        torch.Size([21, 21, 4, 4])
+        >>> torch.allclose(layer(scores, size=(8, 8), offset=1), upsample(scores, 2, (8, 8), 1))
+        True
     """
 
     def __init__(
@@ -379,6 +449,12 @@ def check_scores(scores: Tensor) -> None:
 
     Raises:
         ValueError: where they are not.
+
+    ::
+
+        >>> check_scores(torch.zeros(21, 4, 4))
+        Traceback (most recent call last):
+        ValueError: scores must be ... of shape (N, C, H, W), got torch.float32 (21, 4, 4)
     """
     if scores.dim() != 4 or not scores.is_floating_point():
         raise ValueError(
