@@ -157,13 +157,13 @@ def _layer_output_size(layer: Layer, n: int) -> int:
 
 
 def coordinate_map(layers: Sequence[Layer]) -> tuple[Fraction, Fraction]:
-    """Where output pixels lie on the input.
+    """Scale and offset of in = scale·out + offset, from output to input pixel coordinates.
 
     Args:
         layers: in the order of the data.
 
     Returns:
-        (scale, offset): the centre of output pixel `out` lies on input pixel scale·out + offset.
+        (scale, offset), in input pixels.
 
     ::
 
