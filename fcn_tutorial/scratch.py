@@ -423,7 +423,8 @@ def softmax(scores: ArrayLike, axis: int = 0) -> Array:
     overflows.
 
     Args:
-        scores: of any shape, the classes along `axis`: by default the first, as in (C, H, W).
+        scores: of any shape.
+        axis: that of the classes; by default the first, as in (C, H, W).
 
     Returns:
         float64 of the same shape, from 0 to 1, with sum 1 along the axis.
@@ -455,7 +456,8 @@ def cross_entropy(
 
     Args:
         scores: (C, H, W), before the softmax.
-        target: (H, W) integer; `ignore_index` marks void.
+        target: (H, W) integer.
+        ignore_index: the label of void pixels, which do not count.
         reduction: "mean" divides by the number of pixels that are not void; with none, the loss is
             0.
 

@@ -74,7 +74,7 @@ def map_sample(function: Callable[[Tensor], Any], sample: Any) -> Any:
         sample: a tensor, or {name: tensor}.
 
     Returns:
-        What `function` makes of the tensor, or {name: that}.
+        What `function` makes of the tensor, or a dict of that by the same names.
 
     Raises:
         TypeError: for anything else.

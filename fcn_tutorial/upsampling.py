@@ -235,6 +235,7 @@ def upsample(
 
     Args:
         scores: (N, C, H, W), floating point, any memory format.
+        factor: output pixels from one score to the next, the stride.
         size: rows and columns to keep; by default all that follow `offset` in the transposed
             convolution's output of (H − 1)·factor + k by (W − 1)·factor + k.
         offset: rows and columns to drop first, one number for both or a pair; 0 by default. What

@@ -25,8 +25,9 @@ def pixel_cross_entropy(
 
     Args:
         scores: (N, C, H, W) floating point, before the softmax.
-        target: (N, H, W) integer, uint8 included; pixels equal to `ignore_index`, or to one of
-            several, neither count nor receive a gradient.
+        target: (N, H, W) integer, uint8 included.
+        ignore_index: the label of void pixels, or several; they neither count nor receive a
+            gradient.
         weight: (C,) factors by true class.
         reduction: "mean" divides the sum by the number of valid pixels, or by the sum of their
             weights; where there are none, the loss and its gradient are 0, not nan. "sum" is the

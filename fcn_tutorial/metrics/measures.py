@@ -145,7 +145,7 @@ def measured(scores: Scores) -> dict[str, float | FloatArray]:
         scores: of one confusion matrix.
 
     Returns:
-        {key: value}, in the order of `MEASURES`: a number, or (C,) where a measure is per class.
+        By key, in the order of `MEASURES`, a number, or (C,) where a measure is per class.
 
     ::
 
