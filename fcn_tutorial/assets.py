@@ -15,20 +15,33 @@ def root() -> Path:
     """Folder that holds `weights/` and `results/`.
 
     An installed wheel carries it inside the package; a checkout has it as `data/`.
+
+    ::
+
+        >>> (root() / "weights" / "scene-fcn8s.safetensors").is_file()
+        True
     """
     carried = _PACKAGE / "assets"
     return carried if carried.is_dir() else _PACKAGE.parent / "data"
 
 
 def path(name: str) -> Path:
-    """Path of a file that travels with the package, such as `"weights/classifier.safetensors"`.
+    """Path of a file that travels with the package.
 
-    `name` is relative, with forward slashes, and starts with `weights/`, `results/` or
-    `benchmarks/`.
+    Args:
+        name: relative, with forward slashes, below `weights/`, `results/` or `benchmarks/`.
 
     Raises:
         ValueError: for a `name` that does not start so.
         FileNotFoundError: where there is no such file.
+
+    ::
+
+        >>> path("weights/scene-fcn8s.safetensors").is_file()
+        True
+        >>> path("/etc/weights")
+        Traceback (most recent call last):
+        ValueError: name='/etc/weights': expected a relative path under one of weights/, ...
     """
     kind, *below = name.split("/")
     if kind not in _FOLDERS or not below or ".." in below or "\\" in name:

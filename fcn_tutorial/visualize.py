@@ -64,6 +64,14 @@ def use_style() -> None:
 
     In a notebook, figures shown without `figure` become PNGs of two image pixels to a CSS pixel,
     with their transparent ground kept.
+
+    ::
+
+        >>> import matplotlib
+        >>> with matplotlib.rc_context():  # for these lines alone
+        ...     use_style()
+        ...     matplotlib.rcParams["figure.figsize"]
+        [4.6, 2.9]
     """
     import matplotlib.style
 
@@ -146,23 +154,53 @@ def _same_size(image: NDArray[Any], mask: NDArray[Any], name: str) -> None:
 
 
 def colourise(mask: Any, palette: Any, ignore_index: int = 255) -> NDArray[np.uint8]:
-    """Labels (H, W) in the colours of `palette` (C, 3): (H, W, 3) uint8, void in cream.
+    """Labels in the colours of a palette.
+
+    Args:
+        mask: (H, W) integers.
+        palette: (C, 3), the colour of each class.
+        ignore_index: the label of void, which is drawn in cream.
+
+    Returns:
+        (H, W, 3) uint8.
 
     Raises:
         ValueError: for a label outside the palette that is not `ignore_index`.
+
+    ::
+
+        >>> import numpy as np
+        >>> colourise(np.array([[0, 1, 255]]), [[0, 0, 0], [128, 0, 0]]).tolist()
+        [[[0, 0, 0], [128, 0, 0], [224, 224, 192]]]
     """
     colours: NDArray[np.uint8] = _lookup(palette)[_labels(mask, len(palette), ignore_index)]
     return colours
 
 
 def save_mask(mask: Any, palette: Any, path: str | Path, ignore_index: int = 255) -> None:
-    """Write labels (H, W) as an 8-bit palette PNG, the format of VOC's own masks.
+    """Write labels as an 8-bit palette PNG, the format of VOC's own masks.
 
     The pixel values are the labels and void is 255, so reading the file gives the labels back; a
     viewer shows the colours.
 
+    Args:
+        mask: (H, W) integers.
+        palette: (C, 3), the colour of each class.
+        path: of the file, a PNG whatever its name ends in.
+        ignore_index: the label of void in `mask`.
+
     Raises:
         ValueError: as `colourise` does.
+
+    ::
+
+        >>> import tempfile
+        >>> import numpy as np
+        >>> from PIL import Image
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save_mask(np.array([[0, 1, 255]]), [[0, 0, 0], [128, 0, 0]], f"{folder}/mask.png")
+        ...     np.asarray(Image.open(f"{folder}/mask.png")).tolist()
+        [[0, 1, 255]]
     """
     picture = Image.fromarray(_labels(mask, len(palette), ignore_index))
     picture.putpalette(_lookup(palette).tobytes())
@@ -172,13 +210,27 @@ def save_mask(mask: Any, palette: Any, path: str | Path, ignore_index: int = 255
 def overlay(
     image: Any, mask: Any, palette: Any, alpha: float = 0.5, ignore_index: int = 255
 ) -> NDArray[np.uint8]:
-    """The image (H, W, 3) with class colours laid over it at opacity `alpha`; void shows through.
+    """An image with the colours of its classes laid over it; void shows through.
+
+    Args:
+        image: (H, W, 3) or (3, H, W).
+        mask: (H, W) integers.
+        palette: (C, 3), the colour of each class.
+        alpha: opacity of the colours, from 0 to 1.
+        ignore_index: the label of void.
 
     Returns:
         (H, W, 3) uint8.
 
     Raises:
         ValueError: where `alpha` is outside [0, 1] or sizes differ.
+
+    ::
+
+        >>> import numpy as np
+        >>> grey = np.full((1, 2, 3), 100, np.uint8)
+        >>> overlay(grey, np.array([[1, 255]]), [[0, 0, 0], [200, 0, 0]]).tolist()
+        [[[150, 50, 50], [100, 100, 100]]]
     """
     if not 0 <= alpha <= 1:
         raise ValueError(f"alpha is {alpha}; pass an opacity from 0 to 1")
@@ -196,11 +248,23 @@ def error_map(
 ) -> NDArray[np.uint8]:
     """Where a prediction is wrong: vermillion; void grey; elsewhere the image, dark and colourless.
 
+    Args:
+        image: (H, W, 3) or (3, H, W).
+        target, prediction: (H, W) integers.
+        ignore_index: the label of void in `target`.
+
     Returns:
         (H, W, 3) uint8.
 
     Raises:
         ValueError: where sizes differ.
+
+    A right pixel, a wrong one and a void one of a black image::
+
+        >>> import numpy as np
+        >>> black = np.zeros((1, 3, 3), np.uint8)
+        >>> error_map(black, np.array([[1, 1, 255]]), np.array([[1, 0, 0]])).tolist()
+        [[[0, 0, 0], [213, 94, 0], [150, 150, 150]]]
     """
     pixels, truth, guess = _rgb(image), _array(target), _array(prediction)
     _same_size(pixels, truth, "target")
@@ -217,9 +281,22 @@ def error_map(
 
 @dataclass(frozen=True)
 class Picture:
-    """A WebP image, its alt text, and the width in CSS pixels at which it is shown.
+    """A WebP image, its alt text, and the width at which it is shown; `figure` makes them.
 
     Shown the same by Jupyter, Colab and the rendered book: an `<img>` that shrinks with the page.
+
+    Attributes:
+        webp: the file's bytes.
+        pixels: width and height.
+        width: in CSS pixels.
+        alt: what is seen.
+
+    ::
+
+        >>> import numpy as np
+        >>> picture = figure(np.zeros((2, 3, 3), np.uint8), alt="A black block.", width=30)
+        >>> 'alt="A black block." width="30" height="20"' in picture.img()
+        True
     """
 
     webp: bytes
@@ -253,14 +330,26 @@ class Picture:
 
 
 def figure(fig: Figure | Image.Image | ArrayLike, *, alt: str, width: int | None = None) -> Picture:
-    """Turn a matplotlib figure, a PIL image or an (H, W, 3 or 4) uint8 array into a `Picture`.
+    """Turn a figure, an image or an array into a `Picture`, which a notebook shows with alt text.
 
-    `alt` says what the figure shows. `width` is in CSS pixels; where None, a figure's own width at
-    96 to the inch, or an array's own pixels. A matplotlib figure is closed, so that a notebook does
-    not show it a second time.
+    Args:
+        fig: a matplotlib figure, which is closed, so that a notebook does not show it a second
+            time; a PIL image; or an (H, W, 3 or 4) uint8 array.
+        alt: what is seen, in a sentence.
+        width: in CSS pixels; where None, a figure's own width at 96 to the inch, or an array's own
+            pixels.
 
     Raises:
         ValueError: where `alt` is empty or the array has another form.
+
+    ::
+
+        >>> import numpy as np
+        >>> picture = figure(np.zeros((2, 3, 3), np.uint8), alt="A black block.")
+        >>> picture
+        Picture: A black block.
+        >>> picture.pixels, picture.width
+        ((3, 2), 3)
     """
     if not alt.strip():
         raise ValueError("alt is empty; say in a sentence what the figure shows")
@@ -321,13 +410,26 @@ def matrix_with_numbers(
     row_label: str = "row",
     column_label: str = "column",
 ) -> None:
-    """Draw a small array (rows, columns) as a grid with every number in its cell.
+    """Draw a small array as a grid with every number in its cell.
 
-    `fmt` is a format specification such as ".2f". Cells where the boolean array `highlight` holds
-    get a vermillion frame; with `shade` the cells are coloured by value.
+    Args:
+        ax: where it is drawn.
+        array: (rows, columns).
+        fmt: format specification of the numbers, such as ".2f".
+        highlight: booleans (rows, columns); where they hold, a cell gets a vermillion frame.
+        shade: whether cells are coloured by value, in viridis.
+        row_label, column_label: names of the axes.
 
     Raises:
         ValueError: for an array of other dimensions, and for one of more than 400 cells.
+
+    ::
+
+        >>> from matplotlib.figure import Figure
+        >>> ax = Figure().subplots()
+        >>> matrix_with_numbers(ax, [[0.25, -1], [0, 2]], fmt=".2f")
+        >>> [text.get_text() for text in ax.texts]
+        ['0.25', '−1.00', '0.00', '2.00']
     """
     values = _array(array)
     if values.ndim != 2 or values.size > 400:
@@ -370,11 +472,26 @@ def heat_map(
     vmax: float | None = None,
     extent: tuple[float, float, float, float] | None = None,
 ) -> AxesImage:
-    """Draw an array (H, W) in viridis, which keeps its order for every kind of colour vision and in
-    print, with a colour bar named `label`. `extent` as for matplotlib's imshow.
+    """Draw an array in viridis, which keeps its order for every kind of colour vision and in print.
+
+    Args:
+        ax: where it is drawn; a colour bar is set beside it.
+        array: (H, W).
+        label: the name of the colour bar.
+        vmin, vmax: the values of the darkest and the lightest colour; the array's own by default.
+        extent: as for matplotlib's imshow: left, right, bottom, top; by default axes count cells.
 
     Returns:
         The image as matplotlib draws it.
+
+    ::
+
+        >>> from matplotlib.figure import Figure
+        >>> image = heat_map(Figure().subplots(), [[0.0, 1.0], [2.0, 5.0]], label="weight", vmax=3)
+        >>> image.get_clim()
+        (0.0, 3.0)
+        >>> image.colorbar.ax.get_ylabel()
+        'weight'
     """
     values = _array(array)
     image = ax.imshow(values, cmap="viridis", vmin=vmin, vmax=vmax, extent=extent)
@@ -400,11 +517,30 @@ def show_segmentation(
 
     A legend below names the classes that occur.
 
+    Args:
+        images: (H, W, 3) or (3, H, W) each.
+        targets: (H, W) integers each.
+        predictions: likewise; None: images and truth alone.
+        classes: the name of each class.
+        palette: (C, 3), the colour of each class.
+        ignore_index: the label of void in the targets.
+
     Returns:
         The matplotlib figure; give it alt text with `figure`.
 
     Raises:
         ValueError: where the sequences differ in length.
+
+    ::
+
+        >>> import numpy as np
+        >>> image, truth = np.zeros((32, 32, 3), np.uint8), np.eye(32, dtype=int)
+        >>> classes, palette = ["ground", "line", "sky"], [[0, 0, 0], [255, 0, 0], [0, 0, 255]]
+        >>> fig = show_segmentation([image], [truth], classes=classes, palette=palette)
+        >>> [ax.get_title() for ax in fig.axes]
+        ['image', 'truth']
+        >>> [text.get_text() for text in fig.legends[0].get_texts()]
+        ['ground', 'line']
     """
     guesses = [None] * len(images) if predictions is None else list(predictions)
     if not len(images) or {len(targets), len(guesses)} != {len(images)}:
@@ -446,6 +582,15 @@ def class_legend(
 
     Raises:
         ValueError: for a figure of another layout, and for a label without a name.
+
+    ::
+
+        >>> import numpy as np
+        >>> from matplotlib.figure import Figure
+        >>> fig, masks = Figure(layout="constrained"), [np.array([[0, 0], [0, 255]])]
+        >>> class_legend(fig, masks, ["ground", "sky"], [[0, 0, 0], [0, 0, 255]])
+        >>> [text.get_text() for text in fig.legends[0].get_texts()]
+        ['ground', 'void']
     """
     if not isinstance(fig.get_layout_engine(), ConstrainedLayoutEngine):
         raise ValueError(
@@ -508,14 +653,33 @@ def prediction_sheet(
     cell_width: int = 240,
     transparent: bool = False,
 ) -> None:
-    """Write a PNG with a row for each (image, target, prediction): the three and the errors.
+    """Write a PNG with a row for each sample: image, truth, prediction and errors.
 
-    Errors are vermillion and void is grey; a legend names the classes that occur. Images may have
-    different sizes. The ground is white, which any viewer shows alike; `transparent` leaves it out
-    and makes words grey, for pages that may be light or dark.
+    Errors are vermillion and void is grey; a legend names the classes that occur. The ground is
+    white, which any viewer shows alike.
+
+    Args:
+        samples: (image, target, prediction) each, as `show_segmentation` takes them, of any sizes.
+        classes: the name of each class.
+        palette: (C, 3), the colour of each class.
+        path: of the PNG, or an open binary file.
+        ignore_index: the label of void in the targets.
+        cell_width: of each of the four pictures in a row, in pixels.
+        transparent: leave the ground out and make words grey, for pages that may be light or dark.
 
     Raises:
         ValueError: where there is no sample.
+
+    Four cells of 240 pixels and five gaps of 8 make the width::
+
+        >>> import io
+        >>> import numpy as np
+        >>> from PIL import Image
+        >>> image, truth = np.zeros((32, 32, 3), np.uint8), np.eye(32, dtype=int)
+        >>> palette, file = [[0, 0, 0], [255, 0, 0]], io.BytesIO()
+        >>> prediction_sheet([(image, truth, truth)], ["ground", "line"], palette, file)
+        >>> Image.open(file).width
+        1000
     """
     rows, masks = [], []
     for image, target, prediction in samples:
@@ -589,6 +753,16 @@ def training_curve(
             as numbers or as text; absent and empty values are left out.
         path: of the picture.
         scores: {column: (what the axis is called, what values are multiplied by)}, a panel each.
+
+    Two panels of 7.2 by 2.6 inches with 110 pixels to the inch, one above the other::
+
+        >>> import tempfile
+        >>> from matplotlib.image import imread
+        >>> rows = [{"step": 0, "loss": 2.5}, {"step": 10, "loss": 1.0, "val_mean_iu": 0.4}]
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     training_curve(rows, f"{folder}/curve.png")
+        ...     imread(f"{folder}/curve.png").shape
+        (572, 792, 4)
     """
     loss = _series(rows, "loss")
     found = [

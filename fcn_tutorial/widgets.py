@@ -65,6 +65,23 @@ class SliderFigure:
     """Frames of one pixel size under a labelled range input; made by `slider` or `interact`.
 
     Without scripts the frame `start` stands still.
+
+    Attributes:
+        frames: two or more.
+        labels: what stands beside the slider at each frame.
+        name: of the slider.
+        start: the number of the frame shown first.
+        caption: text below, or "".
+
+    ::
+
+        >>> import numpy as np
+        >>> frames = [np.full((8, 8, 3), grey, np.uint8) for grey in (0, 255)]
+        >>> figure = slider(frames, ["black", "white"], name="Grey", alt="A square.", start=1)
+        >>> figure.labels[figure.start]
+        'white'
+        >>> figure._repr_html_().count("<img")
+        2
     """
 
     frames: tuple[visualize.Picture, ...]
@@ -113,15 +130,31 @@ def slider(
     width: int | None = None,
     caption: str = "",
 ) -> SliderFigure:
-    """A slider named `name` that shows one of `frames` and its label.
+    """A slider that shows one of several frames and its label.
 
-    Frames are matplotlib figures (closed afterwards), PIL images or (H, W, 3 or 4) uint8 arrays, of
-    one pixel size; `width` is theirs in CSS pixels. `alt` is one text a frame, or one text for all,
-    to which name and label are added. `start` is the frame shown first.
+    Args:
+        frames: matplotlib figures (closed afterwards), PIL images or (H, W, 3 or 4) uint8 arrays,
+            of one pixel size.
+        labels: one for each frame, written as `str` writes it.
+        name: stands before the slider.
+        alt: one text a frame, or one text for all, to which name and label are added.
+        start: the number of the frame shown first.
+        width: of the frames, in CSS pixels; by default as `visualize.figure`.
+        caption: text below.
 
     Raises:
         ValueError: where the numbers of frames, labels and texts differ, a frame has another size,
             `start` has no frame, or the element exceeds `LIMIT` bytes.
+
+    ::
+
+        >>> import numpy as np
+        >>> frames = [np.full((8, 8, 3), grey, np.uint8) for grey in (0, 128, 255)]
+        >>> figure = slider(frames, [0, 128, 255], name="Grey", alt="A square.")
+        >>> figure
+        Slider over Grey: 0, 128, 255
+        >>> figure.frames[1].alt
+        'A square. Grey: 128.'
     """
     texts = [str(label) for label in labels]
     alts = [f"{alt} {name}: {t}." for t in texts] if isinstance(alt, str) else list(alt)
@@ -163,10 +196,29 @@ def interact(
     width: int | None = None,
     caption: str = "",
 ) -> SliderFigure:
-    """A slider over `render(value)` for each of `values`, drawn now; see `slider` for the rest.
+    """A slider over `render(value)` for each of `values`, drawn now.
 
-    Labels are the values themselves where None. Its twin for a running kernel is
-    `live(render, minimum, maximum, name=…, alt=…)`, in a cell of its own.
+    Its twin for a running kernel is `live(render, minimum, maximum, name=…, alt=…)`, in a cell of
+    its own.
+
+    Args:
+        render: draws the frame of a value: a matplotlib figure, a PIL image or a uint8 array.
+        values: two or more.
+        name, alt, start, width, caption: as `slider`.
+        labels: one for each value; where None, the values themselves.
+
+    Raises:
+        ValueError: as `slider`.
+
+    ::
+
+        >>> import numpy as np
+        >>> def square(side):
+        ...     picture = np.full((8, 8, 3), 255, np.uint8)
+        ...     picture[:side, :side] = 0
+        ...     return picture
+        >>> interact(square, range(2, 9, 2), name="Side", alt="A black square on white.")
+        Slider over Side: 2, 4, 6, 8
     """
     frames = [render(value) for value in values]
     texts = values if labels is None else labels
@@ -185,11 +237,27 @@ def live(
 ) -> None:
     """Show an ipywidgets slider that draws `render(value)` at each stop.
 
-    Integers give whole steps. Works with ipywidgets 7 and 8. Where nobody is at the slider, prints
-    one line instead: outside a Jupyter kernel, and where the environment variable
-    FCN_TUTORIAL_BATCH is set to anything but "" or "0", as the programs that execute or check
-    notebooks do. So no widget state is stored in a page, where it would be dead, and a stored
-    output equals a repeated one.
+    Works with ipywidgets 7 and 8. Where nobody is at the slider, prints one line instead: outside a
+    Jupyter kernel, and where the environment variable FCN_TUTORIAL_BATCH is set to anything but ""
+    or "0", as the programs that execute or check notebooks do. So no widget state is stored in a
+    page, where it would be dead, and a stored output equals a repeated one.
+
+    Args:
+        render: draws the frame of a value: a matplotlib figure, a PIL image or a uint8 array.
+        minimum, maximum: the ends of the slider; where both are integers, and `step` is, its stops
+            are.
+        name: stands before the slider.
+        alt: what is seen; name and value are added.
+        step: between stops; by default 1 for integers, else a hundredth of the way.
+        start: the value shown first; `minimum` by default.
+
+    Outside a kernel::
+
+        >>> import numpy as np
+        >>> def grey(level):
+        ...     return np.full((8, 8, 3), level, np.uint8)
+        >>> live(grey, 0, 255, name="Level", alt="A grey square.")
+        Run this cell with a kernel to move the slider to any value.
     """
     if not _attended():
         print("Run this cell with a kernel to move the slider to any value.")
