@@ -32,7 +32,8 @@ installed and what to do next (`fcn-tutorial doctor`).
 - `losses`, `upsampling`, `transforms`, `metrics`, `crf`: what they are called;
 - `training`, `predict`: recipes, the loop, run folders; label pictures of any size;
 - `geometry`, `scratch`: sizes, fields and offsets in exact fractions; each operation in NumPy;
-- `prior`: the methods before; `visualize`, `widgets`: figures; `assets`: small files that travel.
+- `visualize`, `widgets`, `playground`: figures, those with a slider, and things to move in a page;
+- `prior`: the methods before; `assets`: small files that travel.
 
 Modules are imported when they are first used, so `import fcn_tutorial` alone stays without torch.
 """
@@ -50,6 +51,7 @@ __all__ = [
     "losses",
     "metrics",
     "models",
+    "playground",
     "predict",
     "prior",
     "scratch",

@@ -32,6 +32,14 @@ class Element:
 
     Raises:
         ValueError: where it takes more than `LIMIT` bytes, and where `alt` is empty.
+
+    ::
+
+        >>> import numpy as np
+        >>> alt = "Two by two white cells."
+        >>> still = still_picture(np.full((2, 2), 255, np.uint8), alt)
+        >>> Element("deconvolution", {"size": 2}, alt, still)
+        To play with: Two by two white cells.
     """
 
     kind: str

@@ -27,10 +27,24 @@ def convolution(
     alt: str,
     kernels: Mapping[str, Sequence[Sequence[float]]] = KERNELS,
 ) -> Element:
-    """A 3×3 kernel to edit, with stride, padding and dilation, over `picture` (H, W) of 0 to 1.
+    """A 3×3 kernel to edit, with stride, padding and dilation, over a picture.
+
+    Args:
+        picture: (H, W), values from 0 to 1.
+        alt: what is seen before the reader does anything.
+        kernels: {name: (3, 3)}, to choose from; the first stands there at the beginning.
 
     Raises:
         ValueError: for a picture of another form, for a kernel that is not 3×3, and as `Element`.
+
+    ::
+
+        >>> import numpy as np
+        >>> element = convolution(np.eye(3), alt="A white diagonal on black.")
+        >>> element.data["pixels"]
+        [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
+        >>> [name for name, kernel in element.data["presets"]][:2]
+        ['vertical edges', 'horizontal edges']
     """
     pixels = np.asarray(picture, float)
     if pixels.ndim != 2 or not ((pixels >= 0) & (pixels <= 1)).all():
@@ -48,10 +62,22 @@ def convolution(
 
 
 def deconvolution(size: int = 6, *, alt: str) -> Element:
-    """A transposed convolution of `size`×`size` cells to paint, with any kernel and stride.
+    """A transposed convolution of cells to paint, with any kernel and stride.
+
+    Args:
+        size: cells on a side of the square, at least two.
+        alt: what is seen before the reader does anything.
 
     Raises:
         ValueError: for fewer than two cells, and as `Element`.
+
+    ::
+
+        >>> deconvolution(4, alt="Four by four cells to paint.")
+        To play with: Four by four cells to paint.
+        >>> deconvolution(1, alt="One cell.")
+        Traceback (most recent call last):
+        ValueError: size=1: two cells or more show how stamps overlap
     """
     if size < 2:
         raise ValueError(f"size={size}: two cells or more show how stamps overlap")
@@ -66,8 +92,20 @@ def deconvolution(size: int = 6, *, alt: str) -> Element:
 def fields(layers: Sequence[Layer], *, alt: str, pixels: int = 32) -> Element:
     """Layers to edit and stack, with the field, stride, place and number of the outputs of each.
 
+    Args:
+        layers: those at the beginning: convolutions and poolings, one at least.
+        alt: what is seen before the reader does anything.
+        pixels: of the row that the first layer reads.
+
     Raises:
         ValueError: for no layers, for a deconvolution or one that rounds up, and as `Element`.
+
+    Kernel, stride, padding and dilation of each::
+
+        >>> from fcn_tutorial.geometry import Layer
+        >>> layers = [Layer(3, padding=1), Layer(2, stride=2, kind="pool")]
+        >>> fields(layers, alt="A convolution and a pooling.").data["layers"]
+        [[3, 1, 1, 1], [2, 2, 0, 1]]
     """
     if not layers:
         raise ValueError("layers is empty; begin with one")
@@ -88,13 +126,30 @@ def alignment(
     alt: str,
     ignore_index: int = 255,
 ) -> Element:
-    """Coarse scores (C, h, w) to be drawn over the labels (H, W) that they belong to.
+    """Coarse scores to be drawn over the labels that they belong to; the mean IU answers.
 
-    The map is enlarged by `factor`, half-pixel aligned with repeated borders, at any shift; the
-    mean IU answers.
+    The scores are enlarged, half-pixel aligned with repeated borders, at any shift.
+
+    Args:
+        scores: (C, h, w).
+        truth: (H, W) integers, H = factor · h and W = factor · w.
+        factor: by which the scores are enlarged.
+        classes: the name of each class.
+        palette: a colour (r, g, b) for each.
+        alt: what is seen before the reader does anything.
+        ignore_index: the label of void in `truth`.
 
     Raises:
         ValueError: for shapes that do not belong together, and as `Element`.
+
+    ::
+
+        >>> import numpy as np
+        >>> scores, truth = np.array([[[1, 0]], [[0, 1]]]), np.array([[0, 0, 1, 1], [0, 0, 1, 1]])
+        >>> names = {"classes": ["ground", "sky"], "palette": [(0, 0, 0), (0, 0, 255)]}
+        >>> element = alignment(scores, truth, 2, **names, alt="Ground beside sky.")
+        >>> np.shape(element.data["scores"]), np.shape(element.data["truth"])
+        ((2, 1, 2), (2, 4))
     """
     values, labels = np.asarray(scores, float), _labels(truth, len(classes), ignore_index, "truth")
     if values.ndim != 3 or len(values) != len(classes):
@@ -130,12 +185,23 @@ def crops(
         shares: (rows, columns, C), each class's probability for the square crop whose first pixel
             is there; rows = H − size + 1 and columns = W − size + 1. Shown to 1/255.
         stride: between the windows of the map, whose cells are `shares[::stride, ::stride]`.
+        classes: the name of each class.
+        palette: a colour (r, g, b) for each.
+        alt: what is seen before the reader does anything.
         shown: the class whose map is drawn first; "all": the most probable one.
         start: row and column of the first window.
 
     Raises:
         ValueError: for shapes that do not belong together, a class that is none, a window outside
             the picture, and as `Element`.
+
+    Crops of 4×4 pixels have three places down and five across in a picture of 6×8::
+
+        >>> import numpy as np
+        >>> image, shares = np.zeros((6, 8, 3), np.uint8), np.full((3, 5, 2), 0.5)
+        >>> names = {"classes": ["ground", "sky"], "palette": [(0, 0, 0), (0, 0, 255)]}
+        >>> crops(image, shares, 2, **names, alt="Night.").data["size"]
+        4
     """
     pixels, values = np.asarray(image), np.asarray(shares, float)
     if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
@@ -176,10 +242,25 @@ def confusion(
     alt: str,
     ignore_index: int = 255,
 ) -> Element:
-    """A prediction (H, W) to paint over; the confusion matrix and the four scores answer.
+    """A prediction to paint over; the confusion matrix and the four scores answer.
+
+    Args:
+        truth: (H, W) integers.
+        answer: (H, W) integers, the prediction, in which nothing is void.
+        classes: the name of each class.
+        palette: a colour (r, g, b) for each.
+        alt: what is seen before the reader does anything.
+        ignore_index: the label of void in `truth`.
 
     Raises:
         ValueError: for labels that are no class, for two shapes, and as `Element`.
+
+    ::
+
+        >>> names = {"classes": ["ground", "sky"], "palette": [(0, 0, 0), (0, 0, 255)]}
+        >>> element = confusion([[1, 255], [0, 0]], [[1, 1], [1, 0]], **names, alt="Two by two.")
+        >>> element.data["answer"]
+        [[1, 1], [1, 0]]
     """
     labels = _labels(truth, len(classes), ignore_index, "truth")
     found = _labels(answer, len(classes), None, "answer")
@@ -196,13 +277,26 @@ def confusion(
 
 
 def absent(matrix: ArrayLike, *, classes: Sequence[str], alt: str) -> Element:
-    """Classes to take out of the truth of a confusion matrix (C, C), rows the truth.
+    """Classes to take out of the truth of a confusion matrix; the mean IU answers.
 
-    The mean IU answers under four conventions for classes that are not there (two of them are
+    It is told under four conventions for classes that are not there (two of them are
     `metrics.score`'s).
+
+    Args:
+        matrix: (C, C) integers, rows the truth.
+        classes: the name of each class.
+        alt: what is seen before the reader does anything.
 
     Raises:
         ValueError: for a matrix of another form, and as `Element`.
+
+    ::
+
+        >>> absent([[8, 2], [0, 5]], classes=["ground", "sky"], alt="Two pixels are wrong.")
+        To play with: Two pixels are wrong.
+        >>> absent([[8, 2]], classes=["ground", "sky"], alt="One row.")
+        Traceback (most recent call last):
+        ValueError: matrix of shape (1, 2), ...: whole numbers, a row and a column for each ...
     """
     counts = np.asarray(matrix)
     if counts.shape != (len(classes), len(classes)) or counts.dtype.kind not in "iu":

@@ -21,12 +21,21 @@ def table(
     Without scripts it is a table.
 
     Args:
+        head: the names of the columns.
+        rows: as long as the head, each.
         filters: columns with a choice of their values.
         start: {column: value} that is chosen at the beginning; None: all rows are shown.
+        alt: what is seen before the reader does anything.
 
     Raises:
         ValueError: for rows of another length than the head, for columns and values that are not
             there, and as `Element`.
+
+    ::
+
+        >>> head, rows = ["network", "mean IU"], [["FCN-32s", "59.4"], ["FCN-8s", "62.7"]]
+        >>> table(head, rows, filters=["network"], alt="Two networks and their scores.")
+        To play with: Two networks and their scores.
     """
     for place, row in enumerate(rows):
         if len(row) != len(head):
