@@ -45,6 +45,13 @@ def methods() -> dict[str, Callable[..., Baseline]]:
 
     Each is called with `num_classes` and takes `ignore_index`, and all but the first `pixels`,
     `images` and `seed` (see `Method`).
+
+    ::
+
+        >>> list(methods())[:3]
+        ['majority', 'colour-forest', 'pixel-svm']
+        >>> methods()["slic"](num_classes=12).kind
+        'slic'
     """
     return {
         "majority": MajorityClass,

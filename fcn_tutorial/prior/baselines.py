@@ -32,6 +32,13 @@ class MajorityClass:
     Args:
         num_classes: how many there are, at most 255.
         ignore_index: the label that is not counted.
+
+    ::
+
+        >>> import numpy as np
+        >>> picture, labels = np.zeros((3, 2, 2), np.uint8), np.array([[0, 1], [1, 255]])
+        >>> MajorityClass(num_classes=2).fit([(picture, labels)]).predict(picture).tolist()
+        [[1, 1], [1, 1]]
     """
 
     def __init__(self, num_classes: int, ignore_index: int = 255) -> None:
@@ -72,12 +79,25 @@ class ColourForest:
     `predict` is a look-up in `table` that returns exactly what the forest would.
 
     Args:
+        num_classes: how many there are, at most 255.
+        ignore_index: the label of void pixels, which teach nothing.
         pixels: training pixels, drawn evenly from `images` items spread evenly over the data set.
+        images: items that are looked at, at most.
         trees, leaf: trees of the forest and the fewest training pixels in a leaf.
         balance: classes weigh (their frequency)**-balance, from 0, which maximises pixel accuracy,
             to 1, which maximises mean accuracy. 0.5 has the best mean IU on the `val` split of
             `datasets.Scenes`, of 0, 0.3, 0.5, 0.75 and 1; leaves of 5 to 100 pixels, 30 to 50 trees
             and 60,000 to 150,000 pixels change it by less than 0.01.
+        seed: of the forest and of the pixels that are drawn.
+
+    Dark left of light::
+
+        >>> import numpy as np
+        >>> picture = np.zeros((3, 8, 8), np.uint8)
+        >>> picture[:, :, 4:] = 200
+        >>> data = [(picture, picture[0] // 200)]
+        >>> ColourForest(num_classes=2, trees=5, leaf=1).fit(data).predict(picture)[0].tolist()
+        [0, 0, 0, 0, 1, 1, 1, 1]
     """
 
     def __init__(

@@ -31,7 +31,17 @@ _WINDOW = 9  # pixels: side of the window in which binary patterns are counted
 
 
 class Feature(NamedTuple):
-    """Names of the D channels, and what computes them: an image (3, H, W) → (H, W, D)."""
+    """Names of the channels of a feature, and what computes them.
+
+    Attributes:
+        channels: D names.
+        compute: of an image uint8 (3, H, W), float32 (H, W, D).
+
+    ::
+
+        >>> FEATURES["position"].channels
+        ('row', 'column')
+    """
 
     channels: tuple[str, ...]
     compute: Callable[[NDArray[np.uint8]], Floats]
@@ -49,6 +59,12 @@ def described(image: Image, features: Sequence[str] | None = None) -> Floats:
 
     Raises:
         ValueError: for an unknown name and another kind of image.
+
+    Three channels of colour and two of place::
+
+        >>> import numpy as np
+        >>> described(np.zeros((3, 4, 6), np.uint8), ["colour", "position"]).shape
+        (4, 6, 5)
     """
     pixels = pixels_of(image)
     parts = [
@@ -62,8 +78,20 @@ def described(image: Image, features: Sequence[str] | None = None) -> Floats:
 def draw(image: Image, feature: str, columns: int = 5) -> Figure:
     """The image and every channel of a feature as grey values, black the least, white the most.
 
+    Args:
+        image: uint8 (3, H, W).
+        feature: a name in `FEATURES`.
+        columns: pictures in a row of the figure.
+
     Raises:
         ValueError: as `described`.
+
+    ::
+
+        >>> import numpy as np
+        >>> fig = draw(np.zeros((3, 4, 6), np.uint8), "position", columns=3)
+        >>> [ax.get_title() for ax in fig.axes]
+        ['image', 'row', 'column']
     """
     pixels, (channels, compute) = pixels_of(image), _feature(feature)
     height, width = pixels.shape[1:]
@@ -90,7 +118,15 @@ def _feature(name: str) -> Feature:
 
 
 def colour(image: NDArray[np.uint8]) -> Floats:
-    """CIE Lab of daylight: lightness from 0 to 100, green to red, blue to yellow; D = 3."""
+    """CIE Lab of daylight: lightness from 0 to 100, green to red, blue to yellow; D = 3.
+
+    White, and a middle grey that is as light as half of it::
+
+        >>> import numpy as np
+        >>> pixels = np.array([[[255, 119]]] * 3, np.uint8)
+        >>> np.abs(colour(pixels)).round().tolist()
+        [[[100.0, 0.0, 0.0], [50.0, 0.0, 0.0]]]
+    """
     values = np.arange(256) / 255
     linear = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
     xyz = np.tensordot(linear[image], _XYZ, axes=(0, 1)) / _WHITE
@@ -105,6 +141,13 @@ def filters(image: NDArray[np.uint8]) -> Floats:
     Gaussians of σ = 1, 2, 4 pixels on all three channels; on lightness, derivatives of Gaussians
     along x and along y of σ = 2, 4, and Laplacians of Gaussians of σ = 1, 2, 4, 8. Source: Shotton,
     Winn, Rother, Criminisi, IJCV 2009, section 3.2; σ as in Krähenbühl's code.
+
+    On an even ground the derivatives answer nothing::
+
+        >>> import numpy as np
+        >>> white = np.full((3, 4, 4), 255, np.uint8)
+        >>> np.abs(filters(white)[0, 0]).round().astype(int).tolist()
+        [100, 0, 0, 100, 0, 0, 100, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]
     """
     from scipy import ndimage
 
@@ -122,6 +165,12 @@ def patterns(image: NDArray[np.uint8]) -> Floats:
     A pattern says which of the eight neighbours are at least as light as the pixel. Those with two
     changes at most on the way round are told apart by how many are (0 to 8), the rest are one kind.
     Source: Ojala, Pietikäinen, Mäenpää, PAMI 2002, its "riu2" on the square of neighbours.
+
+    On an even ground all eight are::
+
+        >>> import numpy as np
+        >>> patterns(np.zeros((3, 4, 4), np.uint8))[0, 0].round(3).tolist()
+        [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0]
     """
     light = colour(image)[..., 0]
     height, width = light.shape
@@ -140,6 +189,14 @@ def gradients(image: NDArray[np.uint8]) -> Floats:
     The gradient of lightness is shared between the two nearest of nine orientations over half a
     turn, averaged, and divided by the length of the nine, plus one. After Dalal and Triggs, CVPR
     2005, at every pixel and with the cell as its own block.
+
+    Light grows from left to right, which is the first orientation::
+
+        >>> import numpy as np
+        >>> picture = np.zeros((3, 8, 8), np.uint8)
+        >>> picture[:, :, 4:] = 200
+        >>> (gradients(picture)[4, 4] > 0.1).astype(int).tolist()
+        [1, 0, 0, 0, 0, 0, 0, 0, 0]
     """
     from scipy import ndimage
 
@@ -157,7 +214,14 @@ def gradients(image: NDArray[np.uint8]) -> Floats:
 
 
 def position(image: NDArray[np.uint8]) -> Floats:
-    """Row and column of the pixel's centre, as fractions of height and width; D = 2."""
+    """Row and column of the pixel's centre, as fractions of height and width; D = 2.
+
+    ::
+
+        >>> import numpy as np
+        >>> position(np.zeros((3, 2, 4), np.uint8))[0].tolist()
+        [[0.25, 0.125], [0.25, 0.375], [0.25, 0.625], [0.25, 0.875]]
+    """
     _, height, width = image.shape
     places = np.indices((height, width), np.float32) + np.float32(0.5)
     return np.stack([places[0] / height, places[1] / width], axis=2)

@@ -24,7 +24,19 @@ FORBIDDEN = 50.0
 
 
 class Weights(NamedTuple):
-    """What neighbours pay for different labels: down (H − 1, W) and across (H, W − 1)."""
+    """What neighbours pay for different labels.
+
+    Attributes:
+        down: (H − 1, W), of (y, x) and (y + 1, x).
+        across: (H, W − 1), of (y, x) and (y, x + 1).
+
+    The same everywhere, on two rows of three pixels::
+
+        >>> import numpy as np
+        >>> weights = Weights(np.full((1, 3), 2.0), np.full((2, 2), 2.0))
+        >>> weights.across.tolist()
+        [[2.0, 2.0], [2.0, 2.0]]
+    """
 
     down: Floats
     across: Floats
@@ -47,6 +59,13 @@ def contrast_weights(image: Image, strength: float, floor: float = 0.0) -> Weigh
 
     Raises:
         ValueError: for values out of their range.
+
+    Two pairs, one of them with an edge, whose square is twice the mean: exp(−1)::
+
+        >>> import numpy as np
+        >>> row = np.array([[[0, 0, 200]]] * 3, np.uint8)
+        >>> contrast_weights(row, strength=1).across.round(2).tolist()
+        [[1.0, 0.37]]
     """
     if not strength >= 0 or not 0 <= floor <= 1:
         raise ValueError(f"strength={strength}, floor={floor}: at least 0, and from 0 to 1")
@@ -59,20 +78,49 @@ def contrast_weights(image: Image, strength: float, floor: float = 0.0) -> Weigh
 
 
 def energy(labels: NDArray[np.integer], unary: Floats, weights: Weights) -> float:
-    """The energy of labels (H, W) under unary (L, H, W) and weights."""
+    """The energy of a labelling.
+
+    Args:
+        labels: (H, W) integers.
+        unary: (L, H, W), what each pixel pays for each label.
+        weights: of neighbours.
+
+    One pixel pays 3 for label 1, and a pair differs, at 2::
+
+        >>> import numpy as np
+        >>> unary = np.array([[[0, 9]], [[9, 3]]])
+        >>> energy(np.array([[0, 1]]), unary, Weights(np.empty((0, 2)), np.array([[2]])))
+        5.0
+    """
     own = np.take_along_axis(unary, labels[None].astype(np.intp), 0).sum()
     down, across = (np.diff(labels.astype(int), axis=axis) != 0 for axis in (0, 1))
     return float(own + weights.down[down].sum() + weights.across[across].sum())
 
 
 def min_cut(unary: Floats, weights: Weights) -> NDArray[np.uint8]:
-    """The labels (H, W), 0 or 1, of least energy under unary (2, H, W): exact, by one cut.
+    """Of two labels, the labelling of least energy: exact, by one cut.
 
     Source: Greig, Porteous and Seheult 1989.
+
+    Args:
+        unary: (2, H, W), what each pixel pays for each label.
+        weights: of neighbours.
+
+    Returns:
+        (H, W) uint8, 0 or 1.
 
     Raises:
         ValueError: for shapes that do not belong together, negative weights, and energies that are
             not finite or too large.
+
+    The middle pixel would save 3 with label 1, but its two neighbours would ask 2 each::
+
+        >>> import numpy as np
+        >>> unary = np.array([[[0.0, 3.0, 0.0]], [[9.0, 0.0, 9.0]]])
+        >>> min_cut(unary, Weights(np.empty((0, 3)), np.array([[2.0, 2.0]]))).tolist()
+        [[0, 0, 0]]
+        >>> min_cut(unary, Weights(np.empty((0, 3)), np.array([[1.0, 1.0]]))).tolist()
+        [[0, 1, 0]]
     """
     _check(unary, weights, labels=2)
     pairs = np.concatenate([_pairs(unary.shape[1:]), _pairs(unary.shape[1:])[:, ::-1]])
@@ -84,7 +132,7 @@ def min_cut(unary: Floats, weights: Weights) -> NDArray[np.uint8]:
 def expand(
     unary: Floats, weights: Weights, cycles: int = 5, start: NDArray[np.integer] | None = None
 ) -> NDArray[np.uint8]:
-    """Labels (H, W) of an energy at most twice the least, by α-expansion.
+    """A labelling of an energy at most twice the least, by α-expansion.
 
     For each label α in turn, the best of all labellings that keep each pixel's label or give it α
     is found by one cut, until no α lowers the energy.
@@ -92,13 +140,23 @@ def expand(
     Source: Boykov, Veksler and Zabih, PAMI 2001, theorem 6.1.
 
     Args:
-        unary: (L, H, W) energies.
+        unary: (L, H, W), what each pixel pays for each label.
         weights: of neighbours.
         cycles: how many times all labels have their turn, at most.
-        start: the labels to begin with; each pixel's cheapest by default.
+        start: the labels to begin with, (H, W); each pixel's cheapest by default.
+
+    Returns:
+        (H, W) uint8.
 
     Raises:
         ValueError: as `min_cut`.
+
+    The middle pixel would save 3 with label 1, but a second border would cost 4::
+
+        >>> import numpy as np
+        >>> unary = np.array([[[0.0, 3.0, 9.0]], [[9.0, 0.0, 9.0]], [[9.0, 5.0, 0.0]]])
+        >>> expand(unary, Weights(np.empty((0, 3)), np.array([[4.0, 4.0]]))).tolist()
+        [[0, 0, 2]]
     """
     _check(unary, weights, labels=len(unary))
     labels = unary.argmin(0) if start is None else start.astype(np.intp)
@@ -195,7 +253,7 @@ def grab_cut(
     components: int = 5,
     seed: int = 0,
 ) -> NDArray[np.uint8]:
-    """What a person means by a few strokes, or by a box: 1 the thing, 0 the rest, (H, W) uint8.
+    """What a person means by a few strokes, or by a box.
 
     By turns, mixtures of Gaussians are fitted to the colours of thing and rest, and a cut finds the
     best borders between them. After Rother, Kolmogorov and Blake, SIGGRAPH 2004.
@@ -208,8 +266,19 @@ def grab_cut(
         rounds, components: how many turns, and how many Gaussians in a mixture.
         seed: of where the mixtures start.
 
+    Returns:
+        (H, W) uint8: 1 the thing, 0 the rest.
+
     Raises:
         ValueError: for other marks, and where nothing is marked as rest.
+
+    A light square in the dark, with a box around it that is a pixel too large on each side::
+
+        >>> import numpy as np
+        >>> picture, marks = np.zeros((3, 8, 8), np.uint8), np.zeros((8, 8), np.uint8)
+        >>> picture[:, 2:6, 2:6], marks[1:7, 1:7] = 200, 255
+        >>> grab_cut(picture, marks)[3].tolist()
+        [0, 0, 1, 1, 1, 1, 0, 0]
     """
     pixels = pixels_of(image)
     if marks.shape != pixels.shape[1:] or not np.isin(marks, (0, 1, 255)).all():
@@ -257,6 +326,13 @@ class Cut:
     Args:
         strength, floor: of `contrast_weights`.
         cycles: of `expand`.
+
+    The middle pixel is a little more likely of class 1, which its neighbours are not::
+
+        >>> import numpy as np
+        >>> probabilities = np.array([[[0.9, 0.4, 0.9]], [[0.1, 0.6, 0.1]]], np.float32)
+        >>> Cut()(probabilities, np.zeros((3, 1, 3), np.uint8)).argmax(0).tolist()
+        [[0, 0, 0]]
     """
 
     def __init__(self, strength: float = 1.0, floor: float = 0.1, cycles: int = 5) -> None:

@@ -31,7 +31,24 @@ class Items(Protocol):
 
 
 class Baseline(Protocol):
-    """A method that learns from a data set and labels one image at a time."""
+    """A method that learns from a data set and labels one image at a time.
+
+    Attributes:
+        num_classes: how many classes there are.
+        ignore_index: the label of void pixels.
+
+    Whatever has these and the two methods is one, such as an answer that is always 0::
+
+        >>> class Ground:
+        ...     num_classes, ignore_index = 2, 255
+        ...     def fit(self, dataset):
+        ...         return self
+        ...     def predict(self, image):
+        ...         return np.zeros(image.shape[1:], np.uint8)
+        >>> data = [(np.zeros((3, 2, 2), np.uint8), np.array([[0, 0], [0, 1]]))]
+        >>> print(f"{evaluate(Ground().fit(data), data).compute().pixel_accuracy:.2f}")
+        0.75
+    """
 
     num_classes: int
     ignore_index: int
@@ -49,7 +66,8 @@ class Baseline(Protocol):
 class Method(ABC):
     """A method that gives every pixel of an image a probability for each class.
 
-    What it learns depends on its arguments and the data set alone.
+    What it learns depends on its arguments and the data set alone. A subclass has `_learn`, called
+    by `fit`, and `_probabilities`.
 
     Args:
         num_classes: how many there are, at most 255.
@@ -61,6 +79,18 @@ class Method(ABC):
 
     Raises:
         ValueError: for values out of their range.
+
+    A method that takes a pixel's lightness for the probability of class 1::
+
+        >>> import numpy as np
+        >>> class Light(Method):
+        ...     def _learn(self, dataset):
+        ...         pass
+        ...     def _probabilities(self, image):
+        ...         return np.stack([1 - image.mean(0) / 255, image.mean(0) / 255])
+        >>> picture = np.array([[[10, 200]]] * 3, np.uint8)  # one dark pixel, one light
+        >>> Light(num_classes=2).fit([]).predict(picture).tolist()
+        [[0, 1]]
     """
 
     num_classes: int
@@ -124,7 +154,23 @@ class Method(ABC):
 
 
 def evaluate(baseline: Baseline, dataset: Items) -> ConfusionMatrix:
-    """One confusion matrix over every item of the data set, void pixels left out."""
+    """One confusion matrix over every item of a data set, void pixels left out.
+
+    Args:
+        baseline: fitted.
+        dataset: items (image, labels), as it was fitted on.
+
+    Raises:
+        ValueError: for labels as `ConfusionMatrix.update`.
+
+    ::
+
+        >>> import numpy as np
+        >>> from fcn_tutorial.prior import MajorityClass
+        >>> data = [(np.zeros((3, 2, 2), np.uint8), np.array([[0, 0], [1, 255]]))]
+        >>> evaluate(MajorityClass(num_classes=2).fit(data), data).matrix.tolist()
+        [[2, 0], [1, 0]]
+    """
     confusion = ConfusionMatrix(baseline.num_classes, ignore_index=baseline.ignore_index)
     for index in range(len(dataset)):
         image, mask = dataset[index]

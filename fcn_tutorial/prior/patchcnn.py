@@ -45,6 +45,17 @@ class PatchCNN(Method):
         epochs: passes over them.
 
     The others are those of `Method`.
+
+    ::
+
+        >>> import numpy as np
+        >>> picture = np.zeros((3, 8, 8), np.uint8)
+        >>> picture[:, :, 4:] = 200
+        >>> data = [(picture, picture[0] // 200)]  # 0 where it is dark, 1 where it is light
+        >>> method = PatchCNN(num_classes=2, pixels=64, epochs=1).fit(data)
+        >>> one_pass, windows = method.probabilities(picture), method.by_windows(picture)
+        >>> one_pass.shape, np.allclose(one_pass, windows, atol=1e-4)
+        ((2, 8, 8), True)
     """
 
     pixels: int = 20_000
@@ -127,7 +138,18 @@ class PatchCNN(Method):
 
 
 def cost(num_classes: int, size: tuple[int, int]) -> Cost:
-    """What labelling every pixel of a picture (H, W) costs, both ways."""
+    """What labelling every pixel of a picture costs, both ways.
+
+    Args:
+        num_classes: how many there are.
+        size: height and width of the picture.
+
+    ::
+
+        >>> windows, one_pass = cost(num_classes=12, size=(64, 64))
+        >>> windows > 10 * one_pass
+        True
+    """
     network = CropClassifier(num_classes)
     padded = (size[0] + CROP - 1, size[1] + CROP - 1)
     one_pass = macs(atrous(convolutionalize(network, CROP)), padded)

@@ -46,7 +46,17 @@ class PixelMethod(Method):
 class PixelSVM(PixelMethod):
     """A linear support vector machine on the features of a pixel, one class against the rest.
 
-    Arguments and errors as those of `PixelMethod`.
+    Arguments and errors as those of `PixelMethod`: `features`, names in `features.FEATURES` or None
+    for all of them, and those of `Method`.
+
+    Dark left of light::
+
+        >>> import numpy as np
+        >>> picture = np.zeros((3, 8, 8), np.uint8)
+        >>> picture[:, :, 4:] = 200
+        >>> data = [(picture, picture[0] // 200)]
+        >>> PixelSVM(num_classes=2, features=["colour"]).fit(data).predict(picture)[0].tolist()
+        [0, 0, 0, 0, 1, 1, 1, 1]
     """
 
     def _learner(self) -> Any:
@@ -60,7 +70,17 @@ class PixelForest(PixelMethod):
     Args:
         trees, leaf: trees of the forest and the fewest training pixels in a leaf.
 
-    The others, and errors, are those of `PixelMethod`.
+    The others, and errors, are those of `PixelMethod`: `features`, names in `features.FEATURES` or
+    None for all of them, and those of `Method`.
+
+    Left and right of a grey picture are told apart by place alone::
+
+        >>> import numpy as np
+        >>> picture, labels = np.full((3, 8, 8), 117, np.uint8), np.zeros((8, 8), int)
+        >>> labels[:, 4:] = 1
+        >>> method = PixelForest(num_classes=2, features=["position"], trees=5)
+        >>> method.fit([(picture, labels)]).predict(picture)[0].tolist()
+        [0, 0, 0, 0, 1, 1, 1, 1]
     """
 
     trees: int = 40

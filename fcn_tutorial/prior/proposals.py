@@ -68,6 +68,15 @@ def selective_search(image: Image, pixels: int = 60) -> tuple[NDArray[np.intp], 
 
     Raises:
         ValueError, ImportError: as `segments`.
+
+    Two superpixels, one dark and one light, and both together::
+
+        >>> import numpy as np
+        >>> picture = np.zeros((3, 16, 16), np.uint8)
+        >>> picture[:, :, 8:] = 200
+        >>> parts, regions = selective_search(picture, pixels=300)
+        >>> regions.astype(int).tolist()
+        [[1, 0], [0, 1], [1, 1]]
     """
     picture = pixels_of(image)
     parts = segments(picture, "felzenszwalb", pixels)

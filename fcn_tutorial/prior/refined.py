@@ -21,7 +21,19 @@ class Refined(Method):
 
     Args:
         method: fitted by `fit`.
-        refine: such as `graphcut.Cut()` or `crf.DenseCRF()`.
+        refine: such as `graphcut.Cut()` or `crf.DenseCRF()`: given probabilities (C, H, W) and an
+            image uint8 (3, H, W), it returns probabilities.
+
+    One column in eight has another label; neighbours of equal colour outvote it::
+
+        >>> import numpy as np
+        >>> picture, labels = np.full((3, 4, 8), 117, np.uint8), np.zeros((4, 8), int)
+        >>> labels[:, 5] = 1
+        >>> forest = PixelForest(num_classes=2, features=["position"], trees=5, leaf=1)
+        >>> forest.fit([(picture, labels)]).predict(picture)[0].tolist()
+        [0, 0, 0, 0, 0, 1, 0, 0]
+        >>> Refined(forest, Cut(strength=50)).fit([(picture, labels)]).predict(picture)[0].tolist()
+        [0, 0, 0, 0, 0, 0, 0, 0]
     """
 
     def __init__(self, method: Method, refine: Refinement) -> None:
@@ -45,7 +57,18 @@ def forest_with_cut(
     seed: int = 0,
     strength: float = 1.0,
 ) -> Refined:
-    """A `PixelForest` whose labels are an α-expansion's, with neighbours' weight `strength`."""
+    """A `PixelForest` whose labels are an α-expansion's.
+
+    Args:
+        num_classes, ignore_index, pixels, images, seed: as `Method`.
+        strength: what neighbours of equal colour pay for different labels.
+
+    ::
+
+        >>> method = forest_with_cut(num_classes=12, strength=2.0)
+        >>> type(method.method).__name__, method.refine.strength
+        ('PixelForest', 2.0)
+    """
     method = PixelForest(num_classes, ignore_index, pixels, images, seed)
     return Refined(method, Cut(strength))
 
@@ -58,7 +81,18 @@ def forest_with_crf(
     seed: int = 0,
     crf: DenseCRF | None = None,
 ) -> Refined:
-    """A `PixelForest` refined by a dense CRF, of small pictures' widths by default."""
+    """A `PixelForest` refined by a dense CRF.
+
+    Args:
+        num_classes, ignore_index, pixels, images, seed: as `Method`.
+        crf: by default one of small pictures' widths.
+
+    ::
+
+        >>> method = forest_with_crf(num_classes=12)
+        >>> type(method.method).__name__, method.refine.xy
+        ('PixelForest', 10.0)
+    """
     method = PixelForest(num_classes, ignore_index, pixels, images, seed)
     return Refined(
         method, crf or DenseCRF(weight=2.0, xy=10.0, rgb=10.0, smooth_weight=1.0, steps=5)

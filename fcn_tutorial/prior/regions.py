@@ -59,6 +59,17 @@ class Regions(Method):
 
     Raises:
         ValueError: for another view or none, and for values out of their range.
+
+    Dark left of light, described by the trunk of a network that travels with the package::
+
+        >>> import numpy as np
+        >>> from fcn_tutorial import assets, models
+        >>> trunk = models.load(assets.path("weights/scene-fcn8s.safetensors"))[0].backbone
+        >>> picture = np.zeros((3, 32, 32), np.uint8)
+        >>> picture[:, :, 16:] = 200
+        >>> method = Regions(num_classes=2, network=trunk).fit([(picture, picture[0] // 200)])
+        >>> method.predict(picture)[0, ::4].tolist()
+        [0, 0, 0, 0, 1, 1, 1, 1]
     """
 
     pixels: int = 1_000_000

@@ -19,7 +19,7 @@ Kind = Literal["slic", "felzenszwalb"]
 
 
 def segments(image: Image, kind: Kind = "slic", pixels: int = 60) -> NDArray[np.intp]:
-    """The superpixel that each pixel belongs to, (H, W), numbered from 0.
+    """The superpixel that each pixel belongs to, numbered from 0.
 
     Args:
         image: uint8 (3, H, W).
@@ -29,9 +29,20 @@ def segments(image: Image, kind: Kind = "slic", pixels: int = 60) -> NDArray[np.
         pixels: of a superpixel: about the mean for "slic"; for "felzenszwalb" the scale of its
             threshold, and a fifth of it is the least.
 
+    Returns:
+        (H, W) integers.
+
     Raises:
-        ValueError: for another kind.
+        ValueError: for another kind, and for `pixels` below 1.
         ImportError: without scikit-image.
+
+    The dark half and the light one are cut into two each; the middle of every quarter::
+
+        >>> import numpy as np
+        >>> picture = np.zeros((3, 16, 16), np.uint8)
+        >>> picture[:, :, 8:] = 200
+        >>> segments(picture, "slic", pixels=64)[4::8, 4::8].tolist()
+        [[0, 1], [2, 3]]
     """
     one_of("kind", kind, get_args(Kind))
     at_least_one(pixels=pixels)
@@ -54,18 +65,62 @@ def segments(image: Image, kind: Kind = "slic", pixels: int = 60) -> NDArray[np.
 
 
 def pooled(values: NDArray[np.floating], parts: NDArray[np.intp]) -> NDArray[np.float64]:
-    """Mean and standard deviation of values (H, W, D) over each part (H, W): (parts, 2·D)."""
+    """Mean and standard deviation of values over each part.
+
+    Args:
+        values: (H, W, D).
+        parts: (H, W) integers from 0.
+
+    Returns:
+        (parts, 2·D): the means, then the deviations.
+
+    ::
+
+        >>> import numpy as np
+        >>> values = np.array([[[1.0], [3.0], [5.0], [5.0]]])
+        >>> pooled(values, np.array([[0, 0, 1, 1]])).tolist()
+        [[2.0, 1.0], [5.0, 0.0]]
+    """
     flat = values.reshape(-1, values.shape[-1]).astype(np.float64)
     return spread(summed(np.hstack([flat, flat**2]), parts), np.bincount(parts.ravel()))
 
 
 def summed(values: NDArray[np.float64], parts: NDArray[np.intp]) -> NDArray[np.float64]:
-    """The sums of values (H·W, D) over each part (H, W): (parts, D)."""
+    """The sums of values over each part.
+
+    Args:
+        values: (H·W, D).
+        parts: (H, W) integers from 0.
+
+    Returns:
+        (parts, D).
+
+    ::
+
+        >>> import numpy as np
+        >>> values = np.array([[1.0], [3.0], [5.0], [5.0]])
+        >>> summed(values, np.array([[0, 0, 1, 1]])).tolist()
+        [[4.0], [10.0]]
+    """
     return np.stack([np.bincount(parts.ravel(), column) for column in values.T], axis=1)
 
 
 def spread(sums: NDArray[np.float64], sizes: NDArray[np.integer]) -> NDArray[np.float64]:
-    """Sums of values and of squares (n, 2·D) over so many pixels → means and deviations."""
+    """Means and standard deviations from sums.
+
+    Args:
+        sums: (n, 2·D) of values, then of their squares.
+        sizes: (n,) how many values are in each sum.
+
+    Returns:
+        (n, 2·D): the means, then the deviations.
+
+    Of 1 and 3::
+
+        >>> import numpy as np
+        >>> spread(np.array([[1.0 + 3.0, 1.0 + 9.0]]), np.array([2])).tolist()
+        [[2.0, 1.0]]
+    """
     mean, square = np.split(sums / sizes[:, None], 2, axis=1)
     return np.hstack([mean, np.sqrt((square - mean**2).clip(min=0))])
 
@@ -73,7 +128,23 @@ def spread(sums: NDArray[np.float64], sizes: NDArray[np.integer]) -> NDArray[np.
 def counted(
     labels: NDArray[np.integer], parts: NDArray[np.intp], num_classes: int, ignore_index: int
 ) -> NDArray[np.int64]:
-    """How many pixels of each class a part holds: (parts, C); void is not counted."""
+    """How many pixels of each class a part holds; void is not counted.
+
+    Args:
+        labels: (H, W) integers.
+        parts: (H, W) integers from 0.
+        num_classes: how many there are, C.
+        ignore_index: the label of void.
+
+    Returns:
+        (parts, C).
+
+    ::
+
+        >>> import numpy as np
+        >>> counted(np.array([[0, 1, 1, 255]]), np.array([[0, 0, 1, 1]]), 2, 255).tolist()
+        [[1, 1], [0, 1]]
+    """
     known = labels != ignore_index
     both = parts[known] * num_classes + labels[known].astype(np.intp)
     return np.bincount(both, minlength=(parts.max() + 1) * num_classes).reshape(-1, num_classes)
@@ -83,7 +154,24 @@ def ceiling(dataset: Items, num_classes: int, kind: Kind = "slic", pixels: int =
     """The scores of superpixels that are all given their commonest class, as if one knew it.
 
     No labelling of whole superpixels has a higher pixel accuracy; for mean IU it is an estimate.
-    Void is 255. Arguments and errors as those of `segments`.
+
+    Args:
+        dataset: items (image, labels), void 255.
+        num_classes: how many there are.
+        kind, pixels: as `segments`.
+
+    Raises:
+        ValueError, ImportError: as `segments`.
+
+    One pixel of 256 has a label that its superpixel does not::
+
+        >>> import numpy as np
+        >>> picture = np.zeros((3, 16, 16), np.uint8)
+        >>> picture[:, :, 8:] = 200
+        >>> labels = picture[0] // 200
+        >>> labels[0, 0] = 1
+        >>> round(256 * ceiling([(picture, labels)], 2, "felzenszwalb").pixel_accuracy)
+        255
     """
     confusion = ConfusionMatrix(num_classes, ignore_index=255)
     for index in range(len(dataset)):
@@ -102,6 +190,15 @@ class Superpixels(Method):
         kind, size: of the superpixels, the `kind` and `pixels` of `segments`.
 
     The others are those of `Method`. A superpixel teaches the class that most of its pixels have.
+
+    Dark left of light::
+
+        >>> import numpy as np
+        >>> picture = np.zeros((3, 16, 16), np.uint8)
+        >>> picture[:, :, 8:] = 200
+        >>> method = Superpixels(num_classes=2, features=["colour"], kind="felzenszwalb")
+        >>> method.fit([(picture, picture[0] // 200)]).predict(picture)[0, ::2].tolist()
+        [0, 0, 0, 0, 1, 1, 1, 1]
     """
 
     pixels: int = 1_000_000

@@ -201,6 +201,15 @@ class SemanticTextonForest(Method):
 
     Raises:
         ValueError: for values out of their range.
+
+    Dark left of light::
+
+        >>> import numpy as np
+        >>> picture = np.zeros((3, 8, 8), np.uint8)
+        >>> picture[:, :, 4:] = 200
+        >>> method = SemanticTextonForest(num_classes=2, depth=3)
+        >>> method.fit([(picture, picture[0] // 200)]).predict(picture)[0].tolist()
+        [0, 0, 0, 0, 1, 1, 1, 1]
     """
 
     pixels: int = 10_000

@@ -27,6 +27,15 @@ class Textons(Method):
         windows: sides of the windows in pixels; (1,) is the pixel's own texton.
 
     The others are those of `Method`.
+
+    Dark left of light::
+
+        >>> import numpy as np
+        >>> picture = np.zeros((3, 8, 8), np.uint8)
+        >>> picture[:, :, 4:] = 200
+        >>> method = Textons(num_classes=2, words=8, windows=(1,))
+        >>> method.fit([(picture, picture[0] // 200)]).predict(picture)[0].tolist()
+        [0, 0, 0, 0, 1, 1, 1, 1]
     """
 
     pixels: int = 20_000
