@@ -31,6 +31,9 @@ def path(name: str) -> Path:
     Args:
         name: relative, with forward slashes, below `weights/`, `results/` or `benchmarks/`.
 
+    Returns:
+        In the folder of an installed package, or in the checkout.
+
     Raises:
         ValueError: for a `name` that does not start so.
         FileNotFoundError: where there is no such file.

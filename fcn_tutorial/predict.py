@@ -299,6 +299,9 @@ def find_images(paths: Iterable[Path | str]) -> list[Path]:
             names begin with a dot; and patterns, which are paths that are not there and hold *, ?
             or [, where ** goes through folders of any depth.
 
+    Returns:
+        Files in the order of `paths`, those of a folder or a pattern by name.
+
     Raises:
         FileNotFoundError: for a path that is not there.
         ValueError: for a folder or a pattern without pictures.

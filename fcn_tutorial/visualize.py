@@ -339,6 +339,9 @@ def figure(fig: Figure | Image.Image | ArrayLike, *, alt: str, width: int | None
         width: in CSS pixels; where None, a figure's own width at 96 to the inch, or an array's own
             pixels.
 
+    Returns:
+        What a notebook shows where it is last in a cell.
+
     Raises:
         ValueError: where `alt` is empty or the array has another form.
 

@@ -142,6 +142,9 @@ def slider(
         width: of the frames, in CSS pixels; by default as `visualize.figure`.
         caption: text below.
 
+    Returns:
+        What a notebook shows where it is last in a cell.
+
     Raises:
         ValueError: where the numbers of frames, labels and texts differ, a frame has another size,
             `start` has no frame, or the element exceeds `LIMIT` bytes.
@@ -206,6 +209,9 @@ def interact(
         values: two or more.
         name, alt, start, width, caption: as `slider`.
         labels: one for each value; where None, the values themselves.
+
+    Returns:
+        As `slider`.
 
     Raises:
         ValueError: as `slider`.

@@ -40,6 +40,9 @@ def network(
         alt: what is seen before the reader does anything.
         things: cut-outs (h, w, 4) uint8 that can be dragged through the picture (see `cut_out`).
 
+    Returns:
+        What a notebook shows where it is last in a cell.
+
     Raises:
         ValueError: for a network or a picture that it cannot show, and as `Element`.
 

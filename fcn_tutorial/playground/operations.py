@@ -34,6 +34,9 @@ def convolution(
         alt: what is seen before the reader does anything.
         kernels: {name: (3, 3)}, to choose from; the first stands there at the beginning.
 
+    Returns:
+        What a notebook shows where it is last in a cell.
+
     Raises:
         ValueError: for a picture of another form, for a kernel that is not 3×3, and as `Element`.
 
@@ -68,6 +71,9 @@ def deconvolution(size: int = 6, *, alt: str) -> Element:
         size: cells on a side of the square, at least two.
         alt: what is seen before the reader does anything.
 
+    Returns:
+        What a notebook shows where it is last in a cell.
+
     Raises:
         ValueError: for fewer than two cells, and as `Element`.
 
@@ -96,6 +102,9 @@ def fields(layers: Sequence[Layer], *, alt: str, pixels: int = 32) -> Element:
         layers: those at the beginning: convolutions and poolings, one at least.
         alt: what is seen before the reader does anything.
         pixels: of the row that the first layer reads.
+
+    Returns:
+        What a notebook shows where it is last in a cell.
 
     Raises:
         ValueError: for no layers, for a deconvolution or one that rounds up, and as `Element`.
@@ -138,6 +147,9 @@ def alignment(
         palette: a colour (r, g, b) for each.
         alt: what is seen before the reader does anything.
         ignore_index: the label of void in `truth`.
+
+    Returns:
+        What a notebook shows where it is last in a cell.
 
     Raises:
         ValueError: for shapes that do not belong together, and as `Element`.
@@ -190,6 +202,9 @@ def crops(
         alt: what is seen before the reader does anything.
         shown: the class whose map is drawn first; "all": the most probable one.
         start: row and column of the first window.
+
+    Returns:
+        What a notebook shows where it is last in a cell.
 
     Raises:
         ValueError: for shapes that do not belong together, a class that is none, a window outside
@@ -252,6 +267,9 @@ def confusion(
         alt: what is seen before the reader does anything.
         ignore_index: the label of void in `truth`.
 
+    Returns:
+        What a notebook shows where it is last in a cell.
+
     Raises:
         ValueError: for labels that are no class, for two shapes, and as `Element`.
 
@@ -286,6 +304,9 @@ def absent(matrix: ArrayLike, *, classes: Sequence[str], alt: str) -> Element:
         matrix: (C, C) integers, rows the truth.
         classes: the name of each class.
         alt: what is seen before the reader does anything.
+
+    Returns:
+        What a notebook shows where it is last in a cell.
 
     Raises:
         ValueError: for a matrix of another form, and as `Element`.

@@ -27,6 +27,9 @@ def table(
         start: {column: value} that is chosen at the beginning; None: all rows are shown.
         alt: what is seen before the reader does anything.
 
+    Returns:
+        What a notebook shows where it is last in a cell.
+
     Raises:
         ValueError: for rows of another length than the head, for columns and values that are not
             there, and as `Element`.

@@ -46,6 +46,9 @@ def methods() -> dict[str, Callable[..., Baseline]]:
     Each is called with `num_classes` and takes `ignore_index`, and all but the first `pixels`,
     `images` and `seed` (see `Method`).
 
+    Returns:
+        {name: class, or function that makes one}.
+
     ::
 
         >>> list(methods())[:3]

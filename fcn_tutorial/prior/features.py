@@ -83,6 +83,9 @@ def draw(image: Image, feature: str, columns: int = 5) -> Figure:
         feature: a name in `FEATURES`.
         columns: pictures in a row of the figure.
 
+    Returns:
+        The figure; give it alt text with `visualize.figure`.
+
     Raises:
         ValueError: as `described`.
 
@@ -118,7 +121,13 @@ def _feature(name: str) -> Feature:
 
 
 def colour(image: NDArray[np.uint8]) -> Floats:
-    """CIE Lab of daylight: lightness from 0 to 100, green to red, blue to yellow; D = 3.
+    """CIE Lab of daylight: lightness from 0 to 100, green to red, blue to yellow.
+
+    Args:
+        image: uint8 (3, H, W).
+
+    Returns:
+        (H, W, 3) float32.
 
     White, and a middle grey that is as light as half of it::
 
@@ -136,11 +145,17 @@ def colour(image: NDArray[np.uint8]) -> Floats:
 
 
 def filters(image: NDArray[np.uint8]) -> Floats:
-    """The 17 filters of TextonBoost on Lab; D = 17.
+    """The 17 filters of TextonBoost on Lab.
 
     Gaussians of σ = 1, 2, 4 pixels on all three channels; on lightness, derivatives of Gaussians
     along x and along y of σ = 2, 4, and Laplacians of Gaussians of σ = 1, 2, 4, 8. Source: Shotton,
     Winn, Rother, Criminisi, IJCV 2009, section 3.2; σ as in Krähenbühl's code.
+
+    Args:
+        image: uint8 (3, H, W).
+
+    Returns:
+        (H, W, 17) float32.
 
     On an even ground the derivatives answer nothing::
 
@@ -160,11 +175,17 @@ def filters(image: NDArray[np.uint8]) -> Floats:
 
 
 def patterns(image: NDArray[np.uint8]) -> Floats:
-    """How often each local binary pattern occurs in the 9×9 pixels around; D = 10, summing to one.
+    """How often each local binary pattern occurs in the 9×9 pixels around.
 
     A pattern says which of the eight neighbours are at least as light as the pixel. Those with two
     changes at most on the way round are told apart by how many are (0 to 8), the rest are one kind.
     Source: Ojala, Pietikäinen, Mäenpää, PAMI 2002, its "riu2" on the square of neighbours.
+
+    Args:
+        image: uint8 (3, H, W).
+
+    Returns:
+        (H, W, 10) float32, summing to one.
 
     On an even ground all eight are::
 
@@ -184,11 +205,17 @@ def patterns(image: NDArray[np.uint8]) -> Floats:
 
 
 def gradients(image: NDArray[np.uint8]) -> Floats:
-    """How strong edges of each orientation are in the 8×8 pixels around; D = 9.
+    """How strong edges of each orientation are in the 8×8 pixels around.
 
     The gradient of lightness is shared between the two nearest of nine orientations over half a
     turn, averaged, and divided by the length of the nine, plus one. After Dalal and Triggs, CVPR
     2005, at every pixel and with the cell as its own block.
+
+    Args:
+        image: uint8 (3, H, W).
+
+    Returns:
+        (H, W, 9) float32.
 
     Light grows from left to right, which is the first orientation::
 
@@ -214,7 +241,13 @@ def gradients(image: NDArray[np.uint8]) -> Floats:
 
 
 def position(image: NDArray[np.uint8]) -> Floats:
-    """Row and column of the pixel's centre, as fractions of height and width; D = 2.
+    """Row and column of the pixel's centre, as fractions of height and width.
+
+    Args:
+        image: uint8 (3, H, W).
+
+    Returns:
+        (H, W, 2) float32.
 
     ::
 

@@ -85,6 +85,9 @@ def energy(labels: NDArray[np.integer], unary: Floats, weights: Weights) -> floa
         unary: (L, H, W), what each pixel pays for each label.
         weights: of neighbours.
 
+    Returns:
+        What pixels pay for their labels and neighbours for differing, together.
+
     One pixel pays 3 for label 1, and a pair differs, at 2::
 
         >>> import numpy as np

@@ -160,6 +160,9 @@ def evaluate(baseline: Baseline, dataset: Items) -> ConfusionMatrix:
         baseline: fitted.
         dataset: items (image, labels), as it was fitted on.
 
+    Returns:
+        A matrix whose `compute()` gives the scores.
+
     Raises:
         ValueError: for labels as `ConfusionMatrix.update`.
 

@@ -144,6 +144,9 @@ def cost(num_classes: int, size: tuple[int, int]) -> Cost:
         num_classes: how many there are.
         size: height and width of the picture.
 
+    Returns:
+        Multiply-accumulates patch by patch, and in one pass over the whole picture.
+
     ::
 
         >>> windows, one_pass = cost(num_classes=12, size=(64, 64))

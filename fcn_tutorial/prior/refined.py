@@ -63,6 +63,9 @@ def forest_with_cut(
         num_classes, ignore_index, pixels, images, seed: as `Method`.
         strength: what neighbours of equal colour pay for different labels.
 
+    Returns:
+        A method to be fitted.
+
     ::
 
         >>> method = forest_with_cut(num_classes=12, strength=2.0)
@@ -86,6 +89,9 @@ def forest_with_crf(
     Args:
         num_classes, ignore_index, pixels, images, seed: as `Method`.
         crf: by default one of small pictures' widths.
+
+    Returns:
+        A method to be fitted.
 
     ::
 

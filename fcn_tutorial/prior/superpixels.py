@@ -160,6 +160,9 @@ def ceiling(dataset: Items, num_classes: int, kind: Kind = "slic", pixels: int =
         num_classes: how many there are.
         kind, pixels: as `segments`.
 
+    Returns:
+        As `ConfusionMatrix.compute`, over the whole data set.
+
     Raises:
         ValueError, ImportError: as `segments`.
 
