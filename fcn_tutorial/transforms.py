@@ -123,13 +123,20 @@ def resize_nearest(
     Returns:
         (…, H', W') of the type of `part`.
 
+    Raises:
+        ValueError: for a window that is empty or reaches beyond `part`.
+
     ::
 
         >>> labels = torch.tensor([[1, 2, 3, 4, 5, 6]])
         >>> resize_nearest(labels, (1, 2)), resize_nearest(labels, (1, 4), window=(0, 0, 1, 2))
         (tensor([[2, 5]]), tensor([[1, 1, 2, 2]]))
     """
-    top, left, height, width = window or (0, 0, part.shape[-2], part.shape[-1])
+    rows, columns = part.shape[-2:]
+    top, left, height, width = window or (0, 0, rows, columns)
+    inside = 0 <= top < top + height <= rows and 0 <= left < left + width <= columns
+    if not inside:
+        raise ValueError(f"window={window} is empty or not inside of {rows}×{columns} pixels")
     plain = part.as_subclass(Tensor)[..., top : top + height, left : left + width]
     for dim, want in ((-2, size[0]), (-1, size[1])):
         nearest = _nearest(plain.shape[dim], want).to(plain.device)

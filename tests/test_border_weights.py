@@ -98,3 +98,18 @@ def test_shapes_and_labels_that_do_not_belong_together_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         weighted_cross_entropy(torch.zeros(2, 3, 6, 7), target, weights)
+
+
+@pytest.mark.parametrize(
+    ("labels", "settings", "message"),
+    [
+        (torch.zeros(6, 7).long(), {}, r"\(N, H, W\), got torch.int64 \(6, 7\)"),
+        (torch.zeros(1, 6, 7), {}, "whole numbers"),
+        (torch.zeros(1, 6, 7).long(), {"sigma": 0}, "sigma=0 must be positive"),
+    ],
+)
+def test_weights_of_what_are_no_labels_are_refused(
+    labels: torch.Tensor, settings: dict[str, float], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        border_weights(labels, **settings)  # type: ignore[arg-type]

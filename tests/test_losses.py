@@ -576,6 +576,7 @@ def test_losses_of_several_heads_compile_as_one_graph() -> None:
         ({"task_weights": {"semantic": math.nan}}, "negative, but those of 'semantic' are"),
         ({"class_weights": {"geometric": torch.ones(4)}}, "task 'geometric': weight must have one"),
         ({"reduction": "none"}, "task 'semantic': reduction must be"),
+        ({"divisors": {"semantic": 1}}, "divisors names 'semantic'; .* 'geometric'"),
     ],
 )
 def test_errors_of_several_heads_name_the_task(changes: dict[str, Any], message: str) -> None:

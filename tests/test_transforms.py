@@ -252,6 +252,12 @@ def test_nearest_pixels_keep_type_dtype_and_window() -> None:
     assert cut.tolist() == [[12, 13, 14], [20, 21, 22]]
 
 
+@pytest.mark.parametrize("window", [(-1, 0, 2, 2), (0, 0, 5, 4), (1, 1, 0, 2), (0, 3, 2, 2)])
+def test_a_window_beyond_the_labels_is_refused(window: tuple[int, int, int, int]) -> None:
+    with pytest.raises(ValueError, match="is empty or not inside of 4×4 pixels"):
+        resize_nearest(torch.zeros(4, 4), (2, 2), window)
+
+
 def test_what_cannot_be_cut_is_named() -> None:
     image, mask = _pair(48, 56)
     crop = RandomScaleCrop((8, 8))

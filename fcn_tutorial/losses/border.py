@@ -50,12 +50,21 @@ def border_weights(
         (N, H, W) float32 on the CPU: 0 in regions, in void, where there are fewer than two regions,
         and where the next is further than 6 sigma.
 
+    Raises:
+        ValueError: for labels of another shape or kind, and a weight or sigma that is not positive.
+
     ::
 
         >>> labels = torch.tensor([[[1, 0, 1, 0, 0, 1]]])  # a gap of one pixel, and one of two
         >>> border_weights(labels, w0=1, sigma=1)  # e^(−2²/2) and e^(−3²/2)
         tensor([[[0.0000, 0.1353, 0.0000, 0.0111, 0.0111, 0.0000]]])
     """
+    if labels.dim() != 3 or labels.is_floating_point():
+        raise ValueError(
+            f"labels must be whole numbers (N, H, W), got {labels.dtype} {tuple(labels.shape)}"
+        )
+    if not (w0 > 0 and sigma > 0):
+        raise ValueError(f"w0={w0} and sigma={sigma} must be positive")
     maps = [
         _of_image(image, void, w0, sigma, background)
         for image, void in zip(

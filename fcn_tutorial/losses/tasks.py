@@ -70,7 +70,8 @@ def multitask_loss(
 
     Raises:
         ValueError: naming the tasks, where the keys of scores and targets differ, none is given, or
-            a weight is for no task or negative; and as `upsample_loss` for a task, naming it.
+            a weight or divisor is for no task, a divisor is missing, or a weight is negative; and
+            as `upsample_loss` for a task, naming it.
 
     ::
 
@@ -80,7 +81,7 @@ def multitask_loss(
         tensor(2.0794)
     """
     class_weights, task_weights = class_weights or {}, task_weights or {}
-    _check_tasks(scores, targets, class_weights, task_weights)
+    _check_tasks(scores, targets, class_weights, task_weights, divisors)
     weighted, parts = [], {}
     for task, mine in scores.items():
         try:
@@ -101,6 +102,7 @@ def _check_tasks(
     targets: Mapping[str, Tensor],
     class_weights: Mapping[str, Tensor],
     task_weights: Mapping[str, float],
+    divisors: Mapping[str, Tensor] | None,
 ) -> None:
     if not scores:
         raise ValueError("scores must hold at least one task, got none")
@@ -116,6 +118,8 @@ def _check_tasks(
         unknown = _names(task for task in weights if task not in scores)
         if unknown:
             raise ValueError(f"{name} names {unknown}; the tasks are {_names(scores)}")
+    if divisors is not None and set(divisors) != set(scores):
+        raise ValueError(f"divisors names {_names(divisors)}; the tasks are {_names(scores)}")
     negative = _names(task for task, weight in task_weights.items() if not weight >= 0)
     if negative:
         raise ValueError(f"task_weights must not be negative, but those of {negative} are")
