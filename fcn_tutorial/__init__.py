@@ -1,6 +1,7 @@
 """Fully convolutional networks for semantic segmentation, from the arithmetic to the training run.
 
-Train one on generated street scenes, score it on others and label a picture; paste this::
+Train one on generated street scenes, score it on others and label a picture; paste this into a
+notebook, a file or, without its margin, a prompt::
 
     import torch
     from fcn_tutorial import datasets, losses, metrics, models
@@ -21,6 +22,7 @@ Train one on generated street scenes, score it on others and label a picture; pa
     confusion = metrics.ConfusionMatrix(len(train.classes))
     for image, target in test:
         confusion.update(model.predict(image), target)
+
     print(f"mean IU {confusion.compute().mean_iu:.3f} after {len(train)} steps")
 
 One line of a shell trains it to the end (`fcn-tutorial train scenes-fcn8s`), another says what is

@@ -1,10 +1,13 @@
 """Examples in docstrings run, and the quick start of the package does what it says when pasted."""
 
+import ast
 import doctest
 import importlib
 import re
 import textwrap
+from code import InteractiveConsole
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -55,9 +58,22 @@ def quick_start() -> str:
 
 def test_the_quick_start_of_help_works_when_pasted(capsys: pytest.CaptureFixture[str]) -> None:
     assert len([line for line in quick_start().splitlines() if line]) <= 20
-    exec(quick_start(), {})
-    said = re.fullmatch(r"mean IU (0\.\d{3}) after 16 steps\n", capsys.readouterr().out)
+    prompt = InteractiveConsole()  # which ends a block at an empty line
+    for line in quick_start().splitlines():
+        prompt.push(line)
+    shown = capsys.readouterr()
+    said = re.search(r"^mean IU (0\.\d{3}) after 16 steps\n\Z", shown.out, re.M)
+    assert "Error" not in shown.err
     assert said is not None and 0 < float(said[1]) < 1
+
+
+def test_the_lines_of_readme_that_import_it_run() -> None:
+    page = (PACKAGE.parent / "README.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"(?s)\*\*Import\.\*\*.*?```python\n(.*?)```", page)
+    names: dict[str, Any] = {}
+    exec(block, names)
+    for comment, value in re.findall(r"(?m)^(\w+) = .*# (\([\d, ]+\))", block):
+        assert names[comment].shape == ast.literal_eval(value), comment
 
 
 def test_help_names_every_module() -> None:
