@@ -51,15 +51,34 @@ def atrous(model: nn.Module, stride: int = 1) -> nn.Module:
     one with d·min(stride − 1, extent − 1 − padding) more rows at the end, as many at every image
     size. Between the rows of `model` lie the scores of the shifted image: see `shift_and_stitch`.
 
-    Parameter names and weights stay; auxiliary heads that only training uses are left out, and
-    functional dropout stays off. `model` is not changed, and shares no memory. Poolings become
-    function calls. Cost grows with the square of `step` in the layers behind.
+    Cost grows with the square of `step` in the layers behind.
+
+    Args:
+        model: is not changed. What torch.fx can follow, of square convolutions and poolings and of
+            what works pixel by pixel.
+        stride: of the scores that are wanted, a divisor of f; by default one at every pixel.
+
+    Returns:
+        A module that shares no memory with `model`. Parameter names and weights stay; auxiliary
+        heads that only training uses are left out, and functional dropout stays off. Poolings
+        become function calls.
 
     Raises:
         ValueError: naming the node, where `stride` does not divide f, where branches that join
             disagree in stride or in size, for layers that are not square, for transposed
             convolutions, adaptive pooling and linear layers (`convolutionalize` first) and other
             operators that it cannot dilate, and where torch.fx cannot follow the model.
+
+    ::
+
+        >>> import torch
+        >>> from torch import nn
+        >>> model = nn.Sequential(nn.MaxPool2d(2), nn.Conv2d(1, 5, 3))
+        >>> images = torch.rand(1, 1, 8, 8)
+        >>> model(images).shape, atrous(model)(images).shape
+        (torch.Size([1, 5, 2, 2]), torch.Size([1, 5, 3, 3]))
+        >>> torch.allclose(atrous(model)(images)[..., ::2, ::2], model(images), atol=1e-5)
+        True
     """
     if not isinstance(stride, int) or stride < 1:
         raise ValueError(f"stride must be an integer of at least 1, got {stride!r}")
@@ -69,7 +88,7 @@ def atrous(model: nn.Module, stride: int = 1) -> nn.Module:
 
 
 def shift_and_stitch(model: nn.Module, images: Tensor) -> Tensor:
-    """Dense scores (N, C, H', W') of images (N, C₀, H, W), by f² runs of `model` of stride f.
+    """Dense scores of images by f² runs of `model` of stride f, each on a shifted image.
 
     Shift (r, c), 0 ≤ r, c < f, drops the first r rows and c columns; score (o, p) of what remains
     becomes dense score (f·o + r, f·p + c). So dense score (i, j) is centred on pixel (i + q, j + q)
@@ -83,12 +102,26 @@ def shift_and_stitch(model: nn.Module, images: Tensor) -> Tensor:
     rows that padding gives more outputs than rows: the result then ends after H rows (likewise
     columns), for there is no shift that would show the others.
 
-    `model` is fully convolutional and in evaluation mode. Squeeze-and-excite blocks, which `atrous`
-    refuses, see each shifted image by itself.
+    Args:
+        model: fully convolutional, and in evaluation mode. Squeeze-and-excite blocks, which
+            `atrous` refuses, see each shifted image by itself.
+        images: (N, C₀, H, W), preprocessed as `model` expects.
+
+    Returns:
+        (N, C, H', W'); without padding and ceil mode H' = H − size + 1 for a field of
+        `size` pixels.
 
     Raises:
         ValueError: as `trace` does, where `model` upsamples, and where the image is too small for
             any score.
+
+    ::
+
+        >>> import torch
+        >>> from torch import nn
+        >>> shift_and_stitch(nn.MaxPool2d(2), torch.arange(9.0).view(1, 1, 3, 3))
+        tensor([[[[4., 5.],
+                  [7., 8.]]]])
     """
     layers = trace(model, cast(tuple[int, int], tuple(images.shape[-2:])))
     if any(layer.kind == "deconv" for layer in layers):

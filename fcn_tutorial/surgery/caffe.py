@@ -20,16 +20,6 @@ _OLD_TYPES = {0: "", 4: "Convolution", 14: "InnerProduct"}  # V1LayerParameter; 
 def load_caffemodel(path: str | os.PathLike[str]) -> dict[str, Tensor]:
     """The weights of a `.caffemodel` file, by Caffe's layer names, ready for RGB images.
 
-    Of each layer with one or two blobs the first is `"<layer>.weight"` and the second
-    `"<layer>.bias"`; those of a layer with more are `"<layer>.0"`, `"<layer>.1"`, … Layers without
-    weights are left out. All tensors are float32, on the CPU, and own their memory:
-
-    - convolution: weight (out, in / groups, kh, kw), as torch.nn.functional.conv2d takes it.
-      Caffe, like torch, slides kernels without flipping them;
-    - deconvolution: weight (in, out / groups, kh, kw), as conv_transpose2d takes it;
-    - inner product: weight (out, in), where `in` runs over channels, rows, columns;
-    - bias: (out,), also where the file pads it to four axes; anything else as it is stored.
-
     Caffe's networks read BGR. In the first convolution of each stream, if it has 3 input channels
     or 4 (BGR and depth), the first three are put in the order RGB. Streams that read HHA, as the
     authors' data layer does it in the order of the PNG file, stay as they are: the file tells
@@ -41,11 +31,37 @@ def load_caffemodel(path: str | os.PathLike[str]) -> dict[str, Tensor]:
 
     Source: BVLC/caffe caffe.proto and blob.cpp; the authors' nyud_layers.py.
 
+    Args:
+        path: of a binary file, at most 2 GiB; files of 2013 must be upgraded by Caffe's tool first.
+
+    Returns:
+        Tensors by name, float32, on the CPU, that own their memory. Of each layer with one or two
+        blobs the first is `"<layer>.weight"` and the second `"<layer>.bias"`; those of a layer with
+        more are `"<layer>.0"`, `"<layer>.1"`, … Layers without weights are left out.
+
+        - convolution: weight (out, in / groups, kh, kw), as torch.nn.functional.conv2d takes it.
+          Caffe, like torch, slides kernels without flipping them;
+        - deconvolution: weight (in, out / groups, kh, kw), as conv_transpose2d takes it;
+        - inner product: weight (out, in), where `in` runs over channels, rows, columns;
+        - bias: (out,), also where the file pads it to four axes; anything else as it is stored.
+
     Raises:
         FileNotFoundError: where there is no such file.
         ValueError: where the file is not a Caffe model, is cut off within a layer, holds no
             weights, or names a layer with weights twice, or where a blob's shape does not fit its
             values or a value is not finite.
+
+    A file of one inner product, "fc", with the weights 1 and 2::
+
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> layer = "a206240a026663120c496e6e657250726f6475"
+        >>> layer += "63743a103a040a0201022a080000803f00000040"
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "net.caffemodel")
+        ...     _ = path.write_bytes(bytes.fromhex(layer))
+        ...     load_caffemodel(path)
+        {'fc.weight': tensor([[1., 2.]])}
     """
     layers = _read_layers(path)
     bgr = _first_bgr_convolutions(layers)

@@ -34,20 +34,25 @@ from fcn_tutorial.surgery.tracing import (
 
 
 def convolutionalize(model: nn.Module, input_size: int | tuple[int, int] = (224, 224)) -> nn.Module:
-    """A fully convolutional copy of a classifier: images (N, 3, H, W) -> scores (N, C, H', W').
+    """A fully convolutional copy of a classifier, which scores images of any size.
 
     A linear layer that reads a flattened (c, h, w) map becomes an h×w convolution with the same
     weights, and global pooling becomes pooling over a window of the map's size at stride 1. On
-    images of `input_size` (a side in pixels, or (H, W)) the scores are those of the classifier,
-    H' = W' = 1; on larger ones each score is that of a window, one network stride apart, up to
-    what the padding of the trunk adds. What the classifier draws from its whole image it draws
-    from the whole of a larger one: the factors of squeeze-and-excite blocks, and the windows of
-    attention, which start at the first row and column. Parameter names stay. Dropout stays
-    element-wise, and stochastic depth off. Auxiliary heads that only training uses are left out.
-    `model` is not changed, and shares no memory.
+    images of `input_size` the scores are those of the classifier; on larger ones each score is that
+    of a window, one network stride apart, up to what the padding of the trunk adds. What the
+    classifier draws from its whole image it draws from the whole of a larger one: the factors of
+    squeeze-and-excite blocks, and the windows of attention, which start at the first row and
+    column. Source: Long, Shelhamer, Darrell 2015, section 3.1.
 
-    The result itself raises AssertionError for an image too small for it. Source: Long, Shelhamer,
-    Darrell 2015, section 3.1.
+    Args:
+        model: the classifier, images (N, 3, H, W) -> scores (N, C); it is not changed.
+        input_size: side in pixels of the images that it takes, or (H, W).
+
+    Returns:
+        A module, images (N, 3, H, W) -> scores (N, C, H', W'), that shares no memory with `model`;
+        H' = W' = 1 at `input_size`. It raises AssertionError for an image too small for it.
+        Parameter names stay. Dropout stays element-wise, and stochastic depth off. Auxiliary heads
+        that only training uses are left out.
 
     Raises:
         ValueError: where adaptive pooling is neither global nor the identity at `input_size`, where

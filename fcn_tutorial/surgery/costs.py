@@ -19,13 +19,25 @@ from fcn_tutorial.surgery.running import Running, watched
 def macs(module: nn.Module, input_size: int | tuple[int, int], channels: int = 3) -> int:
     """Multiply-accumulates of `module` in evaluation mode on one image.
 
+    Products with padding count; biases, pools, norms and what acts on single values do not. One
+    multiply-accumulate is two floating-point operations.
+
     Args:
+        module: is not changed; what its `forward` calls counts as well as its layers.
         input_size: (H, W) of the image in pixels, or its side.
-        channels: of the image. Products with padding count; biases, pools, norms and what acts on
-            single values do not. One multiply-accumulate is two floating-point operations.
+        channels: of the image.
+
+    Returns:
+        Their number, of all layers together.
 
     Raises:
         ValueError: where the module cannot run on such an image.
+
+    27 weights, eight filters of them, on 10×10 pixels::
+
+        >>> from torch import nn
+        >>> macs(nn.Conv2d(3, 8, kernel_size=3, padding=1), input_size=10)
+        21600
     """
     return sum(layer_macs(module, input_size, channels).values())
 
@@ -35,8 +47,23 @@ def layer_macs(
 ) -> dict[str, int]:
     """`macs` of each submodule by its dotted name, in the order in which they first ran.
 
-    A submodule is given what its own `forward` multiplies, and not what its children do; "" is
-    `module` itself. Those that multiply nothing are left out. Arguments and errors as in `macs`.
+    Args:
+        module: as in `macs`, like the two below.
+        input_size: likewise.
+        channels: likewise.
+
+    Returns:
+        Numbers by names. A submodule is given what its own `forward` multiplies, and not what its
+        children do; "" is `module` itself. Those that multiply nothing are left out.
+
+    Raises:
+        ValueError: as `macs`.
+
+    ::
+
+        >>> from torch import nn
+        >>> layer_macs(nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 2, 1)), 12)
+        {'0': 21600, '2': 1600}
     """
     counter = watched(module, input_size, channels, lambda running, image: _Counter(running))
     return counter.counts

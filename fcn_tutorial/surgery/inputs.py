@@ -5,16 +5,29 @@ from torch import nn
 
 
 def widen_input(module: nn.Module, extra: int) -> None:
-    """Let a network that reads RGB read `extra` channels more, in place: early fusion.
+    """Let a network that reads RGB read more channels, in place: early fusion.
 
-    The first convolution with three input channels gets `extra` more. Their filters start as the
-    mean of the three, so that a channel that looks like a grey image is read like one; the RGB
-    filters stay as they are.
+    The filters of the new channels start as the mean of the three, so that a channel that looks
+    like a grey image is read like one; the RGB filters stay as they are.
 
     Source: reference nyud-fcn32s-color-d/solve.py.
 
+    Args:
+        module: its first convolution with three input channels, and one group, is widened.
+        extra: how many channels it gets beside the three.
+
     Raises:
         ValueError: if `extra` < 1, or no convolution reads three channels.
+
+    ::
+
+        >>> import torch
+        >>> from torch import nn
+        >>> network = nn.Sequential(nn.Conv2d(3, 1, kernel_size=1))
+        >>> network[0].weight.data = torch.tensor([1.0, 2.0, 6.0]).view(1, 3, 1, 1)
+        >>> widen_input(network, extra=1)
+        >>> network[0].weight.flatten().tolist()
+        [1.0, 2.0, 6.0, 3.0]
     """
     if extra < 1:
         raise ValueError(f"extra must be at least 1, got {extra}")

@@ -55,6 +55,13 @@ class LayerTable:
         title: names the network, and the image that it ran on.
         rows: convolutions, poolings and deconvolutions in the order they ran.
         parameters: of the whole network, norms and other layers included.
+
+    ::
+
+        >>> from torch import nn
+        >>> table = layer_table(nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8)), 32)
+        >>> table.parameters, [(row.name, row.output, row.parameters) for row in table.rows]
+        (240, [('0', (8, 30, 30), 224)])
     """
 
     title: str
@@ -96,8 +103,12 @@ def layer_table(
     behind them.
 
     Args:
+        module: is run once, in evaluation mode and without its weights; it is not changed.
         input_size: (H, W) of the image in pixels, or its side.
         channels: of the image.
+
+    Returns:
+        A `LayerTable`, which prints itself.
 
     Raises:
         ValueError: where the module cannot run on such an image.

@@ -14,13 +14,29 @@ def fold_norms(module: nn.Module) -> nn.Module:
     """A copy of `module` with each frozen Conv2d + BatchNorm2d pair merged into one Conv2d.
 
     The statistics and the affine of the norm go into the weight and bias of the convolution, which
-    keeps its name; the norm becomes nn.Identity. In evaluation mode the output is the same up to
-    rounding, with fewer passes over memory. It is for trunks whose norms stay frozen: in training
-    mode the copy still normalises by the stored statistics. A norm stays where it does not follow
-    a convolution directly, where either is used twice, and where it keeps no running statistics.
+    keeps its name; the norm becomes nn.Identity. It is for trunks whose norms stay frozen: in
+    training mode the copy still normalises by the stored statistics. A norm stays where it does not
+    follow a convolution directly, where either is used twice, and where it keeps no running
+    statistics.
+
+    Args:
+        module: is not changed.
+
+    Returns:
+        A copy whose output in evaluation mode is the same up to rounding, with fewer passes over
+        memory.
 
     Raises:
         ValueError: where torch.fx cannot follow the module.
+
+    ::
+
+        >>> from torch import nn
+        >>> fold_norms(nn.Sequential(nn.Conv2d(3, 8, 3, bias=False), nn.BatchNorm2d(8)))
+        Sequential(
+          (0): Conv2d(3, 8, kernel_size=(3, 3), stride=(1, 1))
+          (1): Identity()
+        )
     """
     folded = copy.deepcopy(module)
     for conv_name, norm_name in _norms_after_convolutions(module):

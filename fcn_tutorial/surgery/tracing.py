@@ -319,9 +319,8 @@ def _survey_of(runner: _RouteRunner, node: fx.Node) -> Survey:
 def trace(module: nn.Module, input_size: int | tuple[int, int]) -> list[Layer]:
     """The layers of the widest path through `module`, from the image to its output.
 
-    The module is read in evaluation mode and stays as it is. Elementwise operations leave no layer,
-    nor do linear layers and norms along the channels; where branches meet, the one with the largest
-    receptive field counts.
+    Elementwise operations leave no layer, nor do linear layers and norms along the channels; where
+    branches meet, the one with the largest receptive field counts.
 
     A map multiplied by factors that are pooled from the whole image (squeeze-and-excite), or
     normalised by its own mean (GroupNorm), depends on every pixel, if weakly. The layers are those
@@ -329,8 +328,12 @@ def trace(module: nn.Module, input_size: int | tuple[int, int]) -> list[Layer]:
     such a network, and stride and centre are the map's.
 
     Args:
+        module: is read in evaluation mode, and not changed.
         input_size: side of the image in pixels, or (H, W); only global and size-dependent poolings
             depend on it.
+
+    Returns:
+        What `geometry` reads: `receptive_field(trace(…))`.
 
     Raises:
         ValueError: naming the node, where branches disagree in stride or centre, where a layer is
@@ -357,8 +360,22 @@ def parameter_strides(
 ) -> dict[str, int | Fraction]:
     """The stride of the map that each parameter of `module` works on, by the parameter's name.
 
-    A parameter used at several has the largest of them; those that no image meets are left out.
-    Arguments and errors as of `trace`, attention aside.
+    Args:
+        module: as in `trace`; attention is followed too.
+        input_size: as in `trace`.
+
+    Returns:
+        Strides in pixels, Fractions where the map is finer than the image. A parameter used at
+        several strides has the largest of them; those that no image meets are left out.
+
+    Raises:
+        ValueError: as `trace`, attention aside.
+
+    ::
+
+        >>> from torch import nn
+        >>> parameter_strides(nn.Sequential(nn.Conv2d(3, 8, 3, stride=2), nn.Conv2d(8, 4, 1)), 64)
+        {'0.weight': 2, '0.bias': 2, '1.weight': 2, '1.bias': 2}
     """
     runner, _ = _followed(module, input_size)
     found: dict[str, int | Fraction] = {}

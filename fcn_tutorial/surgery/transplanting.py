@@ -16,6 +16,14 @@ class Report:
         skipped: in both, but of different shapes (source, target).
         missing: in the target only, left as it was.
         unused: in the source only.
+
+    ::
+
+        >>> print(Report(("a",), {"b": ((2, 4), (2, 3))}, missing=("c",), unused=("d", "e")))
+        copied 1 tensors
+        skipped b: (2, 4) does not fit (2, 3)
+        left as it was: c
+        not used: d, e
     """
 
     copied: tuple[str, ...]
@@ -34,15 +42,23 @@ class Report:
 def transplant(source: nn.Module | Mapping[str, Tensor], target: nn.Module) -> Report:
     """Copy into `target` every parameter and buffer of `source` with the same name and shape.
 
-    `source` is a module or a state dict. Values are copied, to the dtype and device of `target`;
-    nothing else of `target` changes. Print the report, or look at its `missing`: a name that
-    matches nothing is not an error.
+    Args:
+        source: a module or a state dict.
+        target: gets the values, in its own dtype and on its device; nothing else of it changes.
 
     Returns:
-        A `Report` of the names that were copied, skipped, missing and unused.
+        A `Report` of the names that were copied, skipped, missing and unused. Print it, or look at
+        its `missing`: a name that matches nothing is not an error.
 
     Raises:
         ValueError: where `source` holds anything but tensors, such as a whole checkpoint.
+
+    A layer of four inputs gives one of three its bias::
+
+        >>> from torch import nn
+        >>> print(transplant(nn.Linear(4, 2), nn.Linear(3, 2)))
+        copied 1 tensors
+        skipped weight: (2, 4) does not fit (2, 3)
     """
     given = source.state_dict() if isinstance(source, nn.Module) else source
     for name, value in given.items():
