@@ -27,14 +27,25 @@ Seen: TypeAlias = Callable[[Mapping[str, Tensor], Mapping[str, Tensor]], None]
 def evaluate(network: Network, dataset: Any, progress: str = "") -> ConfusionMatrix:
     """The confusion matrix of a network over a data set, every image at its own size.
 
+    Under `torchrun` each process takes its share of the images, and none is taken twice.
+
     Args:
         network: put into evaluation mode here, and back afterwards.
         dataset: items (input, mask (H, W) integer); names its `ignore_index`. Of several tasks, the
             first is scored: `evaluate_tasks` gives all.
         progress: label of the progress bar; empty for none.
 
-    Under `torchrun` each process takes its share of the images, none is taken twice, and all get
-    the matrix of the whole set.
+    Returns:
+        That of the whole set, in every process, on the network's device.
+
+    Before training all scores are zero, so that every pixel is given class 0::
+
+        >>> from fcn_tutorial.datasets import Scenes
+        >>> from fcn_tutorial.models import FCN
+        >>> network = FCN("tiny", num_classes=12, width=1 / 16)
+        >>> confusion = evaluate(network, Scenes(2, size=(32, 32)))
+        >>> confusion.num_classes, int(confusion.matrix[:, 1:].sum())
+        (12, 0)
     """
     return next(iter(evaluate_tasks(network, dataset, progress).values()))
 
@@ -46,11 +57,26 @@ def evaluate_tasks(
     predict: Predict | None = None,
     seen: Seen | None = None,
 ) -> dict[str, ConfusionMatrix]:
-    """`evaluate` for each task by name; `ONLY` is the task of a network of one.
+    """`evaluate` for each task by name.
 
     Args:
+        network: as in `evaluate`.
+        dataset: as in `evaluate`; the masks of several tasks are {task: mask}.
+        progress: as in `evaluate`.
         predict: what labels an item's input; `network.predict_tasks` by default.
         seen: told of each image as well, as (target, predicted) by task.
+
+    Returns:
+        {task: matrix}; the task of a network of one is called "labels".
+
+    ::
+
+        >>> from fcn_tutorial.datasets import Scenes
+        >>> from fcn_tutorial.models import FCN
+        >>> network = FCN("tiny", num_classes={"semantic": 12, "geometric": 3}, width=1 / 16)
+        >>> found = evaluate_tasks(network, Scenes(2, size=(32, 32), task="both"))
+        >>> {task: tuple(confusion.matrix.shape) for task, confusion in found.items()}
+        {'semantic': (12, 12), 'geometric': (3, 3)}
     """
     predict = predict or network.predict_tasks
     found = {task: ConfusionMatrix(n, dataset.ignore_index) for task, n in network.tasks.items()}

@@ -31,7 +31,18 @@ from fcn_tutorial.transforms import map_sample
 
 
 class Interrupted(Exception):
-    """Somebody asked the run to stop; its state is saved, and `resume` goes on from there."""
+    """Somebody asked the run to stop; its state is saved, and `resume` goes on from there.
+
+    ::
+
+        >>> import tempfile
+        >>> from fcn_tutorial.training import get, smoke
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     train(smoke(get("scenes-fcn8s")), folder, stop=lambda: True)
+        Traceback (most recent call last):
+            ...
+        fcn_tutorial.training.loop.Interrupted: stopped at step 0 of 2; nothing was learned yet
+    """
 
 
 def never() -> bool:
@@ -54,9 +65,9 @@ def train(
     tensorboard: bool = False,
     stop: Callable[[], bool] = never,
 ) -> dict[str, Any]:
-    """Run a recipe and return its record; the run folder `out` holds all it leaves behind.
+    """Run a recipe; the run folder `out` holds all it leaves behind.
 
-    Processes of `torchrun` share a step, `recipe.batch` images each; all return, the first writes.
+    Processes of `torchrun` share a step, `recipe.batch` images each; the first one writes.
 
     Args:
         recipe: what to run.
@@ -73,9 +84,24 @@ def train(
         tensorboard: write event files into `out`/tensorboard as well.
         stop: asked before every step; where it says so, the state is saved and Interrupted raised.
 
+    Returns:
+        The record, as `record.json` has it: plain JSON types, the same in every process. "val" and
+        "test" hold scores as fractions of one; None where the recipe has no such split.
+
     Raises:
         FileNotFoundError, ValueError: naming the file or argument at fault.
+        Interrupted: where `stop` said so.
         OSError: where the run folder cannot be written to.
+
+    Four images, two a step::
+
+        >>> import tempfile
+        >>> from fcn_tutorial.training import get, smoke
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     record = train(smoke(get("scenes-fcn8s")), folder)
+        epoch 1 of 1 ...
+        >>> record["network"], record["train"]["images"], record["train"]["steps"]
+        ('FCN-8s on tiny', 4, 2)
     """
     settings.check(recipe)
     with distributed.group(torch.device(device)) as device, RunFolder(out).opened(resume) as folder:

@@ -38,7 +38,20 @@ _CHUNK = 1 << 24  # bytes that one thread digests at a time
 
 
 class RunFolder:
-    """Paths of one run, its lock, and what is written and read there."""
+    """Paths of one run, its lock, and what is written and read there.
+
+    Args:
+        path: of the folder; nothing is made before `claimed` or `opened`.
+
+    ::
+
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     run = RunFolder(folder)
+        ...     run.write_state({"step": 3})
+        ...     run.last.name, run.read_state()
+        ('last.pt', {'step': 3})
+    """
 
     def __init__(self, path: Path | str) -> None:
         self.path = path = Path(path)

@@ -29,16 +29,41 @@ def train_staged(
     tensorboard: bool = False,
     stop: Callable[[], bool] = never,
 ) -> dict[str, Any]:
-    """Run the recipes that `recipe` starts from, coarsest first, then it; returns its record.
+    """Run the recipes that `recipe` starts from, coarsest first, then it.
 
     Each stage has a run folder of its own beside `out`, named RECIPE-seedN, as `train` by itself
-    would have it. A stage that is finished is taken as it is, one that was interrupted goes on with
-    `resume`. vary: what is done to every stage's recipe (overrides, smoke). weights: of the
-    coarsest stage. The other arguments are those of `train`.
+    would have it. A stage that is finished is taken as it is.
+
+    Args:
+        recipe: the last stage; `chain` lists those before it.
+        out: the run folder of the last stage.
+        vary: what is done to every stage's recipe (overrides, smoke).
+        data: as in `train`.
+        weights: what the coarsest stage starts from, instead of what its recipe names.
+        seed: as in `train`, of every stage.
+        device: as in `train`.
+        overrides: what `vary` changed, for the records.
+        resume: go on with a stage that was interrupted, and run the rest.
+        other_data: as in `train`.
+        tensorboard: as in `train`.
+        stop: as in `train`.
+
+    Returns:
+        The record of the last stage.
 
     Raises:
         ValueError: where a finished stage was run with other settings, and as `train`.
-        FileNotFoundError, OSError: as `train`.
+        FileNotFoundError, Interrupted, OSError: as `train`.
+
+    Stopped before its first step, the 32s, which comes first, has made its folder::
+
+        >>> import contextlib, os, tempfile
+        >>> from fcn_tutorial.training import Interrupted, get, smoke
+        >>> with tempfile.TemporaryDirectory() as runs:
+        ...     with contextlib.suppress(Interrupted):
+        ...         train_staged(get("scenes-fcn8s-staged"), f"{runs}/8s", smoke, stop=lambda: True)
+        ...     os.listdir(runs)
+        ['scenes-fcn32s-seed0']
     """
     out, folders = Path(out), dict[str, Path]()
     record: dict[str, Any] = {}

@@ -26,11 +26,27 @@ Batch = tuple[Any, Any]
 
 
 def open_split(recipe: Recipe, split: str, data: Path | str | None) -> Any:
-    """The recipe's "train", "val" or "test" images, or "all": whole, without augmentation.
+    """The images of a recipe's split: whole, without augmentation.
+
+    Args:
+        recipe: its `data` say which data set, and which of its splits.
+        split: "train", "val" or "test"; "all" for the whole data set.
+        data: folder of the data set, or of data sets; None: that of FCN_DATA, and for scenes and
+            rooms, which are generated.
+
+    Returns:
+        The data set, items (input, mask). It has `classes`, `palette` and `ignore_index`.
 
     Raises:
         ValueError: for a split the recipe does not have, and as the data set does.
         FileNotFoundError: as the data set does.
+
+    ::
+
+        >>> from fcn_tutorial.training import get, smoke
+        >>> images = open_split(smoke(get("scenes-fcn8s")), "val", data=None)
+        >>> len(images), len(images.classes), tuple(images[0][0].shape)
+        (2, 12, (3, 64, 64))
     """
     folder = None if data is None else Path(data)
     return sources.get(recipe.data.name).open(recipe.data, split, folder)

@@ -21,6 +21,12 @@ ALIASES = {"camvid-fcn8s-best": "camvid-fcn8s-magnified"}
 def get(name: str) -> Recipe:
     """The recipe of that name, or the one that the name stands for now.
 
+    Args:
+        name: of `RECIPES` or `ALIASES`.
+
+    Returns:
+        A frozen recipe; `dataclasses.replace` and `override` make variants.
+
     Raises:
         ValueError: for an unknown name, with the nearest ones.
 
@@ -38,7 +44,22 @@ def get(name: str) -> Recipe:
 
 
 def chain(recipe: Recipe) -> list[Recipe]:
-    """The recipes that a staged run goes through, coarsest first, `recipe` last."""
+    """The recipes that a staged run goes through.
+
+    Args:
+        recipe: the last of them; its `coarser` names what it starts from.
+
+    Returns:
+        Coarsest first, `recipe` last; `recipe` alone where it starts from none.
+
+    Raises:
+        ValueError: as `get`, for what `coarser` names.
+
+    ::
+
+        >>> [stage.name for stage in chain(get("scenes-fcn8s-staged"))]
+        ['scenes-fcn32s', 'scenes-fcn16s', 'scenes-fcn8s-staged']
+    """
     found: list[Recipe] = []
     for name in filter(None, recipe.coarser.split(",")):
         found += [stage for stage in chain(get(name)) if stage not in found]
@@ -46,9 +67,20 @@ def chain(recipe: Recipe) -> list[Recipe]:
 
 
 def smoke(recipe: Recipe) -> Recipe:
-    """The same code path in seconds: width/16, 64 px, batch 2, two steps, random weights.
+    """A recipe made small: the same code path in seconds.
 
-    A trunk of a sixteenth of the width has no place for pretrained weights.
+    Args:
+        recipe: any.
+
+    Returns:
+        A variant of a sixteenth of the width, which has no place for pretrained weights; images
+        of 64 pixels, batch 2, two steps.
+
+    ::
+
+        >>> small = smoke(get("scenes-fcn8s"))
+        >>> small.batch, small.epochs, small.data.crop, small.model.width
+        (2, 1, (64, 64), 0.0625)
     """
     return dataclasses.replace(
         recipe,

@@ -118,7 +118,18 @@ class Published:
 
 @dataclass(frozen=True)
 class Recipe:
-    """One training run, up to its data folder, its seed and its device."""
+    """One training run, up to its data folder, its seed and its device.
+
+    `explain` lists the settings with their meanings, as a notebook shows them.
+
+    ::
+
+        >>> from fcn_tutorial.training import explain, get
+        >>> recipe = get("scenes-fcn8s")
+        >>> variant = dataclasses.replace(recipe, batch=8, accumulate=2)
+        >>> [setting[:2] for setting in explain(variant) if setting not in explain(recipe)]
+        [('batch', '8'), ('accumulate', '2')]
+    """
 
     name: str
     summary: str

@@ -31,7 +31,10 @@ _LARGEST = 1e18  # of numbers in a stored recipe; int64 ends a little beyond
 def override(recipe: Recipe, settings: Sequence[str]) -> tuple[Recipe, dict[str, Any]]:
     """Apply "key=value" texts, dotted for nested fields ("optimiser.lr=1e-3").
 
-    Values are read as the field's type: numbers, true/false, "320,416" for pairs.
+    Args:
+        recipe: is not changed.
+        settings: texts, applied in their order. Values are read as the field's type: numbers,
+            true/false, "320,416" for pairs.
 
     Returns:
         The variant, and what was set as a dict, values by keys.
@@ -93,7 +96,20 @@ def check(recipe: Recipe) -> None:
 
 
 def explain(recipe: Recipe) -> Iterator[tuple[str, str, str]]:
-    """(setting, value, what it means) of every setting, as `--set` names them."""
+    """Every setting of a recipe that can be set, and what it means.
+
+    Args:
+        recipe: any.
+
+    Returns:
+        (setting, value, meaning) of each, all texts; settings dotted, as `override` takes them.
+
+    ::
+
+        >>> from fcn_tutorial.training import get
+        >>> [setting for setting in explain(get("scenes-fcn8s")) if setting[0] == "batch"]
+        [('batch', '16', 'images a step, in each process')]
+    """
     for name, hint, value in _fields(recipe, ""):
         if get_origin(hint) is Annotated:
             shown = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
@@ -101,17 +117,46 @@ def explain(recipe: Recipe) -> Iterator[tuple[str, str, str]]:
 
 
 def as_dict(recipe: Recipe) -> dict[str, Any]:
-    """Plain JSON types, nested as the dataclasses are; without the sources of the settings."""
+    """A recipe in plain JSON types, as a run's record holds it.
+
+    Args:
+        recipe: any.
+
+    Returns:
+        Nested as the dataclasses are, tuples as lists; without the sources of the settings.
+
+    ::
+
+        >>> from fcn_tutorial.training import get
+        >>> fields = as_dict(get("scenes-fcn8s"))
+        >>> fields["batch"], fields["model"]["stride"], fields["data"]["crop"]
+        (16, 8, [128, 128])
+    """
     plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(recipe)))
     del plain["sources"]
     return plain
 
 
 def from_dict(fields: Mapping[str, Any]) -> Recipe:
-    """The inverse of `as_dict`; what is not there has its default, as in records of older versions.
+    """The inverse of `as_dict`.
+
+    Args:
+        fields: what `as_dict` gave; what is not there has its default, as in records of older
+            versions.
+
+    Returns:
+        The recipe, its sources aside.
 
     Raises:
         ValueError: for what is not a recipe, and as `check`.
+
+    ::
+
+        >>> from fcn_tutorial.training import get
+        >>> fields = as_dict(get("scenes-fcn8s"))
+        >>> del fields["precision"]
+        >>> from_dict(fields).precision, from_dict(fields) == get("scenes-fcn8s")
+        ('float32', True)
     """
     try:
         rest = dict(fields)
