@@ -17,6 +17,16 @@ class CropClassifier(nn.Module):
 
     Args:
         num_classes: how many there are, C.
+
+    ::
+
+        >>> import torch
+        >>> from fcn_tutorial.surgery import convolutionalize
+        >>> classifier = CropClassifier(num_classes=5)
+        >>> classifier(torch.zeros(1, 3, CROP, CROP)).shape
+        torch.Size([1, 5])
+        >>> convolutionalize(classifier, CROP)(torch.zeros(1, 3, CROP + 8, CROP + 16)).shape
+        torch.Size([1, 5, 2, 3])
     """
 
     preprocessing = "centred"

@@ -81,6 +81,14 @@ class DeepLab(Eighth):
 
     Raises:
         ValueError: as `DeepLabConfig`.
+
+    Scores lie on pixels 0, 8, …, 64 and 0, 8, …, 96::
+
+        >>> import torch
+        >>> model = DeepLab("aspp-tiny", num_classes=5, width=1 / 16)
+        >>> images = torch.zeros(1, 3, 65, 97)
+        >>> model.training_scores(images).shape, model(images).shape
+        (torch.Size([1, 5, 9, 13]), torch.Size([1, 5, 65, 97]))
     """
 
     Config = DeepLabConfig

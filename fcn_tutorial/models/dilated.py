@@ -78,6 +78,12 @@ class Dilated8(Eighth):
 
     Raises:
         ValueError: for a context that is not known.
+
+    ::
+
+        >>> model = Dilated8(num_classes=5, context="basic", width=1 / 64)
+        >>> model.border, model.training_scores(torch.zeros(1, 3, 64, 96)).shape
+        (186, torch.Size([1, 5, 8, 12]))
     """
 
     Config = Dilated8Config

@@ -63,6 +63,13 @@ class FCNConfig:
 
     Raises:
         ValueError: for a stride or a deconvolution that is not offered.
+
+    ::
+
+        >>> config = FCNConfig("tiny", num_classes=5, stride=16, extra_channels=1)
+        >>> model = FCN.from_config(config)
+        >>> model.title, model.in_channels
+        ('FCN-16s on tiny', 4)
     """
 
     backbone: Annotated[str, "trunk"] = "vgg16"

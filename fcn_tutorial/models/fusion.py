@@ -59,6 +59,12 @@ class LateFusion(Network):
     Raises:
         ValueError: for fewer than two streams, for streams that differ, and for shares that do not
             match them.
+
+    Two networks on three channels each::
+
+        >>> fused = LateFusion([FCN("tiny", num_classes=5, width=1 / 16) for _ in range(2)])
+        >>> fused.in_channels, fused.config.shares, fused(torch.zeros(1, 6, 32, 40)).shape
+        (6, (0.5, 0.5), torch.Size([1, 5, 32, 40]))
     """
 
     Config = LateFusionConfig

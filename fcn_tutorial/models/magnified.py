@@ -38,13 +38,25 @@ class MagnifiedConfig:
 
 
 class Magnified(Network):
-    """`network` on images enlarged by `factor` (bilinearly), its scores brought back to their size.
+    """A network on images enlarged bilinearly, its scores brought back to their size.
 
     `training_scores` are those of the network as it is, of images that are enlarged already: what
     is cut for training is cut from the enlarged image.
 
+    Args:
+        network: any that is not magnified; it is held, not copied.
+        factor: what the sides of images are multiplied by, 1/16 to 8. Work grows with its square.
+
     Raises:
         ValueError: for a factor beyond `FACTORS`, and for a network that is magnified already.
+
+    ::
+
+        >>> import torch
+        >>> from fcn_tutorial.models import FCN
+        >>> model = Magnified(FCN("tiny", num_classes=5, width=1 / 16), factor=1.5)
+        >>> model.title, model(torch.zeros(1, 3, 32, 40)).shape
+        ('FCN-8s on tiny, images ×1.5', torch.Size([1, 5, 32, 40]))
     """
 
     Config = MagnifiedConfig

@@ -63,6 +63,19 @@ class Network(nn.Module):
 
     Raises:
         ValueError: for a task without classes, or whose name could not be part of a file's.
+
+    ::
+
+        >>> PlainConfig = dataclasses.make_dataclass("PlainConfig", ["num_classes"], frozen=True)
+        >>> class Plain(Network):
+        ...     Config = PlainConfig
+        ...     def __init__(self, num_classes):
+        ...         super().__init__(PlainConfig(num_classes), num_classes, "imagenet")
+        ...         self.score = nn.Conv2d(3, num_classes, kernel_size=1)
+        ...     def training_scores(self, images):
+        ...         return self.score(images)
+        >>> Plain(5).eval().predict(torch.zeros(3, 32, 40, dtype=torch.uint8)).shape
+        torch.Size([32, 40])
     """
 
     Config: ClassVar[type[Any]]

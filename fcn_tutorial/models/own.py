@@ -24,6 +24,8 @@ class OwnConfig:
 class Own(Network):
     """A module that turns images (N, C, H, W) into scores (N, ΣC, H, W), the tasks' one by one.
 
+    Its weights file does not hold its code: `models.load` takes a fresh module as `backbone`.
+
     Args:
         module: what is learned. Where it enlarges its scores itself, any module will do; a network
             whose scores are coarser or cropped is a subclass of `Network`, which says where they
@@ -31,7 +33,12 @@ class Own(Network):
         num_classes: how many classes, or {task: how many}.
         preprocessing: what the module expects, a name of `transforms.PREPROCESSING`.
 
-    Its weights file does not hold its code: `models.load` takes a fresh module as `backbone`.
+    ::
+
+        >>> import torch
+        >>> model = Own(nn.Conv2d(3, 5, kernel_size=1), num_classes=5).eval()
+        >>> model.title, model.predict(torch.zeros(3, 32, 40, dtype=torch.uint8)).shape
+        ('Conv2d', torch.Size([32, 40]))
     """
 
     Config = OwnConfig

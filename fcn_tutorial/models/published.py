@@ -34,16 +34,26 @@ def load_published(model: FCN, path: Path | str, suffix: str = "") -> surgery.Re
     reads extra channels and the file does not, their filters become the mean of the RGB filters.
 
     Args:
+        model: is filled in place. With another number of classes than the file, its score layers
+            stay as they are.
+        path: of the file.
         suffix: what the file appends to each layer's name, such as "color" or "hha" in the
             reference's late fusion; load each stream of a `LateFusion` by itself.
 
     Returns:
-        What was copied, skipped (score layers of another number of classes), left as it was and not
-        used.
+        What was copied, skipped, left as it was and not used.
 
     Raises:
         ValueError: for another backbone, for a file that is not a Caffe model, and, naming the
             layer, where the trunk's own are missing or do not fit.
+
+    ::
+
+        >>> from fcn_tutorial.models import FCN
+        >>> load_published(FCN("tiny", num_classes=21), "fcn8s-heavy-pascal.caffemodel")
+        Traceback (most recent call last):
+            ...
+        ValueError: backbone='tiny' has no published Caffe file; use vgg16 or caffenet
     """
     name = model.config.backbone
     plan = PLANS.get(name)

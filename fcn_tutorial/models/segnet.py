@@ -140,6 +140,10 @@ class Unpooling(Network):
 class SegNet(Unpooling):
     """SegNet on VGG16's thirteen convolutions, each with a batch norm.
 
+    `from_config` takes weights: a `.caffemodel` of a released SegNet, or of VGG16, whose
+    convolutions the encoder has; or torchvision's vgg16_bn, safetensors or .pth, which was trained
+    with preprocessing="imagenet".
+
     Args:
         num_classes: how many classes, or {task: how many}.
         width: multiplies the channels; below 1 only for trying things out.
@@ -147,9 +151,12 @@ class SegNet(Unpooling):
             decoders: 0.5 makes it the Bayesian SegNet (Kendall et al. 2017).
         preprocessing: "raw" pixels, as published; a name of `transforms.PREPROCESSING`.
 
-    `from_config` takes weights: a `.caffemodel` of a released SegNet, or of VGG16, whose
-    convolutions the encoder has; or torchvision's vgg16_bn, safetensors or .pth, which was trained
-    with preprocessing="imagenet".
+    Five poolings make the coarsest map one of stride 32::
+
+        >>> import torch
+        >>> model = SegNet(num_classes=5, width=1 / 16)
+        >>> model.grid(), model.training_scores(torch.zeros(1, 3, 45, 60)).shape
+        (32, torch.Size([1, 5, 45, 60]))
     """
 
     Config = SegNetConfig
@@ -202,8 +209,19 @@ class SegNet(Unpooling):
 class SegNetBasic(Unpooling):
     """SegNet-Basic: four encoders and decoders of one 7×7 convolution with 64 channels.
 
-    The decoders have no ReLU. Arguments as of `SegNet`; `from_config` takes a released
-    `.caffemodel` as weights.
+    The decoders have no ReLU. `from_config` takes a released `.caffemodel` as weights.
+
+    Args:
+        num_classes: how many classes, or {task: how many}.
+        width: multiplies the channels; below 1 only for trying things out.
+        preprocessing: "raw" pixels, as published; a name of `transforms.PREPROCESSING`.
+
+    ::
+
+        >>> import torch
+        >>> model = SegNetBasic(num_classes=5, width=1 / 16)
+        >>> model.grid(), model.training_scores(torch.zeros(1, 3, 45, 60)).shape
+        (16, torch.Size([1, 5, 45, 60]))
     """
 
     Config = SegNetBasicConfig

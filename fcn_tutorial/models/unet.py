@@ -67,6 +67,14 @@ class UNet(Network):
 
     Raises:
         ValueError: for arguments that are not offered.
+
+    188 pixels have 4 scores, 204 have 20; what is lost at the border is mirrored elsewhere::
+
+        >>> model = UNet(num_classes=5, width=1 / 16)
+        >>> model.training_scores(torch.zeros(1, 3, 188, 204)).shape
+        torch.Size([1, 5, 4, 20])
+        >>> model(torch.zeros(1, 3, 32, 40)).shape
+        torch.Size([1, 5, 32, 40])
     """
 
     Config = UNetConfig

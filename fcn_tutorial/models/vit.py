@@ -69,6 +69,13 @@ class ViT(Network):
 
     Raises:
         ValueError: for arguments out of their range.
+
+    A score a patch::
+
+        >>> model = ViT(num_classes=5, depth=1, width=1 / 12, learned_on=32)
+        >>> images = torch.zeros(1, 3, 64, 96)
+        >>> model.training_scores(images).shape, model(images).shape
+        (torch.Size([1, 5, 4, 6]), torch.Size([1, 5, 64, 96]))
     """
 
     Config = ViTConfig

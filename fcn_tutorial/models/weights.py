@@ -35,7 +35,23 @@ _OTHERS = {
 
 @dataclass(frozen=True)
 class Card:
-    """What a weights file says of itself: classes, their colours, and how it was made."""
+    """What a weights file says of itself: classes, their colours, and how it was made.
+
+    `Card.of` makes one from sequences of any kind.
+
+    Attributes:
+        classes: names of labels 0, 1, ….
+        palette: their colours, (red, green, blue) from 0 to 255.
+        recipe: the name of the one that it was trained by; "" for none.
+        dataset: likewise.
+        details: what else is known, in JSON types; "recipe" holds all settings.
+
+    ::
+
+        >>> card = Card.of(["sky", "road"], [[135, 206, 235], [90, 90, 100]])
+        >>> card.classes, card.palette[1]
+        (('sky', 'road'), (90, 90, 100))
+    """
 
     classes: tuple[str, ...]
     palette: tuple[tuple[int, int, int], ...]
@@ -77,9 +93,24 @@ def save(model: Network, card: Card, path: Path | str) -> None:
 
     Equal weights and cards give equal bytes.
 
+    Args:
+        model: on any device.
+        card: what `load` gives back with it.
+        path: of the file, a .safetensors; one that is there is replaced.
+
     Raises:
         OSError: naming the file where it cannot be written.
         ValueError: where a weight is not finite.
+
+    The file is read by other programs too::
+
+        >>> import tempfile
+        >>> from fcn_tutorial.models import FCN
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save(FCN("tiny", 5, width=1 / 16), Card((), ()), f"{folder}/best.safetensors")
+        ...     with safe_open(f"{folder}/best.safetensors", "pt") as file:
+        ...         sorted(file.metadata()), file.get_tensor("score_fr.bias").shape
+        (['card', 'format', 'model'], torch.Size([5]))
     """
     path = Path(path)
     tensors = {k: v.detach().contiguous().cpu() for k, v in model.state_dict().items()}
@@ -119,14 +150,30 @@ def _check_finite(tensors: Mapping[str, Tensor], path: Path) -> None:
 def load(
     path: Path | str, device: torch.device | str = "cpu", backbone: nn.Module | None = None
 ) -> tuple[Any, Card]:
-    """The `Network` of a weights file, in evaluation mode, and its card.
+    """The network of a weights file, and its card.
 
     Args:
+        path: of a file that `save` wrote, such as a run folder's best.safetensors.
+        device: where the network goes.
         backbone: a fresh module like the one the network was built on, where that was one's own.
+
+    Returns:
+        A `Network` in evaluation mode, and a `Card`.
 
     Raises:
         FileNotFoundError: where there is no such file.
         ValueError: naming a file that is damaged or not one of ours.
+
+    ::
+
+        >>> import tempfile
+        >>> from fcn_tutorial.models import FCN
+        >>> card = Card.of(["sky", "road"], [(135, 206, 235), (90, 90, 100)])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save(FCN("tiny", 2, width=1 / 16), card, f"{folder}/best.safetensors")
+        ...     network, found = load(f"{folder}/best.safetensors")
+        >>> network.title, found == card
+        ('FCN-8s on tiny', True)
     """
     path = Path(path)
     if not path.is_file():
