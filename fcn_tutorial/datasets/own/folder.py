@@ -66,6 +66,19 @@ class Folder(torch.utils.data.Dataset[tuple[Any, Any]]):
 
     Raises:
         FileNotFoundError, ValueError: naming what is wrong and what to do about it.
+
+    One photo, the left half of which is a cat::
+
+        >>> import tempfile
+        >>> from PIL import Image
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     for name in ("images", "masks"):
+        ...         Path(folder, name).mkdir()
+        ...     Image.new("RGB", (4, 2)).save(f"{folder}/images/tom.png")
+        ...     Image.fromarray(np.uint8([[1, 1, 0, 255]] * 2)).save(f"{folder}/masks/tom.png")
+        ...     photos = Folder(f"{folder}/images", f"{folder}/masks", classes=["other", "cat"])
+        ...     photos[0][1].tolist()
+        [[1, 1, 0, 255], [1, 1, 0, 255]]
     """
 
     ignore_index: ClassVar[int] = VOID

@@ -38,6 +38,16 @@ class CamVid(PairedFiles):
         ValueError: for an unknown split, and naming a file that is damaged or holds a label above
             11.
         FileNotFoundError: naming the list or file that is missing.
+
+    On generated pictures in its layout::
+
+        >>> import tempfile
+        >>> from fcn_tutorial.datasets import writers
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     frames = CamVid(writers.write_camvid(folder, n=2, size=(48, 64)), "val")
+        ...     image, mask = frames[0]
+        >>> len(frames), image.shape, mask.shape, frames.classes[:2]
+        (2, torch.Size([3, 48, 64]), torch.Size([48, 64]), ('sky', 'building'))
     """
 
     classes: ClassVar[tuple[str, ...]] = (

@@ -32,6 +32,16 @@ class ISBIEM(PairedFiles):
         ValueError: for an unknown split, and naming a file whose name is no number, or that holds
             another level.
         FileNotFoundError: naming a folder or label that is missing.
+
+    On generated pictures in its layout::
+
+        >>> import tempfile
+        >>> from fcn_tutorial.datasets import writers
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     frames = ISBIEM(writers.write_isbi_em(folder, n=1, size=(48, 64)))
+        ...     image, mask = frames[0]
+        >>> len(frames), image.shape, mask.unique().tolist()
+        (4, torch.Size([3, 48, 64]), [0, 1])
     """
 
     classes: ClassVar[tuple[str, ...]] = ("membrane", "cell")

@@ -73,6 +73,16 @@ class NYUDv2(Reader):
     Raises:
         ValueError: for an unknown split or modality, and naming a file that is damaged.
         FileNotFoundError: naming the file that is missing.
+
+    On generated pictures in its layout::
+
+        >>> import tempfile
+        >>> from fcn_tutorial.datasets import writers
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     root = writers.write_nyud(folder, n=1, size=(48, 64))
+        ...     parts, mask = NYUDv2(root, "test", modality="rgb-hha")[0]
+        >>> {name: tuple(part.shape) for name, part in parts.items()}
+        {'rgb': (3, 48, 64), 'hha': (3, 48, 64)}
     """
 
     classes: ClassVar[tuple[str, ...]] = (

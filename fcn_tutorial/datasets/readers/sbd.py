@@ -24,6 +24,15 @@ class SBD(Pascal):
     Raises:
         ValueError: for an unknown split, a damaged file, or a label above 20.
         FileNotFoundError: naming the list or file that is missing.
+
+    On generated pictures in its layout::
+
+        >>> import tempfile
+        >>> from fcn_tutorial.datasets import writers
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     photos = SBD(writers.write_sbd(folder, n=3, size=(48, 64)))
+        ...     len(photos), [path.suffix for path in photos.files[0]]
+        (6, ['.jpg', '.mat'])
     """
 
     splits: ClassVar[tuple[str, ...]] = ("train", "val")

@@ -53,6 +53,16 @@ class SIFTFlow(Reader):
     Raises:
         ValueError: for an unknown split or task, and naming a file that is damaged.
         FileNotFoundError: naming the file that is missing.
+
+    On generated pictures in its layout::
+
+        >>> import tempfile
+        >>> from fcn_tutorial.datasets import writers
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     root = writers.write_siftflow(folder, n=1, size=(48, 64))
+        ...     image, masks = SIFTFlow(root, "test", task="both")[0]
+        >>> image.shape, {task: tuple(mask.shape) for task, mask in masks.items()}
+        (torch.Size([3, 48, 64]), {'semantic': (48, 64), 'geometric': (48, 64)})
     """
 
     classes: ClassVar[Any] = (

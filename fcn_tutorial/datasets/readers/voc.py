@@ -39,6 +39,15 @@ class VOCSegmentation(Pascal):
     Raises:
         ValueError: for an unknown split or year, a damaged file, or a label above 20.
         FileNotFoundError: naming the list or file that is missing.
+
+    On generated pictures in its layout, a third of val being in SBD's train::
+
+        >>> import tempfile
+        >>> from fcn_tutorial.datasets import writers
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     voc = writers.write_voc(folder, n=3, size=(48, 64), year="2011")
+        ...     {split: len(VOCSegmentation(voc, split, "2011")) for split in ("val", "seg11valid")}
+        {'val': 3, 'seg11valid': 2}
     """
 
     splits: ClassVar[tuple[str, ...]] = ("train", "val", "trainval", "seg11valid")
@@ -79,6 +88,10 @@ class VOCSegmentation(Pascal):
 class VOCPlusSBD(Pascal):
     """VOC and SBD together, in the two ways they are used; train and evaluation never overlap.
 
+    "train" needs SBD alone, "val" VOC 2011, and "trainaug" VOC 2012. Items are those of
+    `VOCSegmentation`; SBD's labels have no void. Source of "train" and "val": Long et al. 2015,
+    section 5, and the authors' published lists.
+
     Args:
         root: where VOC is, as for `VOCSegmentation`.
         split: "train" and "val" are the paper's: SBD's 8,498 training images with SBD's labels, and
@@ -89,9 +102,18 @@ class VOCPlusSBD(Pascal):
         sbd_root: where SBD is; as for `VOCSegmentation`.
         transforms: joint transform of (image, mask).
 
-    "train" needs SBD alone, "val" VOC 2011, and "trainaug" VOC 2012. Items and errors are those of
-    `VOCSegmentation`; SBD's labels have no void.
-    Source of "train" and "val": Long et al. 2015, section 5, and the authors' published lists.
+    Raises:
+        ValueError: as `VOCSegmentation`, like the one below.
+        FileNotFoundError: likewise.
+
+    On generated pictures in its layout::
+
+        >>> import tempfile
+        >>> from fcn_tutorial.datasets import writers
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     voc = writers.write_voc(folder, n=3, size=(48, 64), year="2011")
+        ...     {split: len(VOCPlusSBD(voc, split)) for split in ("train", "val")}
+        {'train': 6, 'val': 2}
     """
 
     splits: ClassVar[tuple[str, ...]] = ("train", "val", "trainaug")

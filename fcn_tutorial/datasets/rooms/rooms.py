@@ -64,6 +64,13 @@ class Rooms(Rendered):
     Raises:
         ValueError: for any other value.
         IndexError: beyond n.
+
+    ::
+
+        >>> rooms = Rooms(n=1, size=(48, 64), modality="rgbd")
+        >>> parts, mask = rooms[0]
+        >>> {name: tuple(part.shape) for name, part in parts.items()}, len(rooms.classes)
+        ({'rgb': (3, 48, 64), 'depth': (1, 48, 64)}, 12)
     """
 
     thing: ClassVar[str] = "room"

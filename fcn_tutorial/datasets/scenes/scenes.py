@@ -46,8 +46,7 @@ class Scenes(Rendered):
     """Rendered street scenes with semantic or geometric labels, and with depth.
 
     Item i is (image, mask): a `tv_tensors.Image` uint8 (3, H, W) and a `tv_tensors.Mask` uint8
-    (H, W) holding class indices, 255 in the thin band where two classes meet. With `transforms`,
-    the item is what `transforms(image, mask)` returns, as in `torchvision.transforms.v2`.
+    (H, W) holding class indices, 255 in the thin band where two classes meet.
 
     Three properties are built in; the numbers are measured at 128×128, on the normal difficulty.
 
@@ -68,6 +67,8 @@ class Scenes(Rendered):
         task: "semantic" for the twelve `classes`, "geometric" for sky, horizontal, vertical; "both"
             makes the mask {"semantic": Mask, "geometric": Mask}, and `classes` and `palette`
             likewise.
+        transforms: joint transform of (image, mask), as those of `torchvision.transforms.v2` are:
+            the item is what it returns.
         modality: the first part of an item, in the forms of `NYUDv2`: "rgb"; "depth", `Depth`
             float32 (1, H, W), metres, 0 in the sky; "hha", `HHA` uint8 (3, H, W), from that depth
             and `camera(i)`, which is level; "rgbd", {"rgb": …, "depth": …}; "rgb-hha", {"rgb": …,
