@@ -40,6 +40,12 @@ class Backbone(nn.Module):
     Args:
         name: of the trunk, as `make` knows it, or of the class of a module of one's own.
         preprocessing: what the weights expect (`transforms.Preprocess`).
+
+    `make` and `tap` give one::
+
+        >>> trunk = make("tiny")
+        >>> trunk.channels, {s: tuple(f.shape) for s, f in trunk(torch.zeros(1, 3, 64, 96)).items()}
+        ({8: 64, 16: 96, 32: 128}, {8: (1, 64, 8, 12), 16: (1, 96, 4, 6), 32: (1, 128, 2, 3)})
     """
 
     def __init__(self, name: str, preprocessing: str) -> None:
@@ -96,7 +102,19 @@ class Backbone(nn.Module):
 
 
 class Staged(Backbone):
-    """A trunk cut into three stages that run one after the other."""
+    """A trunk cut into three stages that run one after the other.
+
+    Args:
+        name: as in `Backbone`.
+        stages: they end at strides 8, 16 and 32.
+        preprocessing: as in `Backbone`.
+
+    ::
+
+        >>> trunk = make("tiny")
+        >>> isinstance(trunk, Staged), trunk.stage8(torch.zeros(1, 3, 64, 96)).shape
+        (True, torch.Size([1, 64, 8, 12]))
+    """
 
     def __init__(self, name: str, stages: trunks.Stages, preprocessing: str) -> None:
         super().__init__(name, preprocessing)
@@ -111,7 +129,20 @@ class Staged(Backbone):
 
 
 class Tapped(Backbone):
-    """A module of one's own, read at the nodes that `taps` names."""
+    """A module of one's own, read at the nodes that `taps` names.
+
+    Args:
+        module: its weights are shared, not copied.
+        taps: as in `tap`, checked there.
+        preprocessing: as in `Backbone`.
+
+    ::
+
+        >>> layers = [nn.Conv2d(3, 3, 3, stride=2, padding=1) for _ in range(5)]
+        >>> trunk = Tapped(nn.Sequential(*layers), {16: "3", 32: "4"}, "imagenet")
+        >>> trunk.name, trunk.channels
+        ('Sequential', {16: 3, 32: 3})
+    """
 
     def __init__(self, module: nn.Module, taps: Mapping[int, str], preprocessing: str) -> None:
         super().__init__(type(module).__qualname__, preprocessing)
@@ -126,7 +157,13 @@ class Tapped(Backbone):
 
 
 def names() -> tuple[str, ...]:
-    """The trunks `make` knows."""
+    """The trunks `make` knows.
+
+    ::
+
+        >>> names()[:4]
+        ('tiny', 'alexnet', 'caffenet', 'vgg16')
+    """
     return tuple(trunks.PLANS)
 
 
@@ -152,8 +189,18 @@ def make(
             RGB filters (early fusion).
         weights: a safetensors file in torchvision's key names; the classifier may be absent.
 
+    Returns:
+        A `Backbone` in training mode, as modules are made.
+
     Raises:
         ValueError: unknown name, an alignment the trunk does not have, or weights that do not fit.
+
+    Feature i at stride 8 lies between pixels 8i + 3 and 8i + 4::
+
+        >>> trunk = make("tiny", width=1 / 16)
+        >>> scale, offset = trunk.coordinate_map(8)
+        >>> print(f"{scale}·i + {offset}")
+        8·i + 7/2
     """
     if name not in trunks.PLANS:
         raise ValueError(f"backbone={name!r} is not known{did_you_mean(name, names())}")
@@ -182,17 +229,26 @@ def tap(
 ) -> Backbone:
     """A backbone from any module that torch.fx can follow, read where `taps` says.
 
-    The module's weights are shared, not copied; a `Backbone` comes back as it is.
-
     Args:
+        module: its weights are shared, not copied; a `Backbone` comes back as it is.
         taps: {stride: name}, strides among 8, 16 and 32 (32 at least), names as torchvision's
             `get_graph_node_names` gives them: a submodule such as "layer3", or a node inside one.
             By default the module's attribute `taps`. Maps with the channels last are turned.
         preprocessing: what the module's weights expect (see `transforms.Preprocess`).
 
+    Returns:
+        A `Backbone` with the strides of `taps`.
+
     Raises:
         ValueError: for a name that is not in the module or lies at another stride, and for a path
             that cannot be traced.
+
+    ::
+
+        >>> layers = [nn.Conv2d(3, 3, 3, stride=2, padding=1) for _ in range(5)]
+        >>> trunk = tap(nn.Sequential(*layers), {8: "2", 32: "4"})
+        >>> {stride: tuple(f.shape) for stride, f in trunk(torch.zeros(1, 3, 64, 96)).items()}
+        {8: (1, 3, 8, 12), 32: (1, 3, 2, 3)}
     """
     if isinstance(module, Backbone):
         return module
@@ -210,7 +266,21 @@ def tap(
 
 
 def parameters_within(trunk: nn.Module, stride: int) -> Iterator[nn.Parameter]:
-    """The parameters of a trunk whose layers work at `stride` or finer."""
+    """The parameters of a trunk's first layers.
+
+    Args:
+        trunk: what `surgery.parameter_strides` can follow.
+        stride: of the maps that the last of these layers make, in pixels.
+
+    Yields:
+        Those whose layers work at `stride` or finer.
+
+    Of five halvings two make a map of stride 4 or finer::
+
+        >>> layers = [nn.Conv2d(3, 3, 3, stride=2, padding=1, bias=False) for _ in range(5)]
+        >>> len(list(parameters_within(nn.Sequential(*layers), stride=4)))
+        2
+    """
     for name, reached in surgery.parameter_strides(trunk, TRACED_SIZE).items():
         if reached <= stride:
             yield trunk.get_parameter(name)
@@ -243,13 +313,27 @@ def _extract(module: nn.Module, nodes: Mapping[str, str]) -> _Extractor:
 
 
 def load_trunk(trunk: nn.Module, path: Path | str) -> None:
-    """Fill a trunk from a safetensors or .pth file in torchvision's key names.
+    """Fill a trunk from a file of weights in torchvision's key names.
 
     A fully connected weight (out, c·k·k) fills the (out, c, k, k) convolution it is equal to.
     Tensors of the file that the trunk has no place for (the scorer) are left aside.
 
+    Args:
+        trunk: is filled in place, in its own dtype.
+        path: of a safetensors or .pth file.
+
     Raises:
         ValueError: the file is not readable as safetensors, lacks a tensor, or one does not fit.
+
+    ::
+
+        >>> import tempfile
+        >>> trunk = nn.Sequential(nn.Conv2d(1, 1, 2, bias=False))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     torch.save({"0.weight": torch.ones(1, 4)}, f"{folder}/linear.pth")
+        ...     load_trunk(trunk, f"{folder}/linear.pth")
+        >>> trunk[0].weight.tolist()
+        [[[[1.0, 1.0], [1.0, 1.0]]]]
     """
     stored = read_tensors(path)
     own = trunk.state_dict()
@@ -292,10 +376,24 @@ def _fitting(stored: Mapping[str, Tensor]) -> str:
 
 
 def read_tensors(path: Path | str) -> dict[str, Tensor]:
-    """The tensors of a safetensors file, or of a PyTorch one (.pth, .pt); no code of it is run.
+    """The tensors of a file of weights; no code of it is run.
+
+    Args:
+        path: of a PyTorch file (.pth, .pt), or of a safetensors one, whatever its suffix.
+
+    Returns:
+        Tensors by name, on the CPU.
 
     Raises:
         ValueError: naming a file that is neither.
+
+    ::
+
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     torch.save({"scale": torch.tensor([1.0, 2.0])}, f"{folder}/own.pth")
+        ...     read_tensors(f"{folder}/own.pth")
+        {'scale': tensor([1., 2.])}
     """
     path = Path(path)
     try:

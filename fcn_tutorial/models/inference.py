@@ -33,7 +33,13 @@ Combine = Literal["mean", "max"]
 
 
 class Part(NamedTuple):
-    """A rectangle of pixels: rows top … bottom − 1, columns left … right − 1."""
+    """A rectangle of pixels: rows top … bottom − 1, columns left … right − 1.
+
+    ::
+
+        >>> torch.arange(12).view(3, 4)[Part(top=0, bottom=2, left=1, right=3).slices].tolist()
+        [[1, 2], [5, 6]]
+    """
 
     top: int
     bottom: int
@@ -50,7 +56,15 @@ class Part(NamedTuple):
 class Lazy:
     """A map of `size` (H, W) that is computed where it is asked for.
 
-    `read(part)` gives (1, C, rows, columns), on the network's device and in its dtype.
+    Attributes:
+        size: in pixels.
+        read: a `Part` → its values (1, C, rows, columns), on the network's device and in its dtype.
+
+    ::
+
+        >>> ones = Lazy((480, 640), lambda part: torch.ones(1, 1, 480, 640)[part.slices])
+        >>> ones.whole, ones.read(Part(0, 2, 0, 3)).shape
+        (Part(top=0, bottom=480, left=0, right=640), torch.Size([1, 1, 2, 3]))
     """
 
     size: tuple[int, int]
@@ -97,6 +111,15 @@ def scores(
         RuntimeError: in training mode.
         ValueError: for scales that are not positive numbers, for a negative tile, for an unknown
             `combine`, and as `Network.predict`.
+
+    Before training all classes are alike::
+
+        >>> from fcn_tutorial.models import FCN
+        >>> model = FCN("tiny", num_classes=5, width=1 / 16).eval()
+        >>> image = torch.zeros(3, 32, 40, dtype=torch.uint8)
+        >>> found = scores(model, image, scales=(0.5, 1.0), flip=True)
+        >>> found.shape, [round(share, 3) for share in found[:, 0, 0].tolist()]
+        (torch.Size([5, 32, 40]), [0.2, 0.2, 0.2, 0.2, 0.2])
     """
     like = next(model.parameters())
     found = torch.empty(model.num_classes, *size_of(image), dtype=like.dtype, device=like.device)
@@ -114,14 +137,33 @@ def probabilities(
     tile: int | None = None,
     combine: Combine = "mean",
 ) -> Iterator[tuple[Part, Tensor]]:
-    """`scores` one part after the other: (part, values), each pixel once.
+    """`scores` one part after the other, of which one at a time is in memory.
 
-    Values are (ΣC, rows, columns), the tasks' classes one after the other; of a picture that is
-    shrunk (`Network.longest_side`) each pixel has those of the larger one that it lies in.
-    Arguments as those of `scores`; a tile at a time is in memory.
+    Args:
+        model: as in `scores`, like all others.
+        image: likewise.
+        scales: likewise.
+        flip: likewise.
+        tile: likewise.
+        combine: likewise.
+
+    Yields:
+        (part, values), each pixel once. Values are (ΣC, rows, columns), the tasks' classes one
+        after the other; of a picture that is shrunk (`Network.longest_side`) each pixel has those
+        of the larger one that it lies in.
 
     Raises:
         RuntimeError, ValueError: as `scores`.
+
+    ::
+
+        >>> from fcn_tutorial.models import FCN
+        >>> model = FCN("tiny", num_classes=5, width=1 / 16).eval()
+        >>> image = torch.zeros(3, 100, 300, dtype=torch.uint8)
+        >>> for part, values in probabilities(model, image, tile=150):
+        ...     print(part.left, part.right, tuple(values.shape))
+        0 150 (5, 100, 150)
+        150 300 (5, 100, 150)
     """
     model.check_inputs(image, "scores")
     one_of("combine", combine, _COMBINED)
@@ -143,7 +185,20 @@ def probabilities(
 
 
 def spread(small: Tensor, size: tuple[int, int]) -> Iterator[tuple[Part, Tensor]]:
-    """Values (C, h, w) of a shrunk picture at its own (H, W), part by part: see `probabilities`."""
+    """Values of a shrunk picture at its own size, part by part: see `probabilities`.
+
+    Args:
+        small: (C, h, w).
+        size: (H, W) of the picture.
+
+    Yields:
+        (part, values), each pixel once; those of the larger pixel that it lies in.
+
+    ::
+
+        >>> [values.tolist() for part, values in spread(torch.tensor([[[0.0, 1.0]]]), (1, 4))]
+        [[[[0.0, 0.0, 1.0, 1.0]]]]
+    """
     pairs = zip(size, size_of(small), strict=True)
     rows, columns = (holding_pixel(want, have) for want, have in pairs)
     for part in parts(size, TILE):
@@ -164,7 +219,20 @@ def _side(model: Network, size: tuple[int, int], scale: float, tile: int | None)
 
 
 def parts(size: tuple[int, int], tile: int) -> Iterator[Part]:
-    """Rectangles that cover (H, W) once, row by row, no side longer than `tile`; 0: the whole."""
+    """Rectangles that cover an image once.
+
+    Args:
+        size: (H, W) of the image.
+        tile: what no side is longer than; 0: one rectangle, the whole.
+
+    Yields:
+        One after the other, row by row, of sides as equal as can be.
+
+    ::
+
+        >>> [(part.left, part.right) for part in parts((4, 10), tile=4)]
+        [(0, 3), (3, 6), (6, 10)]
+    """
     cuts = []
     for n in size:
         pieces = -(-n // tile) if tile else 1
@@ -179,7 +247,23 @@ def parts(size: tuple[int, int], tile: int) -> Iterator[Part]:
 
 
 def pixels(model: Network, image: Tensor | Mapping[str, Tensor]) -> Lazy:
-    """An image, preprocessed where it is read; in memory it stays as it is."""
+    """An image, preprocessed where it is read; in memory it stays as it is.
+
+    Args:
+        model: knows how, and where to.
+        image: as `Network.predict` takes it.
+
+    Returns:
+        A map of the image's size.
+
+    ::
+
+        >>> from fcn_tutorial.models import FCN
+        >>> image = torch.zeros(3, 32, 40, dtype=torch.uint8)
+        >>> prepared = pixels(FCN("tiny", num_classes=5, width=1 / 16), image)
+        >>> prepared.size, prepared.read(Part(0, 2, 0, 3)).shape
+        ((32, 40), torch.Size([1, 3, 2, 3]))
+    """
     like = next(model.parameters())
 
     def read(part: Part) -> Tensor:
@@ -191,7 +275,26 @@ def pixels(model: Network, image: Tensor | Mapping[str, Tensor]) -> Lazy:
 
 
 def averaged(model: Network, image: Lazy, scales: Sequence[float], flip: bool) -> Lazy:
-    """Probabilities over every scale and, with `flip`, mirror image: their mean."""
+    """Probabilities over every scale and, with `flip`, mirror image: their mean.
+
+    Args:
+        model: in evaluation mode.
+        image: as `pixels` gives it.
+        scales: as in `scores`, like the one below.
+        flip: likewise.
+
+    Returns:
+        A map of the image's size; of each task the classes sum to one.
+
+    ::
+
+        >>> from fcn_tutorial.models import FCN
+        >>> model = FCN("tiny", num_classes=4, width=1 / 16).eval()
+        >>> image = pixels(model, torch.zeros(3, 32, 40, dtype=torch.uint8))
+        >>> found = averaged(model, image, scales=(1.0,), flip=True)
+        >>> found.read(Part(0, 1, 0, 1)).flatten().tolist()
+        [0.25, 0.25, 0.25, 0.25]
+    """
     passes = _passes(model, image, scales, flip, lambda found: _softmax(model, found))
 
     def read(part: Part) -> Tensor:
@@ -201,7 +304,26 @@ def averaged(model: Network, image: Lazy, scales: Sequence[float], flip: bool) -
 
 
 def strongest(model: Network, image: Lazy, scales: Sequence[float], flip: bool) -> Lazy:
-    """Probabilities of the largest score that each class has at any scale or mirror image."""
+    """Probabilities of the largest score that each class has at any scale or mirror image.
+
+    Args:
+        model: as in `averaged`, like all others.
+        image: likewise.
+        scales: likewise.
+        flip: likewise.
+
+    Returns:
+        As `averaged`.
+
+    ::
+
+        >>> from fcn_tutorial.models import FCN
+        >>> model = FCN("tiny", num_classes=4, width=1 / 16).eval()
+        >>> image = pixels(model, torch.zeros(3, 32, 40, dtype=torch.uint8))
+        >>> found = strongest(model, image, scales=(1.0,), flip=True)
+        >>> found.read(Part(0, 1, 0, 1)).flatten().tolist()
+        [0.25, 0.25, 0.25, 0.25]
+    """
     passes = _passes(model, image, scales, flip, lambda found: found)
 
     def read(part: Part) -> Tensor:
@@ -232,7 +354,23 @@ def _passes(
 
 
 def scored(model: Network, image: Lazy) -> Lazy:
-    """The network's scores, (1, ΣC, rows, columns), from the image with a margin around a part."""
+    """The network's scores, of which a part is computed from the image with a margin around it.
+
+    Args:
+        model: in evaluation mode.
+        image: as `pixels` gives it.
+
+    Returns:
+        A map of the image's size, (1, ΣC, rows, columns) where it is read.
+
+    ::
+
+        >>> from fcn_tutorial.models import FCN
+        >>> model = FCN("tiny", num_classes=5, width=1 / 16).eval()
+        >>> image = pixels(model, torch.zeros(3, 32, 40, dtype=torch.uint8))
+        >>> scored(model, image).read(Part(0, 2, 0, 3)).shape
+        torch.Size([1, 5, 2, 3])
+    """
     larger = _scaled(image.size, model.magnification)
     return resized(_scored(model.plain, resized(image, larger)), image.size)
 
@@ -256,7 +394,20 @@ def _scored(model: Network, image: Lazy) -> Lazy:
 
 
 def flipped(source: Lazy) -> Lazy:
-    """The mirror image, left and right exchanged."""
+    """The mirror image, left and right exchanged.
+
+    Args:
+        source: any map.
+
+    Returns:
+        One of the same size.
+
+    ::
+
+        >>> line = Lazy((1, 4), lambda part: torch.arange(4.0).view(1, 1, 1, 4)[part.slices])
+        >>> flipped(line).read(Part(0, 1, 0, 2)).tolist()
+        [[[[3.0, 2.0]]]]
+    """
     width = source.size[1]
 
     def read(part: Part) -> Tensor:
@@ -267,10 +418,23 @@ def flipped(source: Lazy) -> Lazy:
 
 
 def resized(source: Lazy, size: tuple[int, int]) -> Lazy:
-    """`source` at another (H, W): bilinear, over the pixels that become one where it shrinks.
+    """A map at another size: bilinear, over the pixels that become one where it shrinks.
 
     The same as `interpolate(mode="bilinear", antialias=True)`, of which a part takes some rows and
     columns only.
+
+    Args:
+        source: any map.
+        size: (H, W) that is wanted.
+
+    Returns:
+        A map of that size; `source` where it has it.
+
+    ::
+
+        >>> line = Lazy((1, 2), lambda part: torch.tensor([[[[0.0, 4.0]]]])[part.slices])
+        >>> resized(line, (1, 4)).read(Part(0, 1, 0, 4)).tolist()
+        [[[[0.0, 1.0, 3.0, 4.0]]]]
     """
     if source.size == size:
         return source
@@ -294,17 +458,24 @@ def resampling_matrix(
     rows: tuple[int, int] | None = None,
     columns: tuple[int, int] | None = None,
 ) -> Tensor:
-    """The matrix that resamples a line of `n` values to `size` values, as `resized` does.
+    """The matrix that resamples a line of values, as `resized` does.
 
     Weights fall linearly with the distance of pixel centres, to nothing at one pixel of the coarser
     line.
 
     Args:
+        n: values of the line.
+        size: values that are wanted.
         rows, columns: the first and one past the last that are wanted; by default all. A row sums
             to one where `columns` hold all that it reads.
 
     Returns:
         (size, n) float64 on the CPU, or the rows and columns of it that are wanted.
+
+    ::
+
+        >>> resampling_matrix(n=2, size=4).tolist()
+        [[1.0, 0.0], [0.75, 0.25], [0.25, 0.75], [0.0, 1.0]]
     """
     first, last = rows or (0, size)
     low, high = columns or (0, n)
