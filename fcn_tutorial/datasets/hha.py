@@ -48,6 +48,11 @@ _UNKNOWN_ANGLE = 180.0
 class Camera(NamedTuple):
     """A pinhole camera: pixel (row, column), both from 0, looks along
     ((column − cx) / fx, (row − cy) / fy, 1). All four in pixels.
+
+    ::
+
+        >>> Camera(fx=100, fy=100, cx=15.5, cy=11.5).cropped(top=2, left=3)
+        Camera(fx=100, fy=100, cx=12.5, cy=9.5)
     """
 
     fx: float
@@ -77,6 +82,12 @@ class Quantities(NamedTuple):
         height: m above the ground.
         angle: degrees, 0 floor, 90 wall, 180 ceiling.
         gravity: (3,) unit vector that points down, in camera coordinates.
+
+    ::
+
+        >>> wall = quantities(np.full((24, 32), 2.0), Camera(100, 100, 15.5, 11.5))
+        >>> [float(part[12, 16].round(2)) for part in (wall.disparity, wall.angle)]
+        [0.5, 90.0]
     """
 
     disparity: Floats
@@ -86,7 +97,25 @@ class Quantities(NamedTuple):
 
 
 def hha(depth: ArrayLike, camera: Camera, missing: ArrayLike | None = None) -> NDArray[np.uint8]:
-    """The published picture of a depth image: (H, W, 3) uint8, see `encode` and `quantities`."""
+    """The published picture of a depth image: `encode` of its `quantities`.
+
+    Args:
+        depth: as in `quantities`, like the two below.
+        camera: likewise.
+        missing: likewise.
+
+    Returns:
+        (H, W, 3) uint8: disparity, height, angle.
+
+    Raises:
+        ValueError: as `quantities`.
+
+    A wall, two metres away::
+
+        >>> picture = hha(np.full((24, 32), 2.0), Camera(100, 100, 15.5, 11.5))
+        >>> picture.shape, picture[12, 16].tolist()
+        ((24, 32, 3), [155, 129, 128])
+    """
     disparity, height, angle, _ = quantities(depth, camera, missing)
     return encode(disparity, height, angle)
 
@@ -106,6 +135,12 @@ def quantities(depth: ArrayLike, camera: Camera, missing: ArrayLike | None = Non
 
     Raises:
         ValueError: for other shapes and for a camera without a positive focal length.
+
+    A wall, two metres away; no floor is in view, which is taken to be 1.3 m below::
+
+        >>> found = quantities(np.full((25, 31), 2.0), Camera(100, 100, 15, 12))
+        >>> [float(part[12, 15].round(2)) for part in found[:3]]
+        [0.5, 1.3, 90.0]
     """
     metres = _metres(depth, camera)
     fitted = metres if missing is None else np.where(_mask(missing, metres), np.nan, metres)
@@ -120,13 +155,26 @@ def quantities(depth: ArrayLike, camera: Camera, missing: ArrayLike | None = Non
 
 
 def encode(disparity: ArrayLike, height: ArrayLike, angle: ArrayLike) -> NDArray[np.uint8]:
-    """Three (H, W) quantities as one (H, W, 3) uint8 picture, scaled as the published ones.
+    """Three quantities as one picture, scaled as the published ones.
 
     Channel 0 is 310 × disparity in 1/m (31,000 over z in cm), so that all nearer than 1.21 m is
     255; channel 1 the height in cm, 255 above 2.55 m; channel 2 the angle in degrees plus 38
     (128 − 90). Rounded and clipped to 0–255. nan becomes 0 in the first two channels and 218, as
     180 degrees do, in the third: the published pictures cannot tell an unknown angle from a ceiling
     (saveHHA.m). `quantities` can.
+
+    Args:
+        disparity: (H, W) in 1/m, nan where unknown.
+        height: (H, W) in m above the ground, nan where unknown.
+        angle: (H, W) in degrees, nan where unknown.
+
+    Returns:
+        (H, W, 3) uint8.
+
+    Two metres away, one above the ground, upright; and unknown::
+
+        >>> encode([[0.5, np.nan]], [[1.0, np.nan]], [[90.0, np.nan]]).tolist()
+        [[[155, 100, 128], [0, 0, 218]]]
     """
     degrees = np.nan_to_num(np.asarray(angle, np.float64), nan=_UNKNOWN_ANGLE)
     channels = np.stack([310 * np.asarray(disparity), 100 * np.asarray(height), degrees + 38], -1)
@@ -136,7 +184,19 @@ def encode(disparity: ArrayLike, height: ArrayLike, angle: ArrayLike) -> NDArray
 
 
 def horizontal_disparity(depth: ArrayLike) -> Floats:
-    """1/m for (H, W) metres: what a stereo pair of one pixel times metre would measure."""
+    """What a stereo pair of one pixel times metre would measure.
+
+    Args:
+        depth: (H, W) in metres along z; what is not positive and finite is missing.
+
+    Returns:
+        (H, W) float64 in 1/m, nan where missing.
+
+    ::
+
+        >>> horizontal_disparity([[2.0, 4.0, 0.0]]).tolist()
+        [[0.5, 0.25, nan]]
+    """
     metres = _known(np.asarray(depth, np.float64))
     return 1 / metres
 
@@ -148,15 +208,24 @@ def height_above_ground(
     no_floor: float = _NO_FLOOR,
     camera_height: float = _CAMERA_HEIGHT,
 ) -> Floats:
-    """Metres above the ground for (…, 3) points, the ground being at the lowest of them.
+    """Heights of points above the ground, which is at the lowest of them.
 
     Args:
-        points: metres, camera coordinates, nan where unknown.
+        points: (…, 3) metres, camera coordinates, nan where unknown.
         gravity: (3,) vector that points down.
         percentile: this share of the points, in percent, may lie below the ground; the source has
             0, a few tenths withstand outliers.
         no_floor: where the lowest point is less than this below the camera, no floor is in view
             and the ground is taken to be `camera_height` below it (both as in the source).
+        camera_height: in metres.
+
+    Returns:
+        (…) float64 metres, nan where unknown.
+
+    ::
+
+        >>> height_above_ground([[0.0, 1.5, 3.0], [0.0, 0.5, 3.0]], gravity=(0, 1, 0)).tolist()
+        [0.0, 1.0]
     """
     direction = np.asarray(gravity, np.float64)
     below = np.asarray(points, np.float64) @ (direction / np.linalg.norm(direction))
@@ -166,9 +235,19 @@ def height_above_ground(
 
 
 def angle_with_gravity(normals: ArrayLike, gravity: ArrayLike) -> Floats:
-    """Degrees, 0–180, between (…, 3) unit normals and gravity: 0 floor, 90 wall, 180 ceiling.
+    """Angles between normals and gravity: of a floor 0, of a wall 90, of a ceiling 180 degrees.
 
-    (`surface_normals` point into the surface, so a floor's points down.)
+    Args:
+        normals: (…, 3) of unit length, which point into the surface, as `surface_normals` do.
+        gravity: (3,), pointing down.
+
+    Returns:
+        (…) float64 degrees from 0 to 180, nan where a normal is.
+
+    ::
+
+        >>> angle_with_gravity([[0, 1, 0], [0, 0, 1], [0, -1, 0]], gravity=(0, 1, 0)).tolist()
+        [0.0, 90.0, 180.0]
     """
     direction = np.asarray(gravity, np.float64)
     cosine = np.asarray(normals, np.float64) @ (direction / np.linalg.norm(direction))
@@ -176,7 +255,23 @@ def angle_with_gravity(normals: ArrayLike, gravity: ArrayLike) -> Floats:
 
 
 def point_cloud(depth: ArrayLike, camera: Camera) -> Floats:
-    """(H, W) metres along z → (H, W, 3) points in camera coordinates, nan where missing."""
+    """The points that a depth image shows, in camera coordinates.
+
+    Args:
+        depth: (H, W) metres along z; what is not positive and finite is missing.
+        camera: the one that took it.
+
+    Returns:
+        (H, W, 3) float64 metres, nan where missing.
+
+    Raises:
+        ValueError: as `quantities`.
+
+    ::
+
+        >>> point_cloud([[2.0, 2.0, 0.0]], Camera(fx=1, fy=1, cx=0, cy=0)).tolist()
+        [[[0.0, 0.0, 2.0], [2.0, 0.0, 2.0], [nan, nan, nan]]]
+    """
     metres = _metres(depth, camera)
     right, down = _rays(metres.shape, camera)
     return np.stack([right * metres, down * metres, metres], -1)
@@ -185,15 +280,30 @@ def point_cloud(depth: ArrayLike, camera: Camera) -> Floats:
 def surface_normals(
     depth: ArrayLike, camera: Camera, radius: int = _NORMAL_RADIUS, missing: ArrayLike | None = None
 ) -> Floats:
-    """Unit normals (H, W, 3) of planes fitted to windows of (2·radius + 1)² pixels.
+    """Normals of planes fitted to windows of a depth image.
 
-    They point away from the camera, into the surface. In a picture of a plane the *inverse* depth
+    In a picture of a plane the *inverse* depth
     is an affine function of row and column, so one linear least-squares fit a window gives the
-    plane exactly; depths marked `missing` do not take part. A window across a depth edge gives a
-    plane of neither side. nan where a window has no three pixels that span a plane.
+    plane exactly. A window across a depth edge gives a plane of neither side.
+
+    Args:
+        depth: (H, W) metres along z; what is not positive and finite is missing.
+        camera: the one that took it.
+        radius: of the windows, which have (2·radius + 1)² pixels.
+        missing: (H, W) bool, depths that do not take part; None where all do.
+
+    Returns:
+        (H, W, 3) float64, unit vectors that point away from the camera, into the surface; nan where
+        a window has no three pixels that span a plane.
 
     Raises:
         ValueError: for a radius below 1 and as `quantities`.
+
+    A wall across the view::
+
+        >>> normals = surface_normals(np.full((24, 32), 2.0), Camera(100, 100, 15.5, 11.5))
+        >>> [round(abs(float(x)), 6) for x in normals[12, 16]]
+        [0.0, 0.0, 1.0]
     """
     if radius < 1:
         raise ValueError(f"radius={radius}: a plane needs a window of radius 1 or more")
@@ -218,7 +328,7 @@ def estimate_gravity(
     thresholds: Sequence[float] = (45.0, 15.0),
     iterations: Sequence[int] = (5, 5),
 ) -> Floats:
-    """The direction down, (3,) of unit length, from (…, 3) normals (nan where unknown).
+    """The direction down, by a vote of the normals of floors and walls.
 
     Alternates: normals within the threshold of the direction or its opposite are floors and
     ceilings, those within it of the right angle are walls; then the direction is moved to be most
@@ -227,7 +337,21 @@ def estimate_gravity(
     degrees, is beyond the method: it takes floors for walls.
 
     Where walls of one direction leave a circle of equally good answers, this takes the one nearest
-    to the previous estimate; the source leaves it to the eigensolver. Thresholds in degrees.
+    to the previous estimate; the source leaves it to the eigensolver.
+
+    Args:
+        normals: (…, 3) unit vectors, nan where unknown.
+        start: the first estimate, in camera coordinates.
+        thresholds: in degrees, one a round.
+        iterations: how often each is gone through.
+
+    Returns:
+        (3,) float64 of unit length; `start` where no normal is known.
+
+    A floor, seen by a camera that looks down by 36.9 degrees::
+
+        >>> [round(abs(float(x)), 3) for x in estimate_gravity([[0.0, 0.8, 0.6]])]
+        [0.0, 0.8, 0.6]
     """
     down = np.asarray(start, np.float64) / np.linalg.norm(start)
     votes = np.asarray(normals, np.float64).reshape(-1, 3)

@@ -30,7 +30,19 @@ _ROWS = 512
 
 
 class Overlap(NamedTuple):
-    """One image of both sets, and the tests that found it, of "name", "pixels", "likeness"."""
+    """One image of both sets.
+
+    Attributes:
+        train: its file in the training set.
+        evaluation: likewise.
+        tests: those that found it, of "name", "pixels", "likeness".
+
+    ::
+
+        >>> found = Overlap(Path("train/1.png"), Path("val/1.png"), ("name",))
+        >>> found.evaluation.parent.name, found.tests
+        ('val', ('name',))
+    """
 
     train: Path
     evaluation: Path
@@ -46,6 +58,13 @@ class Leakage:
         train: how many images of it were compared.
         evaluation: likewise.
         tests: the tests that were made.
+
+    ::
+
+        >>> found = report(["train/1.png", "train/2.png"], ["val/3.png"], tests=["name"])
+        >>> print(found)
+        2 training and 1 evaluation images have none in common by name
+        >>> found.assert_disjoint()
     """
 
     overlaps: tuple[Overlap, ...]
@@ -96,6 +115,18 @@ def report(train: Any, evaluation: Any, tests: Collection[str] = TESTS) -> Leaka
         TypeError: for data sets that list no files.
         ValueError: for an unknown test, a set without images or a damaged image.
         FileNotFoundError: for a missing image.
+
+    A picture saved again as JPEG is found, another one is not::
+
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     names = [f"{folder}/{name}" for name in ("a.png", "b.jpg", "c.png")]
+        ...     Image.radial_gradient("L").save(names[0])
+        ...     Image.radial_gradient("L").save(names[1])
+        ...     Image.linear_gradient("L").save(names[2])
+        ...     found = report(names[:1], names[1:])
+        >>> [(o.train.name, o.evaluation.name, o.tests) for o in found.overlaps]
+        [('a.png', 'b.jpg', ('likeness',))]
     """
     for test in tests:
         if test not in TESTS:
@@ -121,10 +152,21 @@ def report(train: Any, evaluation: Any, tests: Collection[str] = TESTS) -> Leaka
 
 
 def image_files(data: Any) -> Iterator[Path]:
-    """The image files of a data set, of its `Subset` or `ConcatDataset`, or of a list of paths.
+    """The image files of a data set.
+
+    Args:
+        data: one with `files`, its `Subset`, a `ConcatDataset` of such, or a list of paths.
+
+    Yields:
+        Paths, in the order of the data set.
 
     Raises:
         TypeError: for what lists no files, and for a list of anything but paths.
+
+    ::
+
+        >>> [path.name for path in image_files(["val/1.png", "val/2.png"])]
+        ['1.png', '2.png']
     """
     if hasattr(data, "files"):
         for entry in data.files:
@@ -152,7 +194,20 @@ def _fingerprint(path: Path) -> tuple[bytes, NDArray[np.float64]]:
 
 
 def digest(pixels: NDArray[Any]) -> bytes:
-    """SHA-256 of a picture's size and values."""
+    """SHA-256 of a picture's size and values.
+
+    Args:
+        pixels: of any shape; values are told apart by their bytes, and so by their dtype.
+
+    Returns:
+        32 bytes.
+
+    ::
+
+        >>> wide, high = np.zeros((1, 2), np.uint8), np.zeros((2, 1), np.uint8)
+        >>> len(digest(wide)), digest(wide) == digest(wide.copy()), digest(wide) == digest(high)
+        (32, True, False)
+    """
     return hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).digest()
 
 

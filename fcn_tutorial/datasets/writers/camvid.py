@@ -28,10 +28,16 @@ _VOID = 11  # in the files
 def write_camvid(
     root: str | Path, n: int = 20, size: tuple[int, int] = (360, 480), seed: int = 0
 ) -> Path:
-    """Write `root/CamVid`: `n` frames each for train, val and test, as PNG, without loss.
+    """Write `root/CamVid`: frames for train, val and test, as PNG, without loss.
 
     `SPLIT/*.png`, `SPLITannot/*.png` (grey, 0–10 and 11 for void) and `SPLIT.txt`, whose lines
     begin with /SegNet/CamVid/ as the real ones do. Void is water, and the borders of the scenes.
+
+    Args:
+        root: the folder that FCN_DATA names, made if needed.
+        n: frames in each split.
+        size: (H, W) of each in pixels.
+        seed: of the scenes, as in `Scenes`.
 
     Returns:
         The folder.
@@ -39,6 +45,14 @@ def write_camvid(
     Raises:
         FileExistsError: where the folder is there and not empty.
         ValueError: as `Scenes` for n, size and seed.
+
+    ::
+
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     folder = write_camvid(root, n=1, size=(48, 64))
+        ...     sorted(path.name for path in folder.iterdir() if path.is_dir())
+        ['test', 'testannot', 'train', 'trainannot', 'val', 'valannot']
     """
     root = Path(root)
     with appearing(root, [CamVid.folder], n, size, seed) as workshop:

@@ -17,10 +17,16 @@ _DARK = 40  # grey level of a membrane, about
 def write_isbi_em(
     root: str | Path, n: int = 5, size: tuple[int, int] = (512, 512), seed: int = 0
 ) -> Path:
-    """Write `root/ISBI-EM`: 4·`n` frames for train, `n` each for val and test, as grey PNG.
+    """Write `root/ISBI-EM`: frames for train, val and test, as grey PNG.
 
     `image/*.png` and `label/*.png` (0 on membranes, 255 on cells), numbered from 0: what a scene
     shows in grey, with the borders between its regions drawn dark, as membranes.
+
+    Args:
+        root: the folder that FCN_DATA names, made if needed.
+        n: frames in val and in test, a quarter of those in train.
+        size: (H, W) of each in pixels.
+        seed: of the scenes, as in `Scenes`.
 
     Returns:
         The folder.
@@ -28,6 +34,14 @@ def write_isbi_em(
     Raises:
         FileExistsError: where the folder is there and not empty.
         ValueError: as `Scenes` for n, size and seed.
+
+    ::
+
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     folder = write_isbi_em(root, n=1, size=(48, 64))
+        ...     sorted(path.name for path in folder.iterdir() if path.is_dir())
+        ['image', 'label']
     """
     root = Path(root)
     with appearing(root, [ISBIEM.folder], n, size, seed) as workshop:

@@ -22,7 +22,7 @@ _SPLITS = ("train", "val", "test")
 def write_nyud(
     root: str | Path, n: int = 20, size: tuple[int, int] = (480, 640), seed: int = 0
 ) -> Path:
-    """Write `root/nyud`: `n` frames each for train, val and test, taken by the Kinect's camera.
+    """Write `root/nyud`: frames for train, val and test, taken by the Kinect's camera.
 
     nyu_depth_v2_labeled.mat (HDF5; images, depths, rawDepths, labels 0–894, accelData),
     classMapping40.mat, splits.mat, train.txt and val.txt. `depths` is complete, `rawDepths` is 0
@@ -30,12 +30,26 @@ def write_nyud(
     changes from frame to frame, so that only the mapping gives the 40 classes, of which rooms have
     twelve. The size is 3:4, because only then has the scaled Kinect square pixels.
 
+    Args:
+        root: the folder that FCN_DATA names, made if needed.
+        n: frames in each split.
+        size: (H, W) of each in pixels, 3:4.
+        seed: of the rooms, as in `Rooms`.
+
     Returns:
         The folder.
 
     Raises:
         FileExistsError: where the folder is there and not empty.
         ValueError: for another shape and as `Rooms` for n, size and seed.
+
+    ::
+
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     folder = write_nyud(root, n=1, size=(48, 64))
+        ...     sorted(path.name for path in folder.glob("*.mat"))
+        ['classMapping40.mat', 'nyu_depth_v2_labeled.mat', 'splits.mat']
     """
     if 4 * size[0] != 3 * size[1]:
         raise ValueError(f"size={size}: NYUDv2's frames are 3:4, as 480×640 is")

@@ -56,9 +56,17 @@ def write_voc(
     """Write `root/VOCdevkit/VOC<year>`, and with `sbd` also `root/SBD` as `write_sbd` does.
 
     `JPEGImages/*.jpg`, `SegmentationClass/*.png` (palette PNG with VOC's colours, void 255) and
-    `ImageSets/Segmentation/{train,val,trainval}.txt`, `n` pictures in train and in val. Cars,
+    `ImageSets/Segmentation/{train,val,trainval}.txt`. Cars,
     persons, trees ("potted plant") and signs ("tv/monitor") are objects, all else background. There
     are no instances and no annotations of boxes.
+
+    Args:
+        root: the folder that FCN_DATA names, made if needed.
+        n: pictures in train and in val.
+        size: (H, W) of each in pixels.
+        seed: of the scenes, as in `Scenes`.
+        year: "2011" or "2012".
+        sbd: whether to write SBD too.
 
     Returns:
         VOC's folder.
@@ -66,6 +74,14 @@ def write_voc(
     Raises:
         FileExistsError: where VOC's folder or SBD's is there and not empty.
         ValueError: for a year that is not 2011 or 2012, and as `Scenes` for n, size and seed.
+
+    ::
+
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     voc = write_voc(root, n=1, size=(48, 64))
+        ...     voc.name, sorted(path.name for path in Path(root).iterdir())
+        ('VOC2012', ['SBD', 'VOCdevkit'])
     """
     target = f"{VOCSegmentation.folder}/VOC{one_of('year', year, VOCSegmentation.years)}"
     root = Path(root)
@@ -83,12 +99,26 @@ def write_sbd(root: str | Path, n: int = 20, size: tuple[int, int] = _SIZE, seed
     train.txt has 2·n of them, among which a third of VOC's val, as in the real SBD: training on it
     and scoring on all of VOC's val scores training images. So seg11valid is smaller than val.
 
+    Args:
+        root: the folder that FCN_DATA names, made if needed.
+        n: as in `write_voc`; a third of the pictures.
+        size: (H, W) of each in pixels.
+        seed: of the scenes, as in `Scenes`.
+
     Returns:
         SBD's folder.
 
     Raises:
         FileExistsError: where the folder is there and not empty.
         ValueError: as `Scenes` for n, size and seed.
+
+    ::
+
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     folder = write_sbd(root, n=1, size=(48, 64))
+        ...     sorted(path.name for path in folder.iterdir() if path.is_dir())
+        ['cls', 'img']
     """
     root = Path(root)
     with appearing(root, [SBD.folder], n, size, seed) as workshop:

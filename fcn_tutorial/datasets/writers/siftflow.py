@@ -30,12 +30,18 @@ _SUBFOLDER = "spatial_envelope_256x256_static_8outdoorcategories"
 def write_siftflow(
     root: str | Path, n: int = 20, size: tuple[int, int] = (256, 256), seed: int = 0
 ) -> Path:
-    """Write `root/SiftFlowDataset`: `n` photographs for trainval, `n` for test, two without labels.
+    """Write `root/SiftFlowDataset`: photographs for trainval and test, two without labels.
 
     `Images/…/*.jpg`, `SemanticLabels/…/*.mat` (S uint8: 0 void, 1–33), `GeoLabels/…/*.mat` (S
     int16: −1 void, 1–3) and TestSet1.txt with Windows paths. The two without labels have the names
     and the blank labels of the two real ones; readers leave them out. Eleven of the 33 classes
     occur.
+
+    Args:
+        root: the folder that FCN_DATA names, made if needed.
+        n: photographs in each split.
+        size: (H, W) of each in pixels.
+        seed: of the scenes, as in `Scenes`.
 
     Returns:
         The folder.
@@ -43,6 +49,14 @@ def write_siftflow(
     Raises:
         FileExistsError: where the folder is there and not empty.
         ValueError: as `Scenes` for n, size and seed.
+
+    ::
+
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     folder = write_siftflow(root, n=1, size=(48, 64))
+        ...     sorted(path.name for path in folder.iterdir() if path.is_dir())
+        ['GeoLabels', 'Images', 'SemanticLabels']
     """
     root = Path(root)
     with appearing(root, [SIFTFlow.folder], n, size, seed) as workshop:
