@@ -49,6 +49,12 @@ class Camera(NamedTuple):
     """A pinhole camera: pixel (row, column), both from 0, looks along
     ((column − cx) / fx, (row − cy) / fy, 1). All four in pixels.
 
+    Attributes:
+        fx: focal length along rows.
+        fy: focal length along columns.
+        cx: column where the optical axis meets the image.
+        cy: its row.
+
     ::
 
         >>> Camera(fx=100, fy=100, cx=15.5, cy=11.5).cropped(top=2, left=3)

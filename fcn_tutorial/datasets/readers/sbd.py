@@ -30,7 +30,7 @@ class SBD(Pascal):
         >>> import tempfile
         >>> from fcn_tutorial.datasets import writers
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     photos = SBD(writers.write_sbd(folder, n=3, size=(48, 64)))
+        ...     photos = SBD(writers.write_sbd(folder, n=3, size=(32, 32)))
         ...     len(photos), [path.suffix for path in photos.files[0]]
         (6, ['.jpg', '.mat'])
     """

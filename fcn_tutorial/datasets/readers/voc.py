@@ -45,7 +45,7 @@ class VOCSegmentation(Pascal):
         >>> import tempfile
         >>> from fcn_tutorial.datasets import writers
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     voc = writers.write_voc(folder, n=3, size=(48, 64), year="2011")
+        ...     voc = writers.write_voc(folder, n=3, size=(32, 32), year="2011")
         ...     {split: len(VOCSegmentation(voc, split, "2011")) for split in ("val", "seg11valid")}
         {'val': 3, 'seg11valid': 2}
     """
@@ -111,7 +111,7 @@ class VOCPlusSBD(Pascal):
         >>> import tempfile
         >>> from fcn_tutorial.datasets import writers
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     voc = writers.write_voc(folder, n=3, size=(48, 64), year="2011")
+        ...     voc = writers.write_voc(folder, n=3, size=(32, 32), year="2011")
         ...     {split: len(VOCPlusSBD(voc, split)) for split in ("train", "val")}
         {'train': 6, 'val': 2}
     """
