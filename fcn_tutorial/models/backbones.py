@@ -159,6 +159,9 @@ class Tapped(Backbone):
 def names() -> tuple[str, ...]:
     """The trunks `make` knows.
 
+    Returns:
+        Their names, the package's own first.
+
     ::
 
         >>> names()[:4]

@@ -33,7 +33,13 @@ Combine = Literal["mean", "max"]
 
 
 class Part(NamedTuple):
-    """A rectangle of pixels: rows top … bottom − 1, columns left … right − 1.
+    """A rectangle of pixels.
+
+    Attributes:
+        top: its first row.
+        bottom: one past its last row.
+        left: its first column.
+        right: one past its last column.
 
     ::
 

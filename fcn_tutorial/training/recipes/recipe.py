@@ -122,6 +122,15 @@ class Recipe:
 
     `explain` lists the settings with their meanings, as a notebook shows them.
 
+    Attributes:
+        name: what `get` finds it by.
+        summary: a line that says what it trains.
+        source: whose settings they are.
+        model: the network.
+        data: data set, its splits, and how images are cut and varied.
+        optimiser: method, rates and their schedule.
+        published: scores that somebody published for it.
+
     ::
 
         >>> from fcn_tutorial.training import explain, get
