@@ -35,11 +35,12 @@ class Element:
 
     ::
 
-        >>> import numpy as np
         >>> alt = "Two by two white cells."
-        >>> still = still_picture(np.full((2, 2), 255, np.uint8), alt)
-        >>> Element("deconvolution", {"size": 2}, alt, still)
+        >>> element = Element("deconvolution", {"size": 2}, alt, f'<p class="still">{alt}</p>')
+        >>> element
         To play with: Two by two white cells.
+        >>> '<p class="still">Two by two white cells.</p>' in element._repr_html_()
+        True
     """
 
     kind: str

@@ -47,7 +47,7 @@ def methods() -> dict[str, Callable[..., Baseline]]:
     `images` and `seed` (see `Method`).
 
     Returns:
-        {name: class, or function that makes one}.
+        A class or a function for each name.
 
     ::
 

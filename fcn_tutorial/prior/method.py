@@ -39,6 +39,7 @@ class Baseline(Protocol):
 
     Whatever has these and the two methods is one, such as an answer that is always 0::
 
+        >>> import numpy as np
         >>> class Ground:
         ...     num_classes, ignore_index = 2, 255
         ...     def fit(self, dataset):

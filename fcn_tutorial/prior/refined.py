@@ -27,6 +27,7 @@ class Refined(Method):
     One column in eight has another label; neighbours of equal colour outvote it::
 
         >>> import numpy as np
+        >>> from fcn_tutorial.prior.graphcut import Cut
         >>> picture, labels = np.full((3, 4, 8), 117, np.uint8), np.zeros((4, 8), int)
         >>> labels[:, 5] = 1
         >>> forest = PixelForest(num_classes=2, features=["position"], trees=5, leaf=1)
