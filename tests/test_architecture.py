@@ -153,9 +153,9 @@ def test_a_constructor_takes_eight_arguments_at_most(path: Path) -> None:
 
 
 def test_the_loop_fits_a_screen() -> None:
-    """Its ways are counted by ruff, as those of every function (max-complexity)."""
+    """Its code, that is. Its ways are counted by ruff, as those of every function."""
     train = functions(PACKAGE / "training" / "loop.py")["train"]
-    assert train.end_lineno is not None and train.end_lineno - train.lineno < 60
+    assert train.end_lineno is not None and train.end_lineno - train.body[1].lineno < 30
 
 
 @pytest.mark.parametrize(

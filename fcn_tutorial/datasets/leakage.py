@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fcn_tutorial.datasets.formats.images import read_image
+from fcn_tutorial.files import number_of
 
 TESTS = ("name", "pixels", "likeness")
 _SIDE = 16  # of the thumbnails compared for likeness
@@ -63,7 +64,7 @@ class Leakage:
 
         >>> found = report(["train/1.png", "train/2.png"], ["val/3.png"], tests=["name"])
         >>> print(found)
-        2 training and 1 evaluation images have none in common by name
+        2 training and 1 evaluation image have none in common by name
         >>> found.assert_disjoint()
     """
 
@@ -76,7 +77,7 @@ class Leakage:
         return bool(self.overlaps)
 
     def __str__(self) -> str:
-        compared = f"{self.train} training and {self.evaluation} evaluation images"
+        compared = f"{self.train} training and {number_of(self.evaluation, 'evaluation image')}"
         if not self.overlaps:
             return f"{compared} have none in common by {', '.join(self.tests)}"
         leaked = len({overlap.evaluation for overlap in self.overlaps})
@@ -133,7 +134,9 @@ def report(train: Any, evaluation: Any, tests: Collection[str] = TESTS) -> Leaka
             raise ValueError(f"tests={tests!r}: {test!r} is not one of {', '.join(TESTS)}")
     ours, theirs = (list(dict.fromkeys(image_files(data))) for data in (train, evaluation))
     if not ours or not theirs:
-        raise ValueError(f"{len(ours)} training and {len(theirs)} evaluation images to compare")
+        raise ValueError(
+            f"{len(ours)} training and {number_of(len(theirs), 'evaluation image')} to compare"
+        )
     found: dict[tuple[int, int], list[str]] = defaultdict(list)
     if "name" in tests:
         names = ([path.stem.casefold() for path in files] for files in (ours, theirs))

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate, pad
 
 from fcn_tutorial import geometry
+from fcn_tutorial.files import number_of
 from fcn_tutorial.models import backbones
 from fcn_tutorial.models.network import Network, Placement, score_layer
 from fcn_tutorial.upsampling import default_kernel_size
@@ -109,7 +110,7 @@ class ViT(Network):
     @property
     def title(self) -> str:
         """As in "ViT, 12 blocks, FCN-16s without skips"."""
-        return f"ViT, {self.config.depth} blocks, FCN-16s without skips"
+        return f"ViT, {number_of(self.config.depth, 'block')}, FCN-16s without skips"
 
     def trunk(self) -> frozenset[str]:
         """See `Network.trunk`."""

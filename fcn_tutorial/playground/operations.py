@@ -173,7 +173,7 @@ def alignment(
         "truth": labels.tolist(),
         "factor": factor,
         "classes": list(classes),
-        "palette": rgb(palette),
+        "palette": _colours(classes, palette),
         "ignore": ignore_index,
     }
     return Element("alignment", data, alt, still_picture(_painted(labels, palette), alt))
@@ -241,7 +241,7 @@ def crops(
         "size": sizes.pop(),
         "stride": stride,
         "classes": list(classes),
-        "palette": rgb(palette),
+        "palette": _colours(classes, palette),
         "shown": shown if shown == "all" else list(classes).index(shown),
         "start": list(start),
     }
@@ -288,7 +288,7 @@ def confusion(
         "truth": labels.tolist(),
         "answer": found.tolist(),
         "classes": list(classes),
-        "palette": rgb(palette),
+        "palette": _colours(classes, palette),
         "ignore": ignore_index,
     }
     return Element("confusion", data, alt, still_picture(_painted(labels, palette), alt))
@@ -340,6 +340,12 @@ def _labels(labels: ArrayLike, classes: int, ignore: int | None, name: str) -> N
             f"{name} of shape {values.shape} holds {odd[:5]}; {classes} classes are known"
         )
     return values
+
+
+def _colours(classes: Sequence[str], palette: Sequence[Sequence[int]]) -> list[list[int]]:
+    if len(palette) != len(classes):
+        raise ValueError(f"{len(classes)} classes and {len(palette)} colours; give one for each")
+    return rgb(palette)
 
 
 def _painted(labels: NDArray[np.int64], palette: Sequence[Sequence[int]]) -> NDArray[np.uint8]:

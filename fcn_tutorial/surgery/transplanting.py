@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from fcn_tutorial.files import number_of
+
 
 @dataclass(frozen=True)
 class Report:
@@ -20,7 +22,7 @@ class Report:
     ::
 
         >>> print(Report(("a",), {"b": ((2, 4), (2, 3))}, missing=("c",), unused=("d", "e")))
-        copied 1 tensors
+        copied 1 tensor
         skipped b: (2, 4) does not fit (2, 3)
         left as it was: c
         not used: d, e
@@ -32,7 +34,7 @@ class Report:
     unused: tuple[str, ...]
 
     def __str__(self) -> str:
-        lines = [f"copied {len(self.copied)} tensors"]
+        lines = [f"copied {number_of(len(self.copied), 'tensor')}"]
         lines += [f"skipped {n}: {a} does not fit {b}" for n, (a, b) in self.skipped.items()]
         for label, names in (("left as it was", self.missing), ("not used", self.unused)):
             lines += [f"{label}: {', '.join(names)}"] if names else []
@@ -57,7 +59,7 @@ def transplant(source: nn.Module | Mapping[str, Tensor], target: nn.Module) -> R
 
         >>> from torch import nn
         >>> print(transplant(nn.Linear(4, 2), nn.Linear(3, 2)))
-        copied 1 tensors
+        copied 1 tensor
         skipped weight: (2, 4) does not fit (2, 3)
     """
     given = source.state_dict() if isinstance(source, nn.Module) else source

@@ -35,7 +35,8 @@ def train_staged(
     would have it. A stage that is finished is taken as it is.
 
     Args:
-        recipe: the last stage; `chain` lists those before it.
+        recipe: the last stage, as `get` or as `get` and `vary` give it; `chain` lists those before
+            it.
         out: the run folder of the last stage.
         vary: what is done to every stage's recipe (overrides, smoke).
         data: as in `train`.
@@ -52,7 +53,8 @@ def train_staged(
         The record of the last stage.
 
     Raises:
-        ValueError: where a finished stage was run with other settings, and as `train`.
+        ValueError: for a recipe that was changed otherwise than by `vary`, where a finished stage
+            was run with other settings, and as `train`.
         FileNotFoundError, Interrupted, OSError: as `train`.
 
     Stopped before its first step, the 32s, which comes first, has made its folder::
@@ -65,9 +67,14 @@ def train_staged(
         ...     os.listdir(runs)
         ['scenes-fcn32s-seed0']
     """
+    known = recipes.get(recipe.name)
+    if recipe not in (known, vary(known)):
+        raise ValueError(
+            f"{recipe.name} was changed; give the changes as `vary`, which makes them in all stages"
+        )
     out, folders = Path(out), dict[str, Path]()
     record: dict[str, Any] = {}
-    for stage in recipes.chain(recipes.get(recipe.name)):
+    for stage in recipes.chain(known):
         varied = vary(stage)
         folder = out if stage.name == recipe.name else out.parent / f"{stage.name}-seed{seed}"
         folders[stage.name] = folder

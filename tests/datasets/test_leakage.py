@@ -123,7 +123,7 @@ def test_what_cannot_be_compared_is_refused(data: Path, tmp_path: Path) -> None:
         leakage.report("a.png", some)
     with pytest.raises(ValueError, match="'hash' is not one of name, pixels, likeness"):
         leakage.report(some, some, tests=("hash",))
-    with pytest.raises(ValueError, match="0 training and 1 evaluation images"):
+    with pytest.raises(ValueError, match="0 training and 1 evaluation image "):
         leakage.report([], some)
     with pytest.raises(FileNotFoundError, match=r"gone\.png not found"):
         leakage.report([tmp_path / "gone.png"], some)

@@ -458,6 +458,16 @@ REFUSED = {
         ),
         "shown='car' is no class",
     ),
+    "a colour too few": (
+        lambda: playground.confusion(TRUTH, ANSWER, classes=NAMES, palette=COLOURS[1:], alt="x"),
+        "4 classes and 3 colours",
+    ),
+    "a colour too many for the map": (
+        lambda: playground.alignment(
+            SCORES, TRUTH, 8, classes=NAMES, palette=[*COLOURS, (1, 2, 3)], alt="x"
+        ),
+        "4 classes and 5 colours",
+    ),
     "a window outside": (
         lambda: playground.crops(
             PHOTO, SHARES, 4, classes=NAMES, palette=COLOURS, alt="x", start=(15, 0)

@@ -149,3 +149,11 @@ def test_half_precision_keeps_float32_weights(precision: str, tmp_path: Path) ->
     weights = [t for t in state["model"].values() if t.is_floating_point()]
     assert {tensor.dtype for tensor in weights} == {torch.float32}
     assert (state["scaler"] != {}) == (precision == "float16")
+
+
+def test_a_staged_recipe_that_was_changed_by_hand_is_refused(tmp_path: Path) -> None:
+    """Its stages are known by name, so the change would be lost."""
+    shorter = dataclasses.replace(training.get("scenes-fcn8s-staged"), epochs=1)
+    with pytest.raises(ValueError, match="scenes-fcn8s-staged was changed; give the changes as"):
+        training.train_staged(shorter, tmp_path / "run", lambda stage: stage)
+    assert not list(tmp_path.iterdir())
