@@ -3,6 +3,7 @@
 import ast
 import doctest
 import importlib
+import inspect
 import re
 import textwrap
 from code import InteractiveConsole
@@ -16,14 +17,9 @@ import fcn_tutorial
 PACKAGE = Path(fcn_tutorial.__file__).parent
 #: Every file with an example.
 FILES = [path for path in sorted(PACKAGE.rglob("*.py")) if ">>> " in path.read_text("utf-8")]
-#: What people call first has one.
-MAIN = {
-    "geometry.output_size", "geometry.receptive_field", "geometry.coordinate_map",
-    "geometry.crop_offset", "upsampling.bilinear_kernel", "upsampling.upsample",
-    "losses.pixel_cross_entropy", "losses.translate", "metrics.ConfusionMatrix",
-    "metrics.boundary_f1", "metrics.stride_ceiling", "models.FCN", "surgery.trace",
-    "surgery.convolutionalize", "surgery.layer_table", "datasets.Scenes", "training.get",
-    "training.override",
+#: Functions whose first line says all.
+IN_A_LINE = {
+    "assets.root", "transforms.mean_colour", "transforms.holding_pixel", "upsampling.check_scores",
 }  # fmt: skip
 
 
@@ -43,11 +39,38 @@ def test_examples_print_what_stands_below_them(path: Path) -> None:
     assert not told, "".join(told)
 
 
-@pytest.mark.parametrize("name", sorted(MAIN))
-def test_what_people_call_first_has_an_example(name: str) -> None:
-    module, _, called = name.partition(".")
-    found = getattr(getattr(fcn_tutorial, module), called)
-    assert ">>> " in (found.__doc__ or "")
+def offered() -> dict[str, Any]:
+    """Every function and class that a module of the package's `__all__` offers, by its name."""
+    found = {}
+    for module in fcn_tutorial.__all__:
+        inside = getattr(fcn_tutorial, module)
+        for name in getattr(inside, "__all__", vars(inside)):
+            value = getattr(inside, name)
+            own = getattr(value, "__module__", "").startswith(inside.__name__)
+            if (
+                own
+                and not name.startswith("_")
+                and inspect.isroutine(value) | inspect.isclass(value)
+            ):
+                found[f"{module}.{name}"] = value
+    return found
+
+
+@pytest.mark.parametrize("name", offered())
+def test_whatever_is_offered_has_an_example(name: str) -> None:
+    assert ">>> " in (offered()[name].__doc__ or "")
+
+
+@pytest.mark.parametrize("name", [n for n, value in offered().items() if inspect.isroutine(value)])
+def test_arguments_and_results_of_functions_have_their_sections(name: str) -> None:
+    function = offered()[name]
+    known, doc = inspect.signature(function), function.__doc__ or ""
+    told = re.search(r"(?m)^    Args:\n((?:        .+\n|\n(?= {8}))+)", doc)
+    entries = re.findall(r"(?m)^        ([\w*, ]+):", told[1]) if told else []
+    names = {part.strip(" *") for entry in entries for part in entry.split(",")}
+    assert names >= set(known.parameters) or name in IN_A_LINE
+    said = re.search(r"(?m)^    (Returns|Yields):$", doc) or name in IN_A_LINE
+    assert said or known.return_annotation in (None, "None")
 
 
 def quick_start() -> str:
