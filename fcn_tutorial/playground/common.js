@@ -41,7 +41,7 @@ function (key, start) {
   const drag = canvas => { canvas.style.touchAction = "none"; };
   // What a pointer does on a canvas, with keys: arrows move a mark over it by `step` pixels, with
   // Shift by one; Space or Enter presses there. Only while `when()` holds.
-  const mark = make("i", {className: "mark", hidden: true});
+  const mark = make("i", {className: "fcn-mark", hidden: true});
   const keys = (canvas, step = () => Math.max(1, Math.round(canvas.width / 32)), when = () => true) => {
     let at = null;
     canvas.tabIndex = 0;
@@ -78,7 +78,7 @@ function (key, start) {
   }));
   figure.append(make("style", {textContent: `
     .fcn-playground{margin:1em 0;color:inherit;position:relative}
-    .fcn-playground .mark{position:absolute;margin:0;border:0;outline:2px solid #fff;box-shadow:0 0 0 4px #000;pointer-events:none}
+    .fcn-playground .fcn-mark{position:absolute;margin:0;border:0;outline:2px solid #fff;box-shadow:0 0 0 4px #000;pointer-events:none}
     .fcn-playground [hidden]{display:none}
     .fcn-playground .both{display:flex;flex-wrap:wrap;gap:.5em;align-items:flex-start}
     .fcn-playground canvas{flex:1 1 14em;width:14em;max-width:100%;image-rendering:pixelated;

@@ -369,7 +369,7 @@ def test_keys_paint_where_the_mark_is(page: Page, name: str) -> None:
     for _ in range(80):  # into the corner
         page.keyboard.press("ArrowLeft")
         page.keyboard.press("ArrowUp")
-    mark = page.locator(f"#{name} .mark")
+    mark = page.locator(f"#{name} .fcn-mark")
     box, around = mark.bounding_box(), canvas.bounding_box()
     assert box is not None and around is not None
     assert abs(box["x"] - around["x"]) < 1 and abs(box["y"] - around["y"]) < 1
