@@ -44,10 +44,14 @@ def connect(self, address):
 socket.socket.connect = connect
 '''
 
-# A chapter of the check's own, run beside the others: is it the wheel that is imported?
+# A chapter of the check's own, run beside the others: is it the wheel that is imported, and does
+# the kernel do without ports, as book/conftest.py has it?
 WHERE = """\
+import os
 import fcn_tutorial
-assert {site!r} in fcn_tutorial.__file__, fcn_tutorial.__file__"""
+from ipykernel.kernelapp import IPKernelApp
+assert {site!r} in fcn_tutorial.__file__, fcn_tutorial.__file__
+assert os.name != "posix" or IPKernelApp.instance().transport == "ipc\""""
 
 
 def build_wheel() -> Path:
